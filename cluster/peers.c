@@ -1,0 +1,531 @@
+#include "cluster/peers.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cluster/dial.h"
+#include "core/base/clock.h"
+#include "core/base/hash.h"
+#include "core/base/json.h"
+#include "core/base/log.h"
+#include "core/base/mem.h"
+
+/* Life of a connection to a peer:
+ *
+ *   dialled:  connect → send TRIREME {…} → skip its INFO line → its TRIREME {…} → UP → frames →
+ * closed accepted: (routes.c) TRIREME {…} → send TRIREME {…} → UP → frames → closed
+ *
+ * (1) Peers are never removed, so names and ids stay valid.
+ * (2) `conn` of a peer changes on loop 0 under the lock; other loops read it under the lock and may
+ * use it until the end of their turn. */
+
+#define REDIAL_MS       250
+#define DIAL_TIMEOUT_MS 1000
+#define NODES_MAX       64
+
+enum frame_type { FRAME_HEARTBEAT = 0 };
+
+struct peer {
+    struct peers *peers;
+    uint64_t id;
+    char *name;
+    char *host; /* NULL: no route to it */
+    int port;
+    struct conn *conn;   /* counted; NULL while down */
+    struct conn *half;   /* counted; dialled, its greeting not yet here */
+    struct buffer input; /* unfinished frame or greeting */
+    struct dial *dial;
+    struct loop_timer redial;
+    atomic_bool up;
+    atomic_int_fast64_t heard_ns; /* monotonic */
+};
+
+struct peers {
+    struct broker *broker;
+    struct loop *loop;
+    uint64_t self;
+    struct peers_callbacks callbacks;
+    void *arg;
+    pthread_mutex_t lock; /* guards list, count and every peer's conn */
+    struct peer *list[NODES_MAX];
+    unsigned count;
+    struct loop_timer beat;
+    bool stopping;
+};
+
+static struct peer *find_locked(struct peers *peers, uint64_t id)
+{
+    for (unsigned i = 0; i < peers->count; i++) {
+        if (peers->list[i]->id == id) {
+            return peers->list[i];
+        }
+    }
+    return NULL;
+}
+
+static struct peer *find(struct peers *peers, uint64_t id)
+{
+    pthread_mutex_lock(&peers->lock);
+    struct peer *peer = find_locked(peers, id);
+    pthread_mutex_unlock(&peers->lock);
+    return peer;
+}
+
+static struct peer *find_or_add(struct peers *peers, const char *name)
+{
+    uint64_t id = hash_node_id(bytes_of(name));
+    struct peer *peer = find(peers, id);
+    if (peer == NULL && peers->count < NODES_MAX) {
+        peer = NEW(struct peer);
+        peer->peers = peers;
+        peer->id = id;
+        peer->name = mem_strdup(name);
+        pthread_mutex_lock(&peers->lock);
+        peers->list[peers->count++] = peer;
+        pthread_mutex_unlock(&peers->lock);
+    }
+    return peer;
+}
+
+/* --- up and down --- */
+
+static void set_conn(struct peer *peer, struct conn *conn)
+{
+    pthread_mutex_lock(&peer->peers->lock);
+    peer->conn = conn;
+    pthread_mutex_unlock(&peer->peers->lock);
+}
+
+static void set_up(struct peer *peer, bool up)
+{
+    if (atomic_exchange(&peer->up, up) != up) {
+        log_info("Peer connection to \"%s\" is %s", peer->name, up ? "up" : "down");
+        if (peer->peers->callbacks.on_change != NULL) {
+            peer->peers->callbacks.on_change(peer->peers->arg, peer->id, peer->name, up);
+        }
+    }
+}
+
+static void dial(struct peer *peer);
+
+static void on_redial(void *arg)
+{
+    dial(arg);
+}
+
+static void redial_later(struct peer *peer)
+{
+    struct peers *peers = peer->peers;
+    bool ours = peers->self < peer->id;
+    if (ours && peer->host != NULL && !peers->stopping && peer->dial == NULL &&
+        peer->conn == NULL && peer->half == NULL) {
+        loop_timer_arm(peers->loop, &peer->redial, clock_mono_ns() + REDIAL_MS * NS_PER_MS,
+                       on_redial, peer);
+    }
+}
+
+static void on_close(struct conn *conn, enum close_reason reason)
+{
+    (void)reason;
+    struct peer *peer = conn->owner;
+    if (conn == peer->conn) {
+        set_conn(peer, NULL);
+        set_up(peer, false);
+    } else {
+        peer->half = NULL;
+    }
+    buffer_deinit(&peer->input);
+    conn_release(conn);
+    redial_later(peer);
+}
+
+static void send_hello(struct peers *peers, struct conn *conn)
+{
+    const struct options *o = broker_options(peers->broker);
+    json_t *hello = json_object();
+    json_put_text(hello, "name", broker_server_name(peers->broker));
+    json_put_text(hello, "cluster", o->cluster_name == NULL ? "" : o->cluster_name);
+    json_put_int(hello, "version", 1);
+    if (o->cluster_user != NULL) {
+        json_put_text(hello, "user", o->cluster_user);
+        json_put_text(hello, "pass", o->cluster_password == NULL ? "" : o->cluster_password);
+    }
+    struct buffer line = {0};
+    buffer_append_text(&line, "TRIREME ");
+    json_write(&line, hello, 0);
+    buffer_append_text(&line, "\r\n");
+    conn_write(conn, buffer_bytes(&line));
+    buffer_deinit(&line);
+    json_decref(hello);
+}
+
+/* Returns the peer that said hello, or NULL when it may not. */
+static struct peer *check_hello(struct peers *peers, struct bytes text)
+{
+    const struct options *o = broker_options(peers->broker);
+    json_error_t reason;
+    json_t *hello = json_parse(text, &reason);
+    struct peer *peer = NULL;
+    bool ok =
+        json_is_object(hello) && json_int(hello, "version") == 1 &&
+        strcmp(json_text(hello, "cluster"), o->cluster_name == NULL ? "" : o->cluster_name) == 0;
+    if (ok && o->cluster_user != NULL) {
+        const char *password = o->cluster_password == NULL ? "" : o->cluster_password;
+        bool same_user = auth_equal(bytes_of(o->cluster_user), bytes_of(json_text(hello, "user")));
+        bool same = auth_equal(bytes_of(password), bytes_of(json_text(hello, "pass")));
+        ok = same_user && same;
+    }
+    const char *name = json_text(hello, "name");
+    if (ok && *name != '\0' && strcmp(name, broker_server_name(peers->broker)) != 0) {
+        peer = find_or_add(peers, name);
+    }
+    json_decref(hello);
+    return peer;
+}
+
+static void become_up(struct peer *peer, struct conn *conn)
+{
+    conn->max_pending = 0;
+    set_conn(peer, conn);
+    atomic_store(&peer->heard_ns, clock_mono_ns());
+    set_up(peer, true);
+}
+
+/* --- frames --- */
+
+static uint32_t frame_length(const char *p)
+{
+    struct reader r = reader_make(bytes_make(p, 4));
+    return reader_u32(&r);
+}
+
+/* Handles whole frames in data; returns the bytes used, or SIZE_MAX for nonsense. */
+static size_t take_frames(struct peer *peer, const char *data, size_t len)
+{
+    size_t at = 0;
+    while (len - at >= 5) {
+        uint32_t body = frame_length(data + at);
+        if (body < 1 || body > PEERS_FRAME_MAX) {
+            return SIZE_MAX;
+        }
+        if (len - at < 4 + (size_t)body) {
+            break;
+        }
+        uint8_t type = (uint8_t)data[at + 4];
+        struct conn *conn = peer->conn;
+        if (type != FRAME_HEARTBEAT && peer->peers->callbacks.on_frame != NULL) {
+            peer->peers->callbacks.on_frame(peer->peers->arg, peer->id, type,
+                                            bytes_make(data + at + 5, body - 1));
+        }
+        if (peer->conn != conn) {
+            return len; /* closed meanwhile */
+        }
+        at += 4 + (size_t)body;
+    }
+    return at;
+}
+
+/* The greeting of one we dialled: "INFO …" and "TRIREME {…}" lines. Returns bytes used. */
+static size_t take_greeting(struct peer *peer, struct conn *conn, const char *data, size_t len)
+{
+    size_t at = 0;
+    const char *lf;
+    while ((lf = memchr(data + at, '\n', len - at)) != NULL) {
+        struct bytes line = bytes_make(data + at, (size_t)(lf - data) - at);
+        at = (size_t)(lf - data) + 1;
+        if (bytes_starts(line, BYTES_LIT("TRIREME "))) {
+            if (check_hello(peer->peers, bytes_skip(line, 8)) != peer || peer->conn != NULL) {
+                return SIZE_MAX;
+            }
+            peer->half = NULL;
+            become_up(peer, conn);
+            return at;
+        }
+        if (bytes_starts(line, BYTES_LIT("-ERR"))) {
+            return SIZE_MAX;
+        }
+    }
+    return at;
+}
+
+static void on_data(struct conn *conn, const char *data, size_t len)
+{
+    struct peer *peer = conn->owner;
+    struct bytes bytes = bytes_make(data, len);
+    atomic_store(&peer->heard_ns, clock_mono_ns());
+    if (peer->input.len > 0) {
+        if (!buffer_try_reserve(&peer->input, len)) {
+            conn_close(conn, CLOSE_READ_ERROR);
+            return;
+        }
+        buffer_append(&peer->input, data, len);
+        bytes = buffer_bytes(&peer->input);
+    }
+    size_t used = 0;
+    if (conn == peer->half) {
+        used = take_greeting(peer, conn, bytes.ptr, bytes.len);
+    }
+    if (used != SIZE_MAX && conn == peer->conn) {
+        size_t more = take_frames(peer, bytes.ptr + used, bytes.len - used);
+        used = more == SIZE_MAX ? SIZE_MAX : used + more;
+    }
+    if (conn->closed) {
+        return;
+    }
+    if (used == SIZE_MAX) {
+        log_error("Peer connection to \"%s\": malformed data, closing", peer->name);
+        conn_close(conn, CLOSE_PROTOCOL_VIOLATION);
+        return;
+    }
+    if (peer->input.len > 0) {
+        buffer_consume(&peer->input, used);
+        if (peer->input.len == 0) {
+            buffer_deinit(&peer->input);
+        }
+    } else if (used < len) {
+        buffer_append(&peer->input, data + used, len - used);
+    }
+}
+
+static const struct conn_ops peer_ops = {on_data, on_close};
+
+static void on_refused_close(struct conn *conn, enum close_reason reason)
+{
+    (void)reason;
+    conn_release(conn);
+}
+
+static const struct conn_ops refused_ops = {NULL, on_refused_close};
+
+void peers_take_over(struct peers *peers, struct conn *conn, struct bytes hello, const char *rest,
+                     size_t rest_len)
+{
+    struct peer *peer = peers->stopping ? NULL : check_hello(peers, hello);
+    if (peer != NULL && peer->conn != NULL) {
+        conn_close(peer->conn, CLOSE_DUPLICATE_ROUTE); /* the peer has started anew */
+    }
+    if (peer == NULL) {
+        log_error("%s:%d - Peer connection refused: wrong cluster name, credentials or version",
+                  conn->remote_host, conn->remote_port);
+        conn_hand_over(conn, &refused_ops, NULL);
+        conn_close(conn, CLOSE_AUTH_FAILURE);
+        return;
+    }
+    conn_hand_over(conn, &peer_ops, peer);
+    send_hello(peers, conn);
+    become_up(peer, conn);
+    if (rest_len > 0) {
+        on_data(conn, rest, rest_len);
+    }
+}
+
+/* --- dialling --- */
+
+static void on_dialled(void *arg, int fd, const struct error *error)
+{
+    (void)error; /* the route's own dialling reports unreachable neighbours */
+    struct peer *peer = arg;
+    struct peers *peers = peer->peers;
+    peer->dial = NULL;
+    if (fd < 0) {
+        redial_later(peer);
+        return;
+    }
+    struct conn *conn = conn_open(peers->loop, fd, broker_next_id(peers->broker), &peer_ops, peer);
+    peer->half = conn;
+    send_hello(peers, conn);
+}
+
+static void dial(struct peer *peer)
+{
+    struct peers *peers = peer->peers;
+    if (peers->self < peer->id && peer->host != NULL && peer->dial == NULL && peer->conn == NULL &&
+        peer->half == NULL && !peers->stopping) {
+        peer->dial = dial_start(peer->host, peer->port, DIAL_TIMEOUT_MS, on_dialled, peer);
+    }
+}
+
+void peers_learn(struct peers *peers, const char *name, const char *host, int port)
+{
+    struct peer *peer = find_or_add(peers, name);
+    if (peer == NULL) {
+        log_error("More than %d Trireme nodes in one cluster: \"%s\" is left out", NODES_MAX, name);
+        return;
+    }
+    option_set(&peer->host, host);
+    peer->port = port;
+    dial(peer);
+}
+
+void peers_forget_address(struct peers *peers, const char *name)
+{
+    struct peer *peer = find(peers, hash_node_id(bytes_of(name)));
+    if (peer != NULL) {
+        option_set(&peer->host, NULL);
+        loop_timer_cancel(peers->loop, &peer->redial);
+    }
+}
+
+/* --- heartbeat --- */
+
+static void on_beat(void *arg)
+{
+    struct peers *peers = arg;
+    int64_t now = clock_mono_ns();
+    for (unsigned i = 0; i < peers->count; i++) {
+        struct peer *peer = peers->list[i];
+        if (peer->conn == NULL) {
+            continue;
+        }
+        conn_write(peer->conn, BYTES_LIT("\x01\0\0\0\0"));
+        /* Silent but connected: paused, or behind a cut. The connection is kept, for then it may
+         * come back; consensus must not count on the node meanwhile. */
+        set_up(peer, now - atomic_load(&peer->heard_ns) < PEERS_SILENCE_MS * NS_PER_MS);
+    }
+    loop_timer_arm(peers->loop, &peers->beat, now + PEERS_HEARTBEAT_MS * NS_PER_MS, on_beat, peers);
+}
+
+/* --- sending --- */
+
+bool peers_send(struct peers *peers, uint64_t node, uint8_t type, const struct bytes *parts,
+                unsigned part_count)
+{
+    pthread_mutex_lock(&peers->lock);
+    struct peer *peer = find_locked(peers, node);
+    struct conn *conn = peer == NULL ? NULL : peer->conn;
+    pthread_mutex_unlock(&peers->lock);
+    if (conn == NULL) {
+        return false;
+    }
+    size_t len = 1;
+    for (unsigned i = 0; i < part_count; i++) {
+        len += parts[i].len;
+    }
+    CHECK(len <= PEERS_FRAME_MAX);
+    char *p = conn_begin(conn, 4 + len);
+    if (p == NULL) {
+        return false;
+    }
+    for (int i = 0; i < 4; i++) {
+        *p++ = (char)(len >> (8 * i));
+    }
+    *p++ = (char)type;
+    for (unsigned i = 0; i < part_count; i++) {
+        if (parts[i].len > 0) {
+            memcpy(p, parts[i].ptr, parts[i].len);
+            p += parts[i].len;
+        }
+    }
+    (void)conn_end(conn, 1, len);
+    return true;
+}
+
+size_t peers_pending(struct peers *peers, uint64_t node)
+{
+    pthread_mutex_lock(&peers->lock);
+    struct peer *peer = find_locked(peers, node);
+    struct conn *conn = peer == NULL ? NULL : peer->conn;
+    pthread_mutex_unlock(&peers->lock);
+    if (conn == NULL) {
+        return 0;
+    }
+    pthread_mutex_lock(&conn->lock);
+    size_t pending = conn->pending;
+    pthread_mutex_unlock(&conn->lock);
+    return pending;
+}
+
+/* --- life and questions --- */
+
+struct peers *peers_new(struct broker *broker)
+{
+    struct peers *peers = NEW(struct peers);
+    peers->broker = broker;
+    peers->loop = loops_at(broker_loops(broker), 0);
+    peers->self = hash_node_id(bytes_of(broker_server_name(broker)));
+    pthread_mutex_init(&peers->lock, NULL);
+    return peers;
+}
+
+void peers_set_callbacks(struct peers *peers, const struct peers_callbacks *callbacks, void *arg)
+{
+    peers->callbacks = *callbacks;
+    peers->arg = arg;
+}
+
+void peers_start(struct peers *peers)
+{
+    on_beat(peers);
+}
+
+void peers_shutdown(struct peers *peers)
+{
+    CHECK(loop_is_current(peers->loop));
+    peers->stopping = true;
+    loop_timer_cancel(peers->loop, &peers->beat);
+    for (unsigned i = 0; i < peers->count; i++) {
+        struct peer *peer = peers->list[i];
+        loop_timer_cancel(peers->loop, &peer->redial);
+        if (peer->dial != NULL) {
+            dial_cancel(peer->dial);
+            peer->dial = NULL;
+        }
+        if (peer->half != NULL) {
+            conn_close(peer->half, CLOSE_SERVER_SHUTDOWN);
+        }
+        if (peer->conn != NULL) {
+            conn_close(peer->conn, CLOSE_SERVER_SHUTDOWN);
+        }
+    }
+}
+
+void peers_free(struct peers *peers)
+{
+    for (unsigned i = 0; i < peers->count; i++) {
+        buffer_deinit(&peers->list[i]->input);
+        free(peers->list[i]->name);
+        free(peers->list[i]->host);
+        free(peers->list[i]);
+    }
+    pthread_mutex_destroy(&peers->lock);
+    free(peers);
+}
+
+uint64_t peers_self(const struct peers *peers)
+{
+    return peers->self;
+}
+
+struct peer_node *peers_nodes(struct peers *peers, unsigned *count)
+{
+    pthread_mutex_lock(&peers->lock);
+    struct peer_node *nodes = mem_alloc((peers->count + 1) * sizeof *nodes);
+    nodes[0] =
+        (struct peer_node){peers->self, broker_server_name(peers->broker), true, clock_mono_ns()};
+    for (unsigned i = 0; i < peers->count; i++) {
+        const struct peer *peer = peers->list[i];
+        nodes[i + 1] = (struct peer_node){peer->id, peer->name, atomic_load(&peer->up),
+                                          atomic_load(&peer->heard_ns)};
+    }
+    *count = peers->count + 1;
+    pthread_mutex_unlock(&peers->lock);
+    return nodes;
+}
+
+bool peers_is_up(struct peers *peers, uint64_t node)
+{
+    if (node == peers->self) {
+        return true;
+    }
+    struct peer *peer = find(peers, node);
+    return peer != NULL && atomic_load(&peer->up);
+}
+
+const char *peers_name(struct peers *peers, uint64_t node)
+{
+    if (node == peers->self) {
+        return broker_server_name(peers->broker);
+    }
+    struct peer *peer = find(peers, node);
+    return peer == NULL ? NULL : peer->name;
+}

@@ -1,0 +1,70 @@
+/* peers: connections between Trireme nodes for consensus, apart from the routes, so that bulk
+ * messages cannot delay elections.
+ *
+ * They live on the cluster port. The node with the smaller id dials, once a route has told it that
+ * the neighbour is a Trireme node with JetStream; its first line is "TRIREME {json}", which no
+ * nats-server ever sees, because it is only said to servers whose INFO has the field
+ * "trireme_peer". After the answer in kind both sides send frames:
+ *
+ *     u32 length of the rest · u8 type · body          (little endian)
+ *
+ * Type 0 is the node's heartbeat, sent every PEERS_HEARTBEAT_MS: one for all Raft groups between
+ * two nodes. Other types belong to the upper layer and are opaque here.
+ *
+ * Owner: loop 0; peers_send() any loop. */
+#ifndef CLUSTER_PEERS_H
+#define CLUSTER_PEERS_H
+
+#include "core/broker/broker.h"
+
+#define PEERS_HEARTBEAT_MS 100
+#define PEERS_SILENCE_MS   450         /* without a byte for this long a node counts as down */
+#define PEERS_FRAME_MAX    (64u << 20) /* bytes */
+
+struct peers;
+
+struct peers_callbacks {
+    /* Loop 0. `node` is the sender's id (hash_node_id of its name). */
+    void (*on_frame)(void *arg, uint64_t node, uint8_t type, struct bytes body);
+    /* Loop 0. Every change of up or down; names stay valid for the life of `peers`. */
+    void (*on_change)(void *arg, uint64_t node, const char *name, bool up);
+};
+
+struct peers *peers_new(struct broker *broker);
+void peers_set_callbacks(struct peers *peers, const struct peers_callbacks *callbacks, void *arg);
+/* Loop 0. */
+void peers_start(struct peers *peers);
+void peers_shutdown(struct peers *peers);
+void peers_free(struct peers *peers);
+
+uint64_t peers_self(const struct peers *peers);
+/* Any loop. Copies. False when the node is not connected: the frame is dropped, as a network may.
+ */
+bool peers_send(struct peers *peers, uint64_t node, uint8_t type, const struct bytes *parts,
+                unsigned part_count);
+/* Bytes that wait in the connection to a node; 0 when it is not connected. Any loop. */
+size_t peers_pending(struct peers *peers, uint64_t node);
+
+/* All nodes ever seen, this one first. Any thread; the array is the caller's, the names are not. */
+struct peer_node {
+    uint64_t id;
+    const char *name;
+    bool up;
+    int64_t heard_ns; /* monotonic */
+};
+struct peer_node *peers_nodes(struct peers *peers, unsigned *count);
+bool peers_is_up(struct peers *peers, uint64_t node);
+/* NULL when unknown. */
+const char *peers_name(struct peers *peers, uint64_t node);
+
+/* --- for routes.c --- */
+
+/* A route has learnt that the neighbour takes peer connections at this address. */
+void peers_learn(struct peers *peers, const char *name, const char *host, int port);
+/* The route to that neighbour is gone: stop dialling until it is back. */
+void peers_forget_address(struct peers *peers, const char *name);
+/* An accepted connection said "TRIREME {json}": takes it over with the bytes behind that line. */
+void peers_take_over(struct peers *peers, struct conn *conn, struct bytes hello, const char *rest,
+                     size_t rest_len);
+
+#endif

@@ -1,0 +1,28 @@
+/* clock: the only place that asks the system for the time. Raft and the state machines never do. */
+#ifndef CORE_BASE_CLOCK_H
+#define CORE_BASE_CLOCK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/bytes.h"
+
+#define NS_PER_SEC INT64_C(1000000000)
+#define NS_PER_MS  INT64_C(1000000)
+
+int64_t clock_now_ns(void);  /* since 1970, UTC */
+int64_t clock_mono_ns(void); /* never goes back */
+
+#define CLOCK_RFC3339_MAX 40
+/* RFC 3339, UTC, nanoseconds without trailing zeros ("2026-11-21T06:55:22.023Z");
+ * 0 gives "0001-01-01T00:00:00Z", NATS's unset time. Writes a NUL; returns the length. */
+size_t clock_format_rfc3339(int64_t ns, char text[CLOCK_RFC3339_MAX]);
+/* Any RFC 3339 offset. */
+bool clock_parse_rfc3339(struct bytes text, int64_t *ns);
+/* "1m5s", "2h0m5s", "1d0h0m0s": NATS monitoring's uptime. */
+void clock_format_uptime(int64_t ns, char text[48]);
+/* Go's duration notation: "1h30m", "250ms", "-1.5s", "0". */
+bool clock_parse_duration(struct bytes text, int64_t *ns);
+
+#endif

@@ -1,0 +1,94 @@
+#include "core/base/json.h"
+
+#include <stdlib.h>
+
+#include "core/base/clock.h"
+
+json_t *json_parse(struct bytes text, json_error_t *reason)
+{
+    if (text.len > (1u << 20)) {
+        *reason = (json_error_t){.text = "document too large"};
+        return NULL;
+    }
+    return json_loadb(text.ptr, text.len, 0, reason);
+}
+
+static int append_escaped(const char *text, size_t len, void *out)
+{
+    struct buffer *b = out;
+    size_t from = 0;
+    for (size_t i = 0; i < len; i++) {
+        const char *escape = text[i] == '<'   ? "\\u003c"
+                             : text[i] == '>' ? "\\u003e"
+                             : text[i] == '&' ? "\\u0026"
+                                              : NULL;
+        if (escape != NULL) {
+            buffer_append(b, text + from, i - from);
+            buffer_append_text(b, escape);
+            from = i + 1;
+        }
+    }
+    buffer_append(b, text + from, len - from);
+    return 0;
+}
+
+void json_write(struct buffer *out, const json_t *value, int indent)
+{
+    size_t flags = JSON_ENCODE_ANY | (indent > 0 ? JSON_INDENT((size_t)indent) : JSON_COMPACT);
+    (void)json_dump_callback(value, append_escaped, out, flags);
+}
+
+void json_put(json_t *object, const char *key, json_t *value)
+{
+    (void)json_object_set_new(object, key, value);
+}
+
+void json_put_int(json_t *object, const char *key, int64_t value)
+{
+    json_put(object, key, json_integer(value));
+}
+
+void json_put_u64(json_t *object, const char *key, uint64_t value)
+{
+    json_put(object, key, json_integer((json_int_t)value));
+}
+
+void json_put_text(json_t *object, const char *key, const char *value)
+{
+    json_put(object, key, json_string_nocheck(value));
+}
+
+void json_put_bytes(json_t *object, const char *key, struct bytes value)
+{
+    json_t *text = json_stringn(value.ptr == NULL ? "" : value.ptr, value.len);
+    /* not UTF-8: jansson refuses; keep the member, show that something was there */
+    json_put(object, key, text != NULL ? text : json_string("\xef\xbf\xbd"));
+}
+
+void json_put_bool(json_t *object, const char *key, bool value)
+{
+    json_put(object, key, json_boolean(value));
+}
+
+void json_put_time(json_t *object, const char *key, int64_t ns)
+{
+    char text[CLOCK_RFC3339_MAX];
+    clock_format_rfc3339(ns, text);
+    json_put_text(object, key, text);
+}
+
+const char *json_text(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text == NULL ? "" : text;
+}
+
+int64_t json_int(const json_t *object, const char *key)
+{
+    return json_integer_value(json_object_get(object, key));
+}
+
+bool json_bool(const json_t *object, const char *key)
+{
+    return json_is_true(json_object_get(object, key));
+}

@@ -1,0 +1,31 @@
+/* json: jansson, with NATS's ways of printing. Keys keep their insertion order. */
+#ifndef CORE_BASE_JSON_H
+#define CORE_BASE_JSON_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "core/base/buffer.h"
+
+/* Parses one object; at most 64 KiB × 16 of text and jansson's own depth limit. On failure returns
+ * NULL and *reason (static or inside jansson's error) says why. */
+json_t *json_parse(struct bytes text, json_error_t *reason);
+/* Compact or indented text, with <, > and & escaped as Go's encoder does (\u003c …). */
+void json_write(struct buffer *out, const json_t *value, int indent);
+
+/* Typed setters, so that call sites read as tables. */
+void json_put(json_t *object, const char *key, json_t *value); /* steals value */
+void json_put_int(json_t *object, const char *key, int64_t value);
+void json_put_u64(json_t *object, const char *key, uint64_t value);
+void json_put_text(json_t *object, const char *key, const char *value);
+void json_put_bytes(json_t *object, const char *key, struct bytes value);
+void json_put_bool(json_t *object, const char *key, bool value);
+/* RFC 3339; 0 is NATS's unset time. */
+void json_put_time(json_t *object, const char *key, int64_t ns);
+
+/* Text of a member or "" when it is missing or not a string. */
+const char *json_text(const json_t *object, const char *key);
+int64_t json_int(const json_t *object, const char *key);
+bool json_bool(const json_t *object, const char *key);
+
+#endif

@@ -1,0 +1,47 @@
+/* log: lines in nats-server's format, because people's tools grep them:
+ *
+ *   [<pid>] YYYY/MM/DD hh:mm:ss.uuuuuu [INF] message
+ *
+ * Any thread; one write(2) per line. Never pass a password, token or CONNECT body. */
+#ifndef CORE_BASE_LOG_H
+#define CORE_BASE_LOG_H
+
+#include <stdbool.h>
+
+#include "core/base/err.h"
+
+enum log_level { LOG_INF, LOG_WRN, LOG_ERR, LOG_FTL, LOG_DBG, LOG_TRC };
+
+struct log_options {
+    const char *file; /* NULL: stderr */
+    bool debug;
+    bool trace;
+    bool time; /* false leaves date and time out */
+    bool utc;
+};
+
+/* Opens the file (mode 0640, append). May be called again after a change of options. */
+MUST_USE enum err log_open(const struct log_options *options, struct error *error);
+/* Opens the same file name again, for log rotation by other tools (SIGUSR1). */
+void log_reopen(void);
+bool log_enabled(enum log_level level);
+void log_write(enum log_level level, const char *format, ...) PRINTF_LIKE(2, 3);
+
+#define log_info(...)  log_write(LOG_INF, __VA_ARGS__)
+#define log_warn(...)  log_write(LOG_WRN, __VA_ARGS__)
+#define log_error(...) log_write(LOG_ERR, __VA_ARGS__)
+#define log_fatal(...) log_write(LOG_FTL, __VA_ARGS__)
+#define log_debug(...)                                                                             \
+    do {                                                                                           \
+        if (log_enabled(LOG_DBG)) {                                                                \
+            log_write(LOG_DBG, __VA_ARGS__);                                                       \
+        }                                                                                          \
+    } while (0)
+#define log_trace(...)                                                                             \
+    do {                                                                                           \
+        if (log_enabled(LOG_TRC)) {                                                                \
+            log_write(LOG_TRC, __VA_ARGS__);                                                       \
+        }                                                                                          \
+    } while (0)
+
+#endif

@@ -1,0 +1,47 @@
+#include "core/base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base/check.h"
+
+void *mem_alloc(size_t bytes)
+{
+    void *p = malloc(bytes == 0 ? 1 : bytes);
+    CHECK(p != NULL);
+    return p;
+}
+
+void *mem_zalloc(size_t bytes)
+{
+    void *p = calloc(1, bytes == 0 ? 1 : bytes);
+    CHECK(p != NULL);
+    return p;
+}
+
+void *mem_realloc(void *old, size_t bytes)
+{
+    void *p = realloc(old, bytes == 0 ? 1 : bytes);
+    CHECK(p != NULL);
+    return p;
+}
+
+char *mem_strdup(const char *text)
+{
+    return mem_dup(text, strlen(text));
+}
+
+char *mem_dup(const void *bytes, size_t len)
+{
+    char *p = mem_alloc(len + 1);
+    if (len > 0) {
+        memcpy(p, bytes, len);
+    }
+    p[len] = '\0';
+    return p;
+}
+
+void *mem_try_alloc(size_t bytes)
+{
+    return malloc(bytes == 0 ? 1 : bytes);
+}

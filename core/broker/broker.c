@@ -1,0 +1,389 @@
+/* Start-up and shutdown of the broker, INFO, gathering. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "core/base/clock.h"
+#include "core/base/json.h"
+#include "core/base/log.h"
+#include "core/base/mem.h"
+#include "core/broker/broker_internal.h"
+
+/* A server id looks like a public nkey: 'N' and 55 characters of base32. Nobody verifies anything
+ * with it in this version; it only has to be unique per start. */
+static void make_server_id(char id[57])
+{
+    static const char base32[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    uint8_t raw[55];
+    random_system(raw, sizeof raw);
+    id[0] = 'N';
+    for (int i = 0; i < 55; i++) {
+        id[i + 1] = base32[raw[i] & 31];
+    }
+    id[56] = '\0';
+}
+
+struct broker *broker_new(const struct options *options, struct loops *loops)
+{
+    struct broker *b = NEW(struct broker);
+    b->options = options;
+    b->loops = loops;
+    b->accounts = accounts_new();
+    b->auth = auth_new(options);
+    b->start_ns = clock_now_ns();
+    b->listen_fd = -1;
+    b->neighbour_urls = json_array();
+    pthread_mutex_init(&b->info_lock, NULL);
+    make_server_id(b->server_id);
+    b->server_name = mem_strdup(options->server_name == NULL ? b->server_id : options->server_name);
+    for (uint32_t i = 0; i < options->account_count; i++) {
+        struct account *a = accounts_get(b->accounts, bytes_of(options->accounts[i].name));
+        a->jetstream = options->jetstream && options->accounts[i].jetstream;
+    }
+    const char *system = options->system_account == NULL ? "$SYS" : options->system_account;
+    b->global = accounts_get(b->accounts, BYTES_LIT("$G"));
+    b->system = accounts_get(b->accounts, bytes_of(system));
+    b->system->is_system = true;
+    b->system->jetstream = false;
+    b->per_loop = mem_zalloc(loops_count(loops) * sizeof *b->per_loop);
+    for (unsigned i = 0; i < loops_count(loops); i++) {
+        b->per_loop[i].broker = b;
+        b->per_loop[i].loop = loops_at(loops, i);
+        loop_local_set(loops_at(loops, i), LOOP_LOCAL_BROKER, &b->per_loop[i], NULL);
+    }
+    conn_on_drained = broker_resume_stalled;
+    return b;
+}
+
+void broker_free(struct broker *b)
+{
+    for (unsigned i = 0; i < loops_count(b->loops); i++) {
+        CHECK(b->per_loop[i].clients == NULL);
+        free(b->per_loop[i].stalled);
+        free(b->per_loop[i].batched);
+    }
+    free(b->per_loop);
+    accounts_free(b->accounts);
+    auth_free(b->auth);
+    json_decref(b->neighbour_urls);
+    pthread_mutex_destroy(&b->info_lock);
+    free(b->server_name);
+    free(b);
+}
+
+/* --- accepting --- */
+
+struct accepted {
+    struct broker *broker;
+    int fd;
+};
+
+static void open_client(void *arg)
+{
+    struct accepted *accepted = arg;
+    client_open(accepted->broker, accepted->fd);
+    free(accepted);
+}
+
+static void on_listener(uv_poll_t *poll, int status, int events)
+{
+    (void)events;
+    struct broker *b = poll->data;
+    loop_enter(b->per_loop[0].loop);
+    if (status < 0) {
+        return;
+    }
+    for (int i = 0; i < 256; i++) { /* bounded: other work of this loop has its turn, too */
+        int fd = accept4(b->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0) {
+            if (errno == EMFILE || errno == ENFILE) {
+                static int64_t last_logged;
+                int64_t now = clock_mono_ns();
+                if (now - last_logged > NS_PER_SEC) {
+                    last_logged = now;
+                    log_error("Error accepting a client: out of file descriptors");
+                }
+            }
+            return;
+        }
+        struct accepted *accepted = NEW(struct accepted);
+        *accepted = (struct accepted){b, fd};
+        unsigned next = (unsigned)atomic_fetch_add(&b->next_loop, 1) % loops_count(b->loops);
+        loop_post(loops_at(b->loops, next), open_client, accepted);
+    }
+}
+
+static void start_listening(void *arg)
+{
+    struct broker *b = arg;
+    CHECK(uv_poll_init(loop_uv(b->per_loop[0].loop), &b->listen_poll, b->listen_fd) == 0);
+    b->listen_poll.data = b;
+    (void)uv_poll_start(&b->listen_poll, UV_READABLE, on_listener);
+    b->listening = true;
+}
+
+enum err broker_bind(struct broker *b, struct error *error)
+{
+    b->port = b->options->port;
+    b->listen_fd = net_bind(b->options->host, &b->port, error);
+    return b->listen_fd < 0 ? ERR_IO : OK;
+}
+
+enum err broker_listen(struct broker *b, struct error *error)
+{
+    if (net_listen(b->listen_fd, error) != OK) {
+        return ERR_IO;
+    }
+    log_info("Listening for client connections on %s:%d", b->options->host, b->port);
+    loop_post(b->per_loop[0].loop, start_listening, b);
+    return OK;
+}
+
+/* --- shutdown: listener first, then every loop closes its clients --- */
+
+static void close_clients(void *arg, struct loop *loop)
+{
+    struct broker *b = arg;
+    struct client *next;
+    for (struct client *c = b->per_loop[loop_index(loop)].clients; c != NULL; c = next) {
+        next = c->next;
+        client_close(c, CLOSE_SERVER_SHUTDOWN);
+    }
+    loop_timer_cancel(loop, &b->per_loop[loop_index(loop)].stall_timer);
+}
+
+static void clients_closed(void *arg)
+{
+    struct broker *b = arg;
+    b->shutdown_done(b->shutdown_arg);
+}
+
+static void close_listener(void *arg)
+{
+    struct broker *b = arg;
+    if (b->listening) {
+        b->listening = false;
+        (void)uv_poll_stop(&b->listen_poll);
+        uv_close((uv_handle_t *)&b->listen_poll, NULL);
+        (void)close(b->listen_fd);
+    }
+    broker_gather(b, close_clients, clients_closed, b);
+}
+
+void broker_shutdown(struct broker *b, void (*done)(void *), void *arg)
+{
+    atomic_store(&b->shutting_down, true);
+    b->shutdown_done = done;
+    b->shutdown_arg = arg;
+    loop_post(b->per_loop[0].loop, close_listener, b);
+}
+
+/* --- gathering --- */
+
+struct gathering {
+    struct broker *broker;
+    void (*gather)(void *arg, struct loop *loop);
+    void (*done)(void *arg);
+    void *arg;
+    struct loop *asker;
+    unsigned next;
+};
+
+static void gather_step(void *arg)
+{
+    struct gathering *g = arg;
+    g->gather(g->arg, loop_current());
+    g->next++;
+    if (g->next < loops_count(g->broker->loops)) {
+        loop_post(loops_at(g->broker->loops, g->next), gather_step, g);
+        return;
+    }
+    loop_post(g->asker, g->done, g->arg);
+    free(g);
+}
+
+void broker_gather(struct broker *b, void (*gather)(void *, struct loop *), void (*done)(void *),
+                   void *arg)
+{
+    struct gathering *g = NEW(struct gathering);
+    *g = (struct gathering){b, gather, done, arg, loop_current(), 0};
+    CHECK(g->asker != NULL);
+    loop_post(loops_at(b->loops, 0), gather_step, g);
+}
+
+/* --- INFO --- */
+
+json_t *broker_identity_info(const struct broker *b)
+{
+    json_t *info = json_object();
+    json_put_text(info, "server_id", b->server_id);
+    json_put_text(info, "server_name", b->server_name);
+    json_put_text(info, "version", NATS_PROTOCOL_VERSION);
+    json_put_int(info, "proto", 1);
+    json_put_text(info, "go", "");
+    json_put_text(info, "trireme", TRIREME_VERSION);
+    return info;
+}
+
+static void add_url(json_t *urls, const char *host, int port)
+{
+    char text[300];
+    (void)snprintf(text, sizeof text, strchr(host, ':') != NULL ? "[%s]:%d" : "%s:%d", host, port);
+    (void)json_array_append_new(urls, json_string(text));
+}
+
+/* The address to advertise, or, for a wildcard host, those of the interfaces that others can reach.
+ */
+json_t *broker_own_urls(const struct broker *b)
+{
+    json_t *urls = json_array();
+    const char *host = b->options->host;
+    if (b->options->client_advertise != NULL) {
+        if (strchr(b->options->client_advertise, ':') != NULL) {
+            (void)json_array_append_new(urls, json_string(b->options->client_advertise));
+        } else {
+            add_url(urls, b->options->client_advertise, b->port);
+        }
+        return urls;
+    }
+    struct ifaddrs *list = NULL;
+    bool wildcard = strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0;
+    if (wildcard && getifaddrs(&list) == 0) {
+        for (struct ifaddrs *i = list; i != NULL; i = i->ifa_next) {
+            if (i->ifa_addr == NULL || (i->ifa_flags & IFF_LOOPBACK) != 0 ||
+                i->ifa_addr->sa_family != AF_INET) {
+                continue;
+            }
+            char text[INET6_ADDRSTRLEN];
+            int ignored;
+            net_address_text((const struct sockaddr_storage *)(const void *)i->ifa_addr, text,
+                             &ignored);
+            add_url(urls, text, b->port);
+        }
+        freeifaddrs(list);
+    }
+    if (json_array_size(urls) == 0) {
+        add_url(urls, host, b->port);
+    }
+    return urls;
+}
+
+static void tell_clients(void *arg, struct loop *loop)
+{
+    struct broker *b = arg;
+    for (struct client *c = b->per_loop[loop_index(loop)].clients; c != NULL; c = c->next) {
+        if (c->protocol >= 1 && c->got_first_pong) {
+            client_send_info(c, false);
+        }
+    }
+}
+
+static void told_clients(void *arg)
+{
+    (void)arg;
+}
+
+void broker_set_neighbour_urls(struct broker *b, const json_t *urls)
+{
+    pthread_mutex_lock(&b->info_lock);
+    json_t *old = b->neighbour_urls;
+    b->neighbour_urls = json_deep_copy(urls);
+    bool changed = !json_equal(old, b->neighbour_urls);
+    json_decref(old);
+    pthread_mutex_unlock(&b->info_lock);
+    if (changed && !b->options->no_advertise) {
+        broker_gather(b, tell_clients, told_clients, b);
+    }
+}
+
+/* --- local interest --- */
+
+void broker_on_local_interest(struct broker *b, account_announce_cb announce, void *arg)
+{
+    b->announce = announce;
+    b->announce_arg = arg;
+}
+
+void broker_local_changed(struct broker *b, struct account *account, struct bytes subject,
+                          struct bytes queue, int change)
+{
+    if (b->announce != NULL) {
+        account_count_local(account, subject, queue, change, b->announce, b->announce_arg);
+    }
+}
+
+/* --- numbers --- */
+
+static uint64_t load(const atomic_uint_fast64_t *counter)
+{
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+void broker_stats(const struct broker *b, struct broker_stats *s)
+{
+    *s = (struct broker_stats){0};
+    for (unsigned i = 0; i < loops_count(b->loops); i++) {
+        const struct broker_loop *l = &b->per_loop[i];
+        s->all.in_msgs += load(&l->in_msgs);
+        s->all.in_bytes += load(&l->in_bytes);
+        s->all.out_msgs += load(&l->out_msgs);
+        s->all.out_bytes += load(&l->out_bytes);
+        s->client.in_msgs += load(&l->client_in_msgs);
+        s->client.in_bytes += load(&l->client_in_bytes);
+        s->client.out_msgs += load(&l->client_out_msgs);
+        s->client.out_bytes += load(&l->client_out_bytes);
+        s->connections += load(&l->connections);
+        s->total_connections += load(&l->total_connections);
+        s->slow_consumers += load(&l->slow_consumers);
+        s->stale_connections += load(&l->stale);
+        s->stalled += load(&l->stalls);
+    }
+    struct account **list = accounts_list(b->accounts);
+    for (uint32_t i = 0; list[i] != NULL; i++) {
+        s->subscriptions += interest_count(list[i]->interest);
+    }
+    free(list);
+}
+
+const struct options *broker_options(const struct broker *b)
+{
+    return b->options;
+}
+struct loops *broker_loops(const struct broker *b)
+{
+    return b->loops;
+}
+struct accounts *broker_accounts(const struct broker *b)
+{
+    return b->accounts;
+}
+struct account *broker_global_account(const struct broker *b)
+{
+    return b->global;
+}
+const char *broker_server_id(const struct broker *b)
+{
+    return b->server_id;
+}
+const char *broker_server_name(const struct broker *b)
+{
+    return b->server_name;
+}
+int broker_client_port(const struct broker *b)
+{
+    return b->port;
+}
+int64_t broker_start_ns(const struct broker *b)
+{
+    return b->start_ns;
+}
+uint64_t broker_next_id(struct broker *b)
+{
+    return atomic_fetch_add(&b->next_id, 1) + 1;
+}

@@ -1,0 +1,152 @@
+/* broker: client sessions and the routing of messages; the hub everything else plugs into.
+ *
+ *   client.c    a client's session: protocol, permissions, subscriptions
+ *   route.c     one message to all who want it (local clients, internal subscribers, links)
+ *   internal.c  subscribers and publishers inside the server: JetStream, system requests
+ *   broker.c    start-up, INFO, connect_urls, gathering for monitoring
+ *
+ * Owner threads: each client belongs to one loop. broker_publish() and friends run on any loop. */
+#ifndef CORE_BROKER_BROKER_H
+#define CORE_BROKER_BROKER_H
+
+#include <jansson.h>
+
+#include "core/account/account.h"
+#include "core/auth/auth.h"
+#include "core/base/buffer.h"
+#include "core/config/options.h"
+#include "core/net/conn.h"
+#include "core/runtime/loop.h"
+
+/* The level of the NATS protocol that is implemented; clients gate features on it. */
+#define NATS_PROTOCOL_VERSION "2.15.2"
+#define TRIREME_VERSION       "0.1.0"
+/* JetStream API level: 0, because no feature of level 1 or above is implemented yet. */
+#define JETSTREAM_API_LEVEL 0
+
+struct broker;
+
+/* --- messages --- */
+
+/* Everything is borrowed for the length of a call. */
+struct message {
+    struct bytes subject; /* routes the message */
+    struct bytes shown;   /* subject in MSG lines when it differs (JetStream); ptr NULL: subject */
+    struct bytes reply;   /* ptr NULL: none */
+    struct bytes payload; /* headers and body */
+    uint32_t header_len;
+    struct bytes size_text; /* the size as the publisher wrote it; ptr NULL: printed */
+};
+
+/* Publishes from inside the server. Any loop. True when someone took it. */
+bool broker_publish(struct broker *broker, struct account *account, const struct message *message);
+/* Is there a subscriber, here or at a neighbour, plain or queued? */
+bool broker_has_interest(struct account *account, struct bytes subject);
+
+/* --- internal subscribers --- */
+
+/* What a subscriber inside the server gets: the messages of one turn of one source loop. */
+struct inbound {
+    struct bytes subject, reply, payload;
+    uint32_t header_len;
+};
+struct inbound_batch;
+/* False at the end. */
+bool inbound_next(struct inbound_batch *batch, struct inbound *message);
+/* The account the subscriber is in. */
+struct account *inbound_account(const struct inbound_batch *batch);
+
+struct internal_sub;
+/* Runs on the loop given to broker_subscribe(). The batch is the broker's. */
+typedef void (*internal_cb)(void *arg, struct inbound_batch *batch);
+/* Any loop. Copies subject and queue (ptr NULL: plain). */
+struct internal_sub *broker_subscribe(struct broker *broker, struct account *account,
+                                      struct bytes subject, struct bytes queue, struct loop *loop,
+                                      internal_cb cb, void *arg);
+/* On the subscriber's loop; no callback follows. */
+void broker_unsubscribe(struct broker *broker, struct internal_sub *sub);
+
+/* --- links: neighbours that take messages on behalf of their own clients --- */
+
+struct link_ops {
+    /* Any loop. One message, for the plain interest and for one member of each queue listed.
+     * Returns the bytes that now wait in the link's outbox. */
+    size_t (*send)(void *owner, struct account *account, const struct message *message,
+                   const struct bytes *queues, uint32_t queue_count);
+};
+struct link {
+    const struct link_ops *ops;
+    void *owner;       /* borrowed */
+    struct conn *conn; /* borrowed: the connection, for back-pressure */
+    struct map subs;   /* "account subject[ queue]" → entry; link's loop only */
+};
+/* The link's loop. weight 0 removes. */
+void broker_link_interest(struct broker *broker, struct link *link, struct bytes account,
+                          struct bytes subject, struct bytes queue, uint32_t weight);
+/* Removes all interest of the link. Its memory must outlive the turn (loop_retire). */
+void broker_link_down(struct broker *broker, struct link *link);
+/* A message that came over a link: to local subscribers only; queue members only of the groups
+ * listed. The link's loop. */
+void broker_publish_from_link(struct broker *broker, struct account *account,
+                              const struct message *message, const struct bytes *queues,
+                              uint32_t queue_count);
+
+/* Who wants to hear of local interest: set before the first client. Called on any loop. */
+void broker_on_local_interest(struct broker *broker, account_announce_cb announce, void *arg);
+
+/* --- the server --- */
+
+struct broker *broker_new(const struct options *options, struct loops *loops);
+/* Takes the client port, which neighbours are told; nobody gets in yet. */
+MUST_USE enum err broker_bind(struct broker *broker, struct error *error);
+/* Lets clients in. */
+MUST_USE enum err broker_listen(struct broker *broker, struct error *error);
+/* Closes the listener and every client; asynchronous: `done` runs on loop 0. */
+void broker_shutdown(struct broker *broker, void (*done)(void *), void *arg);
+/* After the loops have stopped. */
+void broker_free(struct broker *broker);
+
+const struct options *broker_options(const struct broker *broker);
+struct loops *broker_loops(const struct broker *broker);
+struct accounts *broker_accounts(const struct broker *broker);
+struct account *broker_global_account(const struct broker *broker);
+const char *broker_server_id(const struct broker *broker);
+const char *broker_server_name(const struct broker *broker);
+int broker_client_port(const struct broker *broker);
+int64_t broker_start_ns(const struct broker *broker);
+uint64_t broker_next_id(struct broker *broker);
+/* Client URLs of this server ("host:port"), for INFO and for neighbours. */
+json_t *broker_own_urls(const struct broker *broker);
+/* Loop 0: client URLs of all neighbours; clients that understand it are told. Steals nothing. */
+void broker_set_neighbour_urls(struct broker *broker, const json_t *urls);
+/* The members every INFO of this server begins with: id, name, version, … */
+json_t *broker_identity_info(const struct broker *broker);
+
+/* --- numbers, summed over the loops; slightly stale, never torn --- */
+
+struct traffic {
+    uint64_t in_msgs, in_bytes, out_msgs, out_bytes;
+};
+struct broker_stats {
+    struct traffic all;    /* clients, links and internal */
+    struct traffic client; /* clients only */
+    uint64_t connections, total_connections, slow_consumers, stale_connections, stalled;
+    uint64_t subscriptions;
+};
+void broker_stats(const struct broker *broker, struct broker_stats *stats);
+/* Counts what a link received; link loop. */
+void broker_count_link_in(struct broker *broker, uint64_t msgs, uint64_t bytes);
+
+/* Calls `gather` on each loop in turn with `arg`, then `done` on the loop that asked. Snapshots for
+ * monitoring are built this way, so a scrape never stalls traffic for more than one loop's share.
+ */
+void broker_gather(struct broker *broker, void (*gather)(void *arg, struct loop *loop),
+                   void (*done)(void *arg), void *arg);
+/* Appends one connz object per client of the current loop to `array`. */
+struct connz_options {
+    bool subscriptions, detail, auth;
+};
+void broker_describe_clients(struct broker *broker, const struct connz_options *options,
+                             json_t *array);
+
+#endif

@@ -1,0 +1,152 @@
+/* Shared by the files of core/broker. */
+#ifndef CORE_BROKER_BROKER_INTERNAL_H
+#define CORE_BROKER_BROKER_INTERNAL_H
+
+#include "core/broker/broker.h"
+#include "core/protocol/parser.h"
+
+enum sub_kind { SUB_CLIENT, SUB_INTERNAL, SUB_LINK };
+
+/* A subscription of a client. Lives from SUB until a turn after its removal. */
+struct subscription {
+    struct interest_entry entry; /* first: the index hands out pointers to it */
+    struct client *client;       /* borrowed: outlives its subscriptions by a turn */
+    struct bytes sid;
+    uint64_t delivered; /* guarded by the connection's outbox lock */
+    uint64_t max;       /* 0: none; same lock */
+    bool dead;          /* same lock: delivers no more, its removal is under way */
+    char text[];        /* subject, queue, sid */
+};
+
+struct link_sub {
+    struct interest_entry entry;
+    struct link *link;
+    struct account *account;
+    char text[];
+};
+
+struct internal_sub {
+    struct interest_entry entry;
+    struct broker *broker;
+    struct account *account;
+    struct loop *loop;
+    internal_cb cb;
+    void *arg;
+    atomic_uint refs;                /* the subscriber's, and one per batch under way */
+    bool removed;                    /* subscriber's loop */
+    struct inbound_batch **building; /* one per loop, touched by that loop only */
+    atomic_size_t backlog;           /* bytes in batches not yet handled */
+    char text[];
+};
+
+enum client_state {
+    CLIENT_NEW,       /* no CONNECT yet, or none accepted */
+    CLIENT_VERIFYING, /* a bcrypt comparison runs in the work pool; reading is paused */
+    CLIENT_READY
+};
+
+struct client {
+    struct conn *conn; /* owned reference */
+    struct broker *broker;
+    struct broker_loop *home;
+    struct client *prev, *next; /* home's list */
+    enum client_state state;
+    struct parser parser;
+    struct account *account;
+    const struct auth_user *user; /* borrowed; NULL without credentials */
+    const struct permissions *permissions;
+    struct map publish_cache; /* subject → allowed; bounded */
+    struct map subs;          /* sid → struct subscription */
+    bool verbose, pedantic, echo, headers, no_responders;
+    bool stalled;        /* reading is paused until a destination has drained */
+    bool got_first_pong; /* may receive asynchronous INFO */
+    bool sent_connect_info;
+    int protocol;
+    char *name, *lang, *version;
+    struct loop_timer timer; /* authentication first, then PING */
+    int pings_out;
+    int64_t ping_sent_ns, rtt_ns;
+    int64_t last_activity_ns; /* wall clock */
+    uint64_t in_msgs, in_bytes, stalls;
+    struct buffer held; /* bytes that arrived while CLIENT_VERIFYING */
+};
+
+/* What one loop keeps for the broker; only its thread writes. */
+struct broker_loop {
+    struct broker *broker;
+    struct loop *loop;
+    struct client *clients;
+    struct client **stalled;
+    uint32_t stalled_count, stalled_cap;
+    struct loop_timer stall_timer;
+    struct internal_sub **batched; /* subscribers with a batch being built */
+    uint32_t batched_count, batched_cap;
+    struct turn_task batch_task;
+    /* counters: written here, read by anyone */
+    atomic_uint_fast64_t in_msgs, in_bytes, out_msgs, out_bytes;
+    atomic_uint_fast64_t client_in_msgs, client_in_bytes, client_out_msgs, client_out_bytes;
+    atomic_uint_fast64_t connections, total_connections, slow_consumers, stale, stalls;
+};
+
+struct broker {
+    const struct options *options; /* borrowed */
+    struct loops *loops;           /* borrowed */
+    struct accounts *accounts;
+    struct account *global, *system;
+    struct auth *auth;
+    struct broker_loop *per_loop;
+    char server_id[57];
+    char *server_name;
+    int64_t start_ns;
+    atomic_uint_fast64_t next_id;
+    atomic_int next_loop;
+    int port;
+    int listen_fd;
+    uv_poll_t listen_poll;
+    bool listening;
+    atomic_bool shutting_down;
+    account_announce_cb announce;
+    void *announce_arg;
+    pthread_mutex_t info_lock; /* leaf; guards neighbour_urls */
+    json_t *neighbour_urls;
+    void (*shutdown_done)(void *);
+    void *shutdown_arg;
+};
+
+static inline struct broker_loop *broker_here(struct broker *broker)
+{
+    return &broker->per_loop[loop_index(loop_current())];
+}
+
+static inline void count(atomic_uint_fast64_t *counter, uint64_t more)
+{
+    /* one writer: a plain add would do, but readers must not see it torn */
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + more,
+                          memory_order_relaxed);
+}
+
+/* Routing. `source` NULL for messages that no client published. */
+struct routing {
+    struct client *source;
+    bool from_link;
+    const struct bytes *queues; /* from_link: only these groups */
+    uint32_t queue_count;
+};
+/* Returns how many took the message. Sets source->stalled when a destination is full. */
+unsigned route_message(struct broker *broker, struct account *account, const struct message *m,
+                       const struct routing *routing);
+/* Encodes into a client's outbox; *pending is then what waits there. False when it was not taken.
+ */
+bool client_deliver(struct subscription *sub, const struct message *m, size_t *pending);
+void client_open(struct broker *broker, int fd);
+void client_send_info(struct client *client, bool connect_info);
+void client_close(struct client *client, enum close_reason reason);
+/* Pauses a producer until destinations have drained, at most STALL_MAX_MS. */
+void client_stall(struct client *client);
+void broker_resume_stalled(struct loop *loop);
+void internal_deliver(struct internal_sub *sub, const struct message *m);
+/* Counts local interest and lets the neighbours know. */
+void broker_local_changed(struct broker *broker, struct account *account, struct bytes subject,
+                          struct bytes queue, int change);
+
+#endif

@@ -1,0 +1,69 @@
+/* Interest that neighbours have told us about: entries in the accounts' index like any other, each
+ * pointing at its link. */
+#include <stdlib.h>
+
+#include "core/base/mem.h"
+#include "core/broker/broker_internal.h"
+
+static void link_sub_remove(struct link_sub *sub)
+{
+    interest_remove(sub->account->interest, &sub->entry);
+    loop_retire(free, sub);
+}
+
+void broker_link_interest(struct broker *broker, struct link *link, struct bytes account_name,
+                          struct bytes subject, struct bytes queue, uint32_t weight)
+{
+    struct buffer key = {0};
+    buffer_append_bytes(&key, account_name);
+    buffer_append_char(&key, ' ');
+    buffer_append_bytes(&key, subject);
+    if (queue.ptr != NULL) {
+        buffer_append_char(&key, ' ');
+        buffer_append_bytes(&key, queue);
+    }
+    struct link_sub *sub = map_get(&link->subs, buffer_bytes(&key));
+    if (weight == 0) {
+        if (sub != NULL) {
+            (void)map_remove(&link->subs, buffer_bytes(&key));
+            link_sub_remove(sub);
+        }
+    } else if (sub != NULL) {
+        if (sub->entry.weight != weight) {
+            sub->entry.weight = weight;
+            interest_touch(sub->account->interest, &sub->entry);
+        }
+    } else {
+        sub = mem_zalloc(sizeof *sub + subject.len + queue.len);
+        memcpy(sub->text, subject.ptr, subject.len);
+        if (queue.len > 0) {
+            memcpy(sub->text + subject.len, queue.ptr, queue.len);
+        }
+        sub->entry = (struct interest_entry){
+            bytes_make(sub->text, subject.len),
+            queue.ptr == NULL ? BYTES_NONE : bytes_make(sub->text + subject.len, queue.len), weight,
+            SUB_LINK};
+        sub->link = link;
+        sub->account = accounts_get(broker->accounts, account_name);
+        (void)map_put(&link->subs, buffer_bytes(&key), sub);
+        interest_add(sub->account->interest, &sub->entry);
+    }
+    buffer_deinit(&key);
+}
+
+void broker_link_down(struct broker *broker, struct link *link)
+{
+    (void)broker;
+    struct map_entry *e;
+    for (uint32_t i = 0; (e = map_next(&link->subs, &i)) != NULL;) {
+        link_sub_remove(e->value);
+    }
+    map_clear(&link->subs);
+}
+
+void broker_count_link_in(struct broker *broker, uint64_t msgs, uint64_t bytes)
+{
+    struct broker_loop *here = broker_here(broker);
+    count(&here->in_msgs, msgs);
+    count(&here->in_bytes, bytes);
+}

@@ -1,0 +1,313 @@
+/* nats-server's command line. Source: nats-server command-line reference, §1 to §3. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
+
+#include "core/base/mem.h"
+#include "core/config/options_internal.h"
+
+const char options_usage[] =
+    "Usage: nats-server [options]\n"
+    "\n"
+    "Server options:\n"
+    "    -a, --addr, --net <host>         Bind to host address (default: 0.0.0.0)\n"
+    "    -p, --port <port>                Use port for clients (default: 4222, -1: any free one)\n"
+    "    -n, --name, --server_name <name> Server name (default: the server's id)\n"
+    "    -P, --pid <file>                 File to store the process id in\n"
+    "    -m, --http_port <port>           Use port for HTTP monitoring\n"
+    "    -c, --config <file>              Configuration file\n"
+    "    -t                               Test the configuration and exit\n"
+    "        --client_advertise <host>    Client URL to tell to other servers\n"
+    "        --ports_file_dir <dir>       Create a ports file in this directory\n"
+    "\n"
+    "Logging options:\n"
+    "    -l, --log <file>                 File to log to (default: standard error)\n"
+    "    -T, --logtime                    Timestamp log entries (default: true)\n"
+    "    -D, --debug                      Enable debugging output\n"
+    "    -V, --trace                      Trace the raw protocol\n"
+    "    -DV, -VV, -DVV                   Debug and trace\n"
+    "\n"
+    "JetStream options:\n"
+    "    -js, --jetstream                 Enable JetStream\n"
+    "    -sd, --store_dir <dir>           Set the storage directory\n"
+    "\n"
+    "Authorization options:\n"
+    "        --user <user>, --pass <pass> User and password required for connections\n"
+    "        --auth <token>               Authorization token required for connections\n"
+    "\n"
+    "Cluster options:\n"
+    "        --routes <url, ...>          Routes to solicit and connect to\n"
+    "        --cluster <url>              Cluster URL of this server\n"
+    "        --cluster_name <name>        Cluster name\n"
+    "        --cluster_advertise <host>   Cluster URL to tell to other servers\n"
+    "        --no_advertise               Do not tell known cluster addresses to clients\n"
+    "        --connect_retries <number>   For implicit routes, number of connect retries\n"
+    "\n"
+    "Common options:\n"
+    "    -h, --help                       Show this message\n"
+    "    -v, --version                    Show version\n";
+
+enum flag_kind { FLAG_TEXT, FLAG_BOOL, FLAG_INT };
+
+struct flag {
+    const char *name;
+    enum flag_kind kind;
+    void (*apply)(struct options *o, const char *value);
+};
+
+static bool is_true(const char *value)
+{
+    return strchr("1tT", value[0]) != NULL;
+}
+
+#define TEXT_FLAG(name, field)                                                                     \
+    static void name(struct options *o, const char *value)                                         \
+    {                                                                                              \
+        option_set(&o->field, value);                                                              \
+    }
+#define BOOL_FLAG(name, field)                                                                     \
+    static void name(struct options *o, const char *value)                                         \
+    {                                                                                              \
+        o->field = is_true(value);                                                                 \
+    }
+#define INT_FLAG(name, field)                                                                      \
+    static void name(struct options *o, const char *value)                                         \
+    {                                                                                              \
+        o->field = (int)strtol(value, NULL, 0);                                                    \
+    }
+
+TEXT_FLAG(set_host, host)
+TEXT_FLAG(set_name, server_name)
+TEXT_FLAG(set_client_advertise, client_advertise)
+TEXT_FLAG(set_pid, pid_file)
+TEXT_FLAG(set_ports_file_dir, ports_file_dir)
+TEXT_FLAG(set_config, config_file)
+TEXT_FLAG(set_log, log_file)
+TEXT_FLAG(set_store_dir, store_dir)
+TEXT_FLAG(set_user, user)
+TEXT_FLAG(set_pass, password)
+TEXT_FLAG(set_token, token)
+TEXT_FLAG(set_cluster_name, cluster_name)
+TEXT_FLAG(set_cluster_advertise, cluster_advertise)
+BOOL_FLAG(set_logtime, logtime)
+BOOL_FLAG(set_logtime_utc, logtime_utc)
+BOOL_FLAG(set_debug, debug)
+BOOL_FLAG(set_trace, trace)
+BOOL_FLAG(set_jetstream, jetstream)
+BOOL_FLAG(set_no_advertise, no_advertise)
+INT_FLAG(set_port, port)
+INT_FLAG(set_http_port, http_port)
+INT_FLAG(set_connect_retries, connect_retries)
+
+static void set_debug_trace(struct options *o, const char *value)
+{
+    o->debug = o->trace = is_true(value);
+}
+
+static void set_routes(struct options *o, const char *value)
+{
+    text_list_clear(&o->routes);
+    struct bytes rest = bytes_of(value);
+    struct bytes url;
+    while (bytes_token(&rest, ',', &url)) {
+        while (url.len > 0 && url.ptr[0] == ' ') {
+            url = bytes_skip(url, 1);
+        }
+        if (url.len > 0) {
+            text_list_add(&o->routes, url);
+        }
+    }
+}
+
+static void set_cluster(struct options *o, const char *value)
+{
+    if (*value == '\0') {
+        o->cluster_port = 0;
+        return;
+    }
+    char *user, *password, *host;
+    int port;
+    if (option_parse_url(value, &user, &password, &host, &port) == OK) {
+        option_set(&o->cluster_host, host);
+        o->cluster_port = port;
+        if (user != NULL) {
+            option_set(&o->cluster_user, user);
+            option_set(&o->cluster_password, password);
+        }
+    }
+    free(user);
+    free(password);
+    free(host);
+}
+
+static const struct flag flags[] = {{"a", FLAG_TEXT, set_host},
+                                    {"addr", FLAG_TEXT, set_host},
+                                    {"net", FLAG_TEXT, set_host},
+                                    {"p", FLAG_INT, set_port},
+                                    {"port", FLAG_INT, set_port},
+                                    {"n", FLAG_TEXT, set_name},
+                                    {"name", FLAG_TEXT, set_name},
+                                    {"server_name", FLAG_TEXT, set_name},
+                                    {"client_advertise", FLAG_TEXT, set_client_advertise},
+                                    {"P", FLAG_TEXT, set_pid},
+                                    {"pid", FLAG_TEXT, set_pid},
+                                    {"ports_file_dir", FLAG_TEXT, set_ports_file_dir},
+                                    {"m", FLAG_INT, set_http_port},
+                                    {"http_port", FLAG_INT, set_http_port},
+                                    {"c", FLAG_TEXT, set_config},
+                                    {"config", FLAG_TEXT, set_config},
+                                    {"l", FLAG_TEXT, set_log},
+                                    {"log", FLAG_TEXT, set_log},
+                                    {"T", FLAG_BOOL, set_logtime},
+                                    {"logtime", FLAG_BOOL, set_logtime},
+                                    {"logtime_utc", FLAG_BOOL, set_logtime_utc},
+                                    {"D", FLAG_BOOL, set_debug},
+                                    {"debug", FLAG_BOOL, set_debug},
+                                    {"V", FLAG_BOOL, set_trace},
+                                    {"trace", FLAG_BOOL, set_trace},
+                                    {"VV", FLAG_BOOL, set_trace},
+                                    {"DV", FLAG_BOOL, set_debug_trace},
+                                    {"DVV", FLAG_BOOL, set_debug_trace},
+                                    {"js", FLAG_BOOL, set_jetstream},
+                                    {"jetstream", FLAG_BOOL, set_jetstream},
+                                    {"sd", FLAG_TEXT, set_store_dir},
+                                    {"store_dir", FLAG_TEXT, set_store_dir},
+                                    {"user", FLAG_TEXT, set_user},
+                                    {"pass", FLAG_TEXT, set_pass},
+                                    {"auth", FLAG_TEXT, set_token},
+                                    {"cluster", FLAG_TEXT, set_cluster},
+                                    {"cluster_listen", FLAG_TEXT, set_cluster},
+                                    {"cluster_name", FLAG_TEXT, set_cluster_name},
+                                    {"cluster_advertise", FLAG_TEXT, set_cluster_advertise},
+                                    {"routes", FLAG_TEXT, set_routes},
+                                    {"no_advertise", FLAG_BOOL, set_no_advertise},
+                                    {"connect_retries", FLAG_INT, set_connect_retries}};
+
+static const char *const unsupported_flags[] = {"tls",
+                                                "tlscert",
+                                                "tlskey",
+                                                "tlscacert",
+                                                "tlsverify",
+                                                "ms",
+                                                "https_port",
+                                                "s",
+                                                "syslog",
+                                                "r",
+                                                "remote_syslog",
+                                                "profile",
+                                                "help_tls",
+                                                "log_size_limit",
+                                                "max_traced_msg_len",
+                                                NULL};
+
+static const struct flag *find_flag(const char *name)
+{
+    for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
+        if (strcmp(flags[i].name, name) == 0) {
+            return &flags[i];
+        }
+    }
+    return NULL;
+}
+
+static bool is_bool_word(const char *value)
+{
+    static const char *const words[] = {"1", "t", "T", "true",  "TRUE",  "True",
+                                        "0", "f", "F", "false", "FALSE", "False"};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        if (strcmp(words[i], value) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum err bad_flag(struct options_command *command, struct error *error, const char *format,
+                         const char *a, const char *b)
+{
+    command->action = OPTIONS_BAD_FLAG;
+    (void)error_set(error, ERR_INVALID, "%s", "");
+    (void)snprintf(error->message, sizeof error->message, format, a, b);
+    return OK;
+}
+
+enum err options_apply_flags(struct options *o, int argc, char *const argv[],
+                             struct options_command *command, struct error *error)
+{
+    *command = (struct options_command){.action = OPTIONS_RUN};
+    for (int i = 1; i < argc; i++) {
+        const char *word = argv[i];
+        if (word[0] != '-' || word[1] == '\0') {
+            if (strcasecmp(word, "version") == 0) {
+                command->action = OPTIONS_VERSION;
+                return OK;
+            }
+            if (strcasecmp(word, "help") == 0) {
+                command->action = OPTIONS_HELP;
+                return OK;
+            }
+            return error_set(error, ERR_INVALID, "unrecognized command: \"%s\"", word);
+        }
+        if (strcmp(word, "--") == 0) {
+            break;
+        }
+        const char *start = word + (word[1] == '-' ? 2 : 1);
+        const char *equals = strchr(start, '=');
+        char name[64];
+        size_t len = equals == NULL ? strlen(start) : (size_t)(equals - start);
+        len = len < sizeof name ? len : sizeof name - 1;
+        memcpy(name, start, len);
+        name[len] = '\0';
+        if (strcmp(name, "v") == 0 || strcmp(name, "version") == 0) {
+            command->action = OPTIONS_VERSION;
+            return OK;
+        }
+        if (strcmp(name, "h") == 0 || strcmp(name, "help") == 0) {
+            command->action = OPTIONS_HELP;
+            return OK;
+        }
+        if (strcmp(name, "t") == 0) {
+            command->action = OPTIONS_TEST_CONFIG;
+            continue;
+        }
+        for (const char *const *u = unsupported_flags; *u != NULL; u++) {
+            if (strcmp(*u, name) == 0) {
+                return error_set(error, ERR_INVALID,
+                                 "flag -%s is not supported in this version yet", name);
+            }
+        }
+        bool is_signal = strcmp(name, "sl") == 0 || strcmp(name, "signal") == 0;
+        const struct flag *flag = is_signal ? NULL : find_flag(name);
+        if (flag == NULL && !is_signal) {
+            return bad_flag(command, error, "flag provided but not defined: -%s", name, "");
+        }
+        if (flag != NULL && flag->kind == FLAG_BOOL) {
+            const char *value = equals == NULL ? "true" : equals + 1;
+            if (!is_bool_word(value)) {
+                return bad_flag(command, error, "invalid boolean value \"%s\" for -%s: parse error",
+                                value, name);
+            }
+            flag->apply(o, value);
+            continue;
+        }
+        const char *value = equals != NULL ? equals + 1 : i + 1 < argc ? argv[++i] : NULL;
+        if (value == NULL) {
+            return bad_flag(command, error, "flag needs an argument: -%s", name, "");
+        }
+        if (is_signal) {
+            command->action = OPTIONS_SIGNAL;
+            option_set(&command->signal, value);
+            continue;
+        }
+        if (flag->kind == FLAG_INT) {
+            char *rest;
+            (void)strtol(value, &rest, 0);
+            if (*value == '\0' || *rest != '\0') {
+                return bad_flag(command, error, "invalid value \"%s\" for flag -%s: parse error",
+                                value, name);
+            }
+        }
+        flag->apply(o, value);
+    }
+    return OK;
+}

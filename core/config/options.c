@@ -1,0 +1,211 @@
+#include "core/config/options.h"
+
+#include <stdlib.h>
+#include <strings.h>
+
+#include "core/base/clock.h"
+#include "core/base/mem.h"
+#include "core/config/options_internal.h"
+
+void text_list_add(struct text_list *list, struct bytes text)
+{
+    VEC_RESERVE(list->items, list->cap, list->count);
+    list->items[list->count++] = mem_dup(text.ptr, text.len);
+}
+
+void text_list_clear(struct text_list *list)
+{
+    for (uint32_t i = 0; i < list->count; i++) {
+        free(list->items[i]);
+    }
+    free(list->items);
+    *list = (struct text_list){0};
+}
+
+void option_set(char **field, const char *value)
+{
+    char *copy = value == NULL ? NULL : mem_strdup(value);
+    free(*field);
+    *field = copy;
+}
+
+struct options *options_new(void)
+{
+    struct options *o = NEW(struct options);
+    o->host = mem_strdup("0.0.0.0");
+    o->port = 4222;
+    o->logtime = true;
+    o->max_payload = 1 << 20;
+    o->max_control_line = 4096;
+    o->max_pending = 64 << 20;
+    o->max_connections = 65536;
+    o->ping_interval_ns = 120 * NS_PER_SEC;
+    o->ping_max = 2;
+    o->write_deadline_ns = 10 * NS_PER_SEC;
+    o->auth_timeout_ns = 2 * NS_PER_SEC;
+    o->lame_duck_duration_ns = 120 * NS_PER_SEC;
+    o->lame_duck_grace_ns = 10 * NS_PER_SEC;
+    o->cluster_host = mem_strdup("0.0.0.0");
+    o->jetstream_max_file = -1;
+    o->jetstream_max_memory = -1;
+    VEC_RESERVE(o->accounts, o->account_cap, o->account_count);
+    o->accounts[o->account_count++] = (struct account_options){.name = mem_strdup("$G")};
+    return o;
+}
+
+static void rules_free(struct permission_rules *rules)
+{
+    for (uint32_t i = 0; i < rules->count; i++) {
+        free(rules->rules[i].subject);
+        free(rules->rules[i].queue);
+    }
+    free(rules->rules);
+}
+
+void permission_options_free(struct permission_options *p)
+{
+    rules_free(&p->publish_allow);
+    rules_free(&p->publish_deny);
+    rules_free(&p->subscribe_allow);
+    rules_free(&p->subscribe_deny);
+}
+
+void options_free(struct options *o)
+{
+    if (o == NULL) {
+        return;
+    }
+    char **strings[] = {&o->config_file,
+                        &o->server_name,
+                        &o->host,
+                        &o->client_advertise,
+                        &o->http_host,
+                        &o->pid_file,
+                        &o->ports_file_dir,
+                        &o->log_file,
+                        &o->user,
+                        &o->password,
+                        &o->token,
+                        &o->system_account,
+                        &o->no_auth_user,
+                        &o->cluster_name,
+                        &o->cluster_host,
+                        &o->cluster_user,
+                        &o->cluster_password,
+                        &o->cluster_advertise,
+                        &o->store_dir};
+    for (size_t i = 0; i < sizeof strings / sizeof strings[0]; i++) {
+        free(*strings[i]);
+    }
+    for (uint32_t i = 0; i < o->account_count; i++) {
+        struct account_options *a = &o->accounts[i];
+        for (uint32_t k = 0; k < a->user_count; k++) {
+            free(a->users[k].user);
+            free(a->users[k].password);
+            permission_options_free(&a->users[k].permissions);
+        }
+        permission_options_free(&a->default_permissions);
+        free(a->users);
+        free(a->name);
+    }
+    free(o->accounts);
+    text_list_clear(&o->routes);
+    text_list_clear(&o->tags);
+    free(o);
+}
+
+enum err option_parse_url(const char *url, char **user, char **password, char **host, int *port)
+{
+    *user = *password = *host = NULL;
+    *port = 0;
+    const char *at = strstr(url, "://");
+    at = at == NULL ? url : at + 3;
+    const char *slash = strchr(at, '/');
+    const char *end = slash == NULL ? at + strlen(at) : slash;
+    const char *sign = memchr(at, '@', (size_t)(end - at));
+    const char *login = at;
+    at = sign == NULL ? at : sign + 1;
+    const char *bracket = *at == '[' ? memchr(at, ']', (size_t)(end - at)) : NULL;
+    const char *colon = NULL;
+    for (const char *p = bracket == NULL ? at : bracket; p < end; p++) {
+        colon = *p == ':' ? p : colon;
+    }
+    if (colon == NULL) {
+        return ERR_INVALID;
+    }
+    char *rest;
+    long number = strtol(colon + 1, &rest, 10);
+    if (rest != end || number < -1 || number > 65535) {
+        return ERR_INVALID;
+    }
+    if (sign != NULL) { /* copied last: an error leaves nothing to free */
+        const char *split = memchr(login, ':', (size_t)(sign - login));
+        *user = mem_dup(login, (size_t)((split == NULL ? sign : split) - login));
+        *password = split == NULL ? NULL : mem_dup(split + 1, (size_t)(sign - split - 1));
+    }
+    *host = bracket != NULL ? mem_dup(at + 1, (size_t)(bracket - at - 1))
+                            : mem_dup(at, (size_t)(colon - at));
+    *port = (int)number;
+    return OK;
+}
+
+enum err options_finish(struct options *o, struct error *error)
+{
+    if (o->port == 0) {
+        o->port = 4222;
+    }
+    if (o->routes.count > 0 && o->cluster_port == 0) {
+        return error_set(error, ERR_INVALID,
+                         "solicited routes require cluster capabilities, e.g. --cluster");
+    }
+    if (o->server_name != NULL && strpbrk(o->server_name, " \t") != NULL) {
+        return error_set(error, ERR_INVALID, "server name cannot contain spaces");
+    }
+    if (o->cluster_name != NULL && strpbrk(o->cluster_name, " \t") != NULL) {
+        return error_set(error, ERR_INVALID, "cluster name cannot contain spaces or new lines");
+    }
+    if (o->max_payload > o->max_pending) {
+        return error_set(error, ERR_INVALID,
+                         "max_payload (%lld) cannot be higher than max_pending "
+                         "(%lld)",
+                         (long long)o->max_payload, (long long)o->max_pending);
+    }
+    if (o->jetstream && o->cluster_port != 0) {
+        if (o->server_name == NULL) {
+            return error_set(error, ERR_INVALID,
+                             "jetstream cluster requires `server_name` to be set");
+        }
+        if (o->cluster_name == NULL) {
+            return error_set(error, ERR_INVALID,
+                             "jetstream cluster requires `cluster.name` to be set");
+        }
+    }
+    if (o->lame_duck_grace_ns >= o->lame_duck_duration_ns) {
+        return error_set(error, ERR_INVALID,
+                         "lame duck grace period should be strictly lower than "
+                         "lame duck duration");
+    }
+    if (o->no_auth_user != NULL) {
+        bool found = false;
+        for (uint32_t i = 0; i < o->account_count; i++) {
+            for (uint32_t k = 0; k < o->accounts[i].user_count; k++) {
+                found = found || strcmp(o->accounts[i].users[k].user, o->no_auth_user) == 0;
+            }
+        }
+        if (!found) {
+            return error_set(error, ERR_INVALID,
+                             "no_auth_user: \"%s\" not present as user or nkey in authorization "
+                             "block or account configuration",
+                             o->no_auth_user);
+        }
+    }
+    bool any_account = false;
+    for (uint32_t i = 1; i < o->account_count; i++) {
+        any_account = any_account || strcmp(o->accounts[i].name, "$SYS") != 0;
+    }
+    /* Without accounts of one's own, $G has JetStream as soon as the server has. */
+    if (!any_account) {
+        o->accounts[0].jetstream = true;
+    }
+    return OK;
+}

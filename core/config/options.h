@@ -1,0 +1,129 @@
+/* options: everything a server can be told, from flags and from the configuration file.
+ *
+ * A struct options and its strings are plain heap data, read-only once the server runs. */
+#ifndef CORE_CONFIG_OPTIONS_H
+#define CORE_CONFIG_OPTIONS_H
+
+#include <stdint.h>
+
+#include "core/base/buffer.h"
+#include "core/base/err.h"
+#include "core/config/conf.h"
+
+struct text_list {
+    char **items; /* owned */
+    uint32_t count, cap;
+};
+
+/* Subject patterns that are allowed and denied; `queue` of a subscribe rule may be NULL. */
+struct permission_rule {
+    char *subject;
+    char *queue;
+};
+struct permission_rules {
+    struct permission_rule *rules;
+    uint32_t count, cap;
+};
+struct permission_options {
+    bool set;               /* false: everything is allowed */
+    bool publish_allow_set; /* an allow list, even an empty one, excludes the rest */
+    bool subscribe_allow_set;
+    struct permission_rules publish_allow, publish_deny;
+    struct permission_rules subscribe_allow, subscribe_deny;
+};
+
+struct user_options {
+    char *user;
+    char *password; /* plain or bcrypt */
+    struct permission_options permissions;
+};
+
+struct account_options {
+    char *name;
+    struct user_options *users;
+    uint32_t user_count, user_cap;
+    struct permission_options default_permissions;
+    bool jetstream;
+};
+
+struct options {
+    char *config_file; /* NULL without */
+    char *server_name; /* NULL: the server's id */
+    char *host;
+    int port; /* -1: any free port */
+    char *client_advertise;
+    char *http_host; /* NULL: host */
+    int http_port;   /* 0: off */
+    char *pid_file;
+    char *ports_file_dir;
+    int loops; /* event-loop threads; 0: one per core */
+
+    bool debug, trace, logtime, logtime_utc;
+    char *log_file;
+
+    int64_t max_payload, max_control_line, max_pending, max_connections, max_subscriptions;
+    int64_t ping_interval_ns, ping_max, write_deadline_ns, auth_timeout_ns;
+    int64_t lame_duck_grace_ns, lame_duck_duration_ns;
+
+    char *user, *password, *token;    /* single credentials of authorization{} */
+    struct account_options *accounts; /* [0] is $G, which authorization{} fills */
+    uint32_t account_count, account_cap;
+    char *system_account;
+    char *no_auth_user;
+
+    char *cluster_name; /* NULL: not given */
+    char *cluster_host;
+    int cluster_port; /* 0: no clustering */
+    char *cluster_user, *cluster_password;
+    char *cluster_advertise;
+    bool no_advertise;
+    struct text_list routes;
+    int64_t connect_retries;
+
+    bool jetstream;
+    char *store_dir;                                  /* NULL: a temporary folder */
+    int64_t jetstream_max_file, jetstream_max_memory; /* bytes; -1: not given */
+    struct text_list tags;
+};
+
+/* What a problem in the file or in the flags reads like, one per line; warnings are kept apart
+ * because only -t treats them as fatal. */
+struct option_report {
+    struct buffer errors;
+    struct buffer warnings;
+};
+
+struct options *options_new(void);
+void options_free(struct options *o);
+/* Applies a parsed file over `o`. ERR_INVALID when report->errors is not empty afterwards. */
+enum err options_apply_conf(struct options *o, const struct conf *conf,
+                            struct option_report *report);
+/* Fills in what depends on several options (cluster name, store_dir) and refuses contradictions. */
+MUST_USE enum err options_finish(struct options *o, struct error *error);
+
+enum options_action {
+    OPTIONS_RUN,
+    OPTIONS_VERSION,
+    OPTIONS_HELP,
+    OPTIONS_TEST_CONFIG,
+    OPTIONS_SIGNAL,
+    OPTIONS_BAD_FLAG
+};
+struct options_command {
+    enum options_action action;
+    char *signal; /* OPTIONS_SIGNAL: "reload" or "reload=<pid>" */
+};
+/* Parses nats-server's flags. Called twice: first to find the configuration file, then over its
+ * values, because flags win. Fills *error for OPTIONS_BAD_FLAG and for ERR results. */
+MUST_USE enum err options_apply_flags(struct options *o, int argc, char *const argv[],
+                                      struct options_command *command, struct error *error);
+extern const char options_usage[];
+
+void text_list_add(struct text_list *list, struct bytes text);
+/* Replaces an owned string. NULL clears it. */
+void option_set(char **field, const char *value);
+/* nats://user:pass@host:port → parts; any of the out strings may come back NULL. Port may be -1. */
+MUST_USE enum err option_parse_url(const char *url, char **user, char **password, char **host,
+                                   int *port);
+
+#endif

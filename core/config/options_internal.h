@@ -1,0 +1,12 @@
+/* Shared by options.c, options_conf.c and flags.c. */
+#ifndef CORE_CONFIG_OPTIONS_INTERNAL_H
+#define CORE_CONFIG_OPTIONS_INTERNAL_H
+
+#include "core/config/options.h"
+
+void text_list_clear(struct text_list *list);
+void permission_options_free(struct permission_options *p);
+/* The account of that name, created when it is new. */
+struct account_options *options_account(struct options *o, struct bytes name);
+
+#endif

@@ -1,0 +1,601 @@
+#include "core/net/conn.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "core/base/clock.h"
+#include "core/base/mem.h"
+
+#define CHUNK_MIN  1024
+#define CHUNK_MAX  (64u * 1024)
+#define WRITEV_MAX 64
+
+struct conn_chunk {
+    struct conn_chunk *next;
+    uint32_t from, to, cap; /* bytes [from, to) are pending */
+    char data[];
+};
+
+void (*conn_on_drained)(struct loop *loop);
+
+/* Connections this loop has appended to in the current turn. */
+struct flush_list {
+    struct turn_task task;
+    struct conn **conns;
+    uint32_t count, cap;
+};
+
+const char *close_reason_text(enum close_reason reason)
+{
+    static const char *const texts[] = {
+        [CLOSE_CLIENT] = "Client Closed",
+        [CLOSE_AUTH_TIMEOUT] = "Authentication Timeout",
+        [CLOSE_AUTH_FAILURE] = "Authentication Failure",
+        [CLOSE_SLOW_PENDING] = "Slow Consumer (Pending Bytes)",
+        [CLOSE_SLOW_DEADLINE] = "Slow Consumer (Write Deadline)",
+        [CLOSE_WRITE_ERROR] = "Write Error",
+        [CLOSE_READ_ERROR] = "Read Error",
+        [CLOSE_PARSE_ERROR] = "Parse Error",
+        [CLOSE_STALE] = "Stale Connection",
+        [CLOSE_PROTOCOL_VIOLATION] = "Protocol Violation",
+        [CLOSE_BAD_PROTOCOL_VERSION] = "Bad Client Protocol Version",
+        [CLOSE_WRONG_PORT] = "Incorrect Port",
+        [CLOSE_MAX_CONNECTIONS] = "Maximum Connections Exceeded",
+        [CLOSE_MAX_PAYLOAD] = "Maximum Message Payload Exceeded",
+        [CLOSE_MAX_CONTROL_LINE] = "Maximum Control Line Exceeded",
+        [CLOSE_DUPLICATE_ROUTE] = "Duplicate Route",
+        [CLOSE_SERVER_SHUTDOWN] = "Server Shutdown",
+        [CLOSE_NO_RESPONDERS_NEED_HEADERS] = "No Responders Requires Headers",
+        [CLOSE_CLUSTER_NAME_CONFLICT] = "Cluster Name Conflict",
+        [CLOSE_DUPLICATE_SERVER_NAME] = "Duplicate Server Name",
+    };
+    return texts[reason];
+}
+
+/* --- life --- */
+
+static void on_poll(uv_poll_t *poll, int status, int events);
+
+static void update_poll(struct conn *conn)
+{
+    int events = (conn->paused ? 0 : UV_READABLE) | (conn->wants_out ? UV_WRITABLE : 0);
+    if (events == 0) {
+        (void)uv_poll_stop(&conn->poll);
+    } else {
+        (void)uv_poll_start(&conn->poll, events, on_poll);
+    }
+}
+
+struct conn *conn_open(struct loop *loop, int fd, uint64_t id, const struct conn_ops *ops,
+                       void *owner)
+{
+    CHECK(loop_is_current(loop));
+    struct conn *conn = NEW(struct conn);
+    conn->loop = loop;
+    conn->fd = fd;
+    conn->id = id;
+    conn->ops = ops;
+    conn->owner = owner;
+    conn->start_ns = clock_now_ns();
+    conn->write_deadline_ns = 10 * NS_PER_SEC;
+    atomic_init(&conn->refs, 2); /* the caller's, and the open handle's */
+    pthread_mutex_init(&conn->lock, NULL);
+    socklen_t len = sizeof conn->remote;
+    if (getpeername(fd, (struct sockaddr *)&conn->remote, &len) == 0) {
+        net_address_text(&conn->remote, conn->remote_host, &conn->remote_port);
+    }
+    int one = 1;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    CHECK(uv_poll_init(loop_uv(loop), &conn->poll, fd) == 0);
+    conn->poll.data = conn;
+    update_poll(conn);
+    return conn;
+}
+
+struct conn *conn_retain(struct conn *conn)
+{
+    atomic_fetch_add_explicit(&conn->refs, 1, memory_order_relaxed);
+    return conn;
+}
+
+static void destroy(void *arg)
+{
+    struct conn *conn = arg;
+    CHECK(conn->closed && conn->first == NULL);
+    pthread_mutex_destroy(&conn->lock);
+    free(conn);
+}
+
+void conn_release(struct conn *conn)
+{
+    if (atomic_fetch_sub_explicit(&conn->refs, 1, memory_order_acq_rel) == 1) {
+        loop_retire(destroy, conn);
+    }
+}
+
+static void on_poll_closed(uv_handle_t *handle)
+{
+    struct conn *conn = handle->data;
+    loop_enter(conn->loop);
+    conn_release(conn);
+}
+
+/* --- writing --- */
+
+static bool discards_pending(enum close_reason reason)
+{
+    return reason == CLOSE_READ_ERROR || reason == CLOSE_WRITE_ERROR ||
+           reason == CLOSE_SLOW_PENDING || reason == CLOSE_SLOW_DEADLINE;
+}
+
+static void free_chunks(struct conn *conn)
+{
+    while (conn->first != NULL) {
+        struct conn_chunk *next = conn->first->next;
+        free(conn->first);
+        conn->first = next;
+    }
+    conn->last = NULL;
+    conn->pending = 0;
+}
+
+enum flush_result { FLUSH_DONE, FLUSH_BLOCKED, FLUSH_FAILED };
+
+/* Lock held, not closed. */
+static enum flush_result write_pending(struct conn *conn)
+{
+    while (conn->first != NULL) {
+        struct iovec parts[WRITEV_MAX];
+        int count = 0;
+        size_t offered = 0;
+        for (struct conn_chunk *c = conn->first; c != NULL && count < WRITEV_MAX; c = c->next) {
+            parts[count++] = (struct iovec){c->data + c->from, c->to - c->from};
+            offered += c->to - c->from;
+        }
+        ssize_t n = offered == 0 ? 0 : writev(conn->fd, parts, count);
+        if (n < 0) {
+            if (errno == EINTR) {
+                continue;
+            }
+            return errno == EAGAIN || errno == EWOULDBLOCK ? FLUSH_BLOCKED : FLUSH_FAILED;
+        }
+        size_t left = (size_t)n;
+        conn->pending -= left;
+        while (conn->first != NULL && (left > 0 || conn->first->from == conn->first->to)) {
+            struct conn_chunk *c = conn->first;
+            size_t here = c->to - c->from;
+            if (left < here) {
+                c->from += (uint32_t)left;
+                break;
+            }
+            left -= here;
+            conn->first = c->next;
+            free(c);
+        }
+        if (conn->first == NULL) {
+            conn->last = NULL;
+        }
+        if ((size_t)n < offered) {
+            return FLUSH_BLOCKED;
+        }
+    }
+    return FLUSH_DONE;
+}
+
+static void drained_task(void *arg)
+{
+    conn_on_drained(arg);
+}
+
+static void wake_producers(struct loop *from, uint64_t mask)
+{
+    for (unsigned i = 0; mask != 0; i++, mask >>= 1) {
+        if (mask & 1) {
+            struct loop *loop = loops_at(loop_family(from), i);
+            loop_post(loop, drained_task, loop);
+        }
+    }
+}
+
+static void want_out_task(void *arg);
+
+static void on_deadline(void *arg)
+{
+    conn_close(arg, CLOSE_SLOW_DEADLINE);
+}
+
+/* Owner loop: wait for writable, and not for ever. */
+static void want_out(struct conn *conn)
+{
+    if (!conn->closed && !conn->wants_out) {
+        conn->wants_out = true;
+        update_poll(conn);
+        loop_timer_arm(conn->loop, &conn->deadline, clock_mono_ns() + conn->write_deadline_ns,
+                       on_deadline, conn);
+    }
+}
+
+static void want_out_task(void *arg)
+{
+    struct conn *conn = arg;
+    want_out(conn);
+    conn_release(conn);
+}
+
+/* Any loop. Writes unless the owner is already waiting for the socket. */
+static void flush(struct conn *conn, uint64_t clear_dirty)
+{
+    pthread_mutex_lock(&conn->lock);
+    conn->dirty_loops &= ~clear_dirty;
+    enum flush_result result = FLUSH_DONE;
+    bool newly_blocked = false;
+    uint64_t wake = 0;
+    if (!conn->closed && !conn->blocked) {
+        result = write_pending(conn);
+        newly_blocked = conn->blocked = result == FLUSH_BLOCKED;
+    }
+    if (conn->pending < CONN_STALL_BYTES / 2) {
+        wake = conn->waiting_loops;
+        conn->waiting_loops = 0;
+    }
+    pthread_mutex_unlock(&conn->lock);
+    if (wake != 0) {
+        wake_producers(conn->loop, wake);
+    }
+    if (result == FLUSH_FAILED) {
+        conn_close_soon(conn, CLOSE_WRITE_ERROR);
+    } else if (newly_blocked) {
+        if (loop_is_current(conn->loop)) {
+            want_out(conn);
+        } else {
+            loop_post(conn->loop, want_out_task, conn_retain(conn));
+        }
+    }
+}
+
+static void flush_all(void *arg)
+{
+    struct flush_list *list = arg;
+    struct loop *loop = loop_current();
+    uint64_t bit = UINT64_C(1) << loop_index(loop);
+    for (uint32_t i = 0; i < list->count; i++) {
+        flush(list->conns[i], bit);
+    }
+    list->count = 0;
+    if (list->cap > 4096) {
+        free(list->conns);
+        list->conns = NULL;
+        list->cap = 0;
+    }
+}
+
+static void flush_list_free(void *arg)
+{
+    struct flush_list *list = arg;
+    free(list->conns);
+    free(list);
+}
+
+static struct flush_list *flush_list_here(struct loop *loop)
+{
+    struct flush_list *list = loop_local(loop, LOOP_LOCAL_CONN);
+    if (list == NULL) {
+        list = NEW(struct flush_list);
+        list->task.run = flush_all;
+        list->task.arg = list;
+        loop_local_set(loop, LOOP_LOCAL_CONN, list, flush_list_free);
+    }
+    return list;
+}
+
+static void mark_dirty(struct conn *conn)
+{
+    struct loop *loop = loop_current();
+    uint64_t bit = UINT64_C(1) << loop_index(loop);
+    if ((conn->dirty_loops & bit) == 0) {
+        conn->dirty_loops |= bit;
+        struct flush_list *list = flush_list_here(loop);
+        VEC_RESERVE(list->conns, list->cap, list->count);
+        list->conns[list->count++] = conn;
+        loop_at_turn_end(loop, &list->task);
+    }
+}
+
+static struct conn_chunk *add_chunk(struct conn *conn, size_t len)
+{
+    size_t cap = conn->last == NULL ? CHUNK_MIN : (size_t)conn->last->cap * 4;
+    cap = cap > CHUNK_MAX ? CHUNK_MAX : cap;
+    cap = cap < len ? len : cap;
+    struct conn_chunk *c = mem_try_alloc(sizeof *c + cap);
+    if (c == NULL) {
+        return NULL;
+    }
+    *c = (struct conn_chunk){.cap = (uint32_t)cap};
+    if (conn->last == NULL) {
+        conn->first = c;
+    } else {
+        conn->last->next = c;
+    }
+    conn->last = c;
+    return c;
+}
+
+char *conn_begin(struct conn *conn, size_t len)
+{
+    pthread_mutex_lock(&conn->lock);
+    if (conn->closed) {
+        pthread_mutex_unlock(&conn->lock);
+        return NULL;
+    }
+    struct conn_chunk *c = conn->last;
+    if (conn->max_pending > 0 && len > conn->max_pending - conn->pending) { /* cannot wrap: (2) */
+        pthread_mutex_unlock(&conn->lock);
+        conn_close_soon(conn, CLOSE_SLOW_PENDING);
+        return NULL;
+    }
+    if (c == NULL || c->cap - c->to < len) {
+        c = add_chunk(conn, len);
+        if (c == NULL) {
+            pthread_mutex_unlock(&conn->lock);
+            conn_close_soon(conn, CLOSE_SLOW_PENDING);
+            return NULL;
+        }
+    }
+    char *at = c->data + c->to;
+    c->to += (uint32_t)len;
+    conn->pending += len;
+    return at;
+}
+
+size_t conn_end(struct conn *conn, unsigned messages, size_t payload_bytes)
+{
+    size_t pending = conn->pending;
+    conn->out_msgs += messages;
+    conn->out_bytes += payload_bytes;
+    mark_dirty(conn);
+    pthread_mutex_unlock(&conn->lock);
+    return pending;
+}
+
+void conn_cancel(struct conn *conn, size_t len)
+{
+    conn->last->to -= (uint32_t)len;
+    conn->pending -= len;
+    mark_dirty(conn); /* an empty chunk may be left: the flush frees it */
+    pthread_mutex_unlock(&conn->lock);
+}
+
+void conn_write(struct conn *conn, struct bytes bytes)
+{
+    char *at = conn_begin(conn, bytes.len);
+    if (at != NULL) {
+        memcpy(at, bytes.ptr, bytes.len);
+        (void)conn_end(conn, 0, 0);
+    }
+}
+
+bool conn_wait_drained(struct conn *conn)
+{
+    pthread_mutex_lock(&conn->lock);
+    bool waits = !conn->closed && conn->pending >= CONN_STALL_BYTES / 2;
+    if (waits) {
+        conn->waiting_loops |= UINT64_C(1) << loop_index(loop_current());
+    }
+    pthread_mutex_unlock(&conn->lock);
+    return waits;
+}
+
+/* --- owner loop --- */
+
+static void on_writable(struct conn *conn)
+{
+    conn->wants_out = false;
+    loop_timer_cancel(conn->loop, &conn->deadline);
+    update_poll(conn);
+    pthread_mutex_lock(&conn->lock);
+    conn->blocked = false;
+    pthread_mutex_unlock(&conn->lock);
+    flush(conn, 0);
+}
+
+static void on_readable(struct conn *conn)
+{
+    char *buffer = loop_read_buffer(conn->loop);
+    ssize_t n = read(conn->fd, buffer, LOOP_READ_BUFFER);
+    if (n > 0) {
+        conn->ops->on_data(conn, buffer, (size_t)n);
+    } else if (n == 0) {
+        conn_close(conn, CLOSE_CLIENT);
+    } else if (errno != EAGAIN && errno != EINTR) {
+        conn_close(conn, errno == ECONNRESET ? CLOSE_CLIENT : CLOSE_READ_ERROR);
+    }
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events)
+{
+    struct conn *conn = poll->data;
+    loop_enter(conn->loop);
+    if (status < 0) {
+        conn_close(conn, CLOSE_READ_ERROR);
+        return;
+    }
+    if (events & UV_WRITABLE) {
+        on_writable(conn);
+    }
+    if ((events & UV_READABLE) && !conn->closed && !conn->paused) {
+        on_readable(conn);
+    }
+}
+
+void conn_pause(struct conn *conn)
+{
+    CHECK(loop_is_current(conn->loop));
+    if (!conn->closed && !conn->paused) {
+        conn->paused = true;
+        update_poll(conn);
+    }
+}
+
+void conn_resume(struct conn *conn)
+{
+    CHECK(loop_is_current(conn->loop));
+    if (!conn->closed && conn->paused) {
+        conn->paused = false;
+        update_poll(conn);
+    }
+}
+
+void conn_hand_over(struct conn *conn, const struct conn_ops *ops, void *owner)
+{
+    CHECK(loop_is_current(conn->loop));
+    conn->ops = ops;
+    conn->owner = owner;
+}
+
+void conn_close(struct conn *conn, enum close_reason reason)
+{
+    CHECK(loop_is_current(conn->loop));
+    pthread_mutex_lock(&conn->lock);
+    if (conn->closed) {
+        pthread_mutex_unlock(&conn->lock);
+        return;
+    }
+    if (!discards_pending(reason)) {
+        (void)write_pending(conn);
+    }
+    conn->closed = true;
+    free_chunks(conn);
+    uint64_t wake = conn->waiting_loops;
+    conn->waiting_loops = 0;
+    pthread_mutex_unlock(&conn->lock);
+    if (wake != 0) {
+        wake_producers(conn->loop, wake);
+    }
+    loop_timer_cancel(conn->loop, &conn->deadline);
+    (void)uv_poll_stop(&conn->poll);
+    conn->ops->on_close(conn, reason);
+    pthread_mutex_lock(&conn->lock); /* invariant (1) */
+    (void)close(conn->fd);
+    conn->fd = -1;
+    pthread_mutex_unlock(&conn->lock);
+    uv_close((uv_handle_t *)&conn->poll, on_poll_closed);
+}
+
+struct close_request {
+    struct conn *conn;
+    enum close_reason reason;
+};
+
+static void close_task(void *arg)
+{
+    struct close_request *request = arg;
+    conn_close(request->conn, request->reason);
+    conn_release(request->conn);
+    free(request);
+}
+
+void conn_close_soon(struct conn *conn, enum close_reason reason)
+{
+    struct close_request *request = NEW(struct close_request);
+    *request = (struct close_request){conn_retain(conn), reason};
+    loop_post(conn->loop, close_task, request);
+}
+
+/* --- sockets --- */
+
+void net_address_text(const struct sockaddr_storage *address, char host[INET6_ADDRSTRLEN],
+                      int *port)
+{
+    host[0] = '\0';
+    *port = 0;
+    if (address->ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)address;
+        (void)inet_ntop(AF_INET, &in->sin_addr, host, INET6_ADDRSTRLEN);
+        *port = ntohs(in->sin_port);
+    } else if (address->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address;
+        (void)inet_ntop(AF_INET6, &in6->sin6_addr, host, INET6_ADDRSTRLEN);
+        *port = ntohs(in6->sin6_port);
+    }
+}
+
+static struct addrinfo *resolve(const char *host, int port, int flags, struct error *error)
+{
+    char service[16];
+    (void)snprintf(service, sizeof service, "%d", port < 0 ? 0 : port);
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = flags};
+    struct addrinfo *list = NULL;
+    int rc = getaddrinfo(host, service, &hints, &list);
+    if (rc != 0) {
+        (void)error_set(error, ERR_IO, "lookup %s: %s", host, gai_strerror(rc));
+        return NULL;
+    }
+    return list;
+}
+
+int net_bind(const char *host, int *port, struct error *error)
+{
+    struct addrinfo *list = resolve(host, *port, AI_PASSIVE, error);
+    if (list == NULL) {
+        return -1;
+    }
+    int fd = socket(list->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int one = 1;
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) != 0 ||
+        bind(fd, list->ai_addr, list->ai_addrlen) != 0) {
+        (void)error_set(error, ERR_IO, "listen tcp %s:%d: bind: %s", host, *port,
+                        errno == EADDRINUSE ? "address already in use" : strerror(errno));
+        if (fd >= 0) {
+            (void)close(fd);
+        }
+        freeaddrinfo(list);
+        return -1;
+    }
+    freeaddrinfo(list);
+    struct sockaddr_storage bound;
+    socklen_t len = sizeof bound;
+    char text[INET6_ADDRSTRLEN];
+    if (getsockname(fd, (struct sockaddr *)&bound, &len) == 0) {
+        net_address_text(&bound, text, port);
+    }
+    return fd;
+}
+
+enum err net_listen(int fd, struct error *error)
+{
+    if (listen(fd, 1024) != 0) {
+        return error_set(error, ERR_IO, "listen: %s", strerror(errno));
+    }
+    return OK;
+}
+
+int net_connect_start(const char *host, int port, struct error *error)
+{
+    struct addrinfo *list = resolve(host, port, 0, error);
+    if (list == NULL) {
+        return -1;
+    }
+    int fd = socket(list->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0 || (connect(fd, list->ai_addr, list->ai_addrlen) != 0 && errno != EINPROGRESS)) {
+        (void)error_set(error, ERR_IO, "dial tcp %s:%d: connect: %s", host, port, strerror(errno));
+        if (fd >= 0) {
+            (void)close(fd);
+        }
+        fd = -1;
+    }
+    freeaddrinfo(list);
+    return fd;
+}
+
+int net_connect_result(int fd)
+{
+    int result = 0;
+    socklen_t len = sizeof result;
+    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &result, &len) == 0 ? result : errno;
+}

@@ -1,0 +1,136 @@
+/* conn: one connected socket: reads on its owner loop, an outbox that any loop may fill.
+ *
+ * The outbox is the one object of the server that several loops share. A publish is encoded on the
+ * publisher's loop straight into the subscribers' outboxes, under a leaf lock per connection; at
+ * the end of the producing loop's turn every outbox it touched is written once, without blocking.
+ * When the socket takes no more, the owner loop goes on as soon as it is writable.
+ *
+ * (1) The descriptor is closed only by the owner, under the lock; who writes checks `closed` there.
+ * (2) pending = bytes in chunks; it never passes max_pending.
+ * (3) The memory stays until the last reference is gone and the turn of every loop has ended
+ *     (loop_retire), so pointers found in the interest index are good for a turn. */
+#ifndef CORE_NET_CONN_H
+#define CORE_NET_CONN_H
+
+#include <netinet/in.h>
+#include <stdatomic.h>
+#include <uv.h>
+
+#include "core/base/buffer.h"
+#include "core/base/err.h"
+#include "core/runtime/loop.h"
+
+/* Texts: NATS monitoring, `reason` of closed connections. */
+enum close_reason {
+    CLOSE_CLIENT,
+    CLOSE_AUTH_TIMEOUT,
+    CLOSE_AUTH_FAILURE,
+    CLOSE_SLOW_PENDING,
+    CLOSE_SLOW_DEADLINE,
+    CLOSE_WRITE_ERROR,
+    CLOSE_READ_ERROR,
+    CLOSE_PARSE_ERROR,
+    CLOSE_STALE,
+    CLOSE_PROTOCOL_VIOLATION,
+    CLOSE_BAD_PROTOCOL_VERSION,
+    CLOSE_WRONG_PORT,
+    CLOSE_MAX_CONNECTIONS,
+    CLOSE_MAX_PAYLOAD,
+    CLOSE_MAX_CONTROL_LINE,
+    CLOSE_DUPLICATE_ROUTE,
+    CLOSE_SERVER_SHUTDOWN,
+    CLOSE_NO_RESPONDERS_NEED_HEADERS,
+    CLOSE_CLUSTER_NAME_CONFLICT,
+    CLOSE_DUPLICATE_SERVER_NAME
+};
+const char *close_reason_text(enum close_reason reason);
+
+struct conn;
+
+struct conn_ops {
+    /* Owner loop. The bytes are valid during the call; the connection may be closed in it. */
+    void (*on_data)(struct conn *conn, const char *data, size_t len);
+    /* Owner loop, once: no callback follows. The owner drops its pointer and its reference. */
+    void (*on_close)(struct conn *conn, enum close_reason reason);
+};
+
+struct conn_chunk;
+
+struct conn {
+    struct loop *loop; /* borrowed: the owner */
+    const struct conn_ops *ops;
+    void *owner; /* borrowed: the client, route or peer */
+    uint64_t id; /* unique per server run; shown as cid, rid */
+    struct sockaddr_storage remote;
+    char remote_host[INET6_ADDRSTRLEN];
+    int remote_port;
+    int64_t start_ns; /* wall clock */
+    int64_t write_deadline_ns;
+    size_t max_pending; /* bytes; 0: unlimited (between servers) */
+
+    atomic_uint refs;
+    uv_poll_t poll;
+    int fd;
+    bool paused;    /* owner: not reading */
+    bool wants_out; /* owner: waiting for writable */
+    struct loop_timer deadline;
+
+    pthread_mutex_t lock; /* leaf; guards the rest */
+    struct conn_chunk *first, *last;
+    size_t pending;
+    bool blocked; /* the socket was full; the owner waits until it is writable */
+    bool closed;
+    uint64_t dirty_loops;   /* bit per loop that has this connection on its flush list */
+    uint64_t waiting_loops; /* bit per loop with producers slowed by this connection */
+    uint64_t out_msgs, out_bytes;
+};
+
+/* Takes the connected, non-blocking descriptor. Owner loop. One reference is the caller's. */
+struct conn *conn_open(struct loop *loop, int fd, uint64_t id, const struct conn_ops *ops,
+                       void *owner);
+struct conn *conn_retain(struct conn *conn);
+/* Any loop thread. */
+void conn_release(struct conn *conn);
+
+/* Any loop: begin with room for `len` bytes, fill the returned memory, end. NULL when the
+ * connection is closed, or the bytes would pass max_pending: it is then being closed as a slow
+ * consumer. Between the two calls the outbox lock is held: no other call. */
+char *conn_begin(struct conn *conn, size_t len);
+/* Ends conn_begin(); `messages` is added to the connection's counters. Returns bytes pending. */
+size_t conn_end(struct conn *conn, unsigned messages, size_t payload_bytes);
+/* Ends conn_begin() without keeping its `len` bytes. */
+void conn_cancel(struct conn *conn, size_t len);
+/* Both in one, for small texts. */
+void conn_write(struct conn *conn, struct bytes bytes);
+
+/* Above this many pending bytes producers are slowed (design: 1 MB, resume at half). */
+#define CONN_STALL_BYTES (1u << 20)
+/* Asks to be told, through conn_on_drained, when the connection has drained; false when it has. */
+bool conn_wait_drained(struct conn *conn);
+/* Runs on each waiting loop. Set once, before any connection exists. */
+extern void (*conn_on_drained)(struct loop *loop);
+
+/* Owner loop. */
+void conn_pause(struct conn *conn);
+void conn_resume(struct conn *conn);
+/* Gives the connection to another module, callbacks included. */
+void conn_hand_over(struct conn *conn, const struct conn_ops *ops, void *owner);
+/* Tries to write what is pending, then closes; reasons that say so discard it. Idempotent. */
+void conn_close(struct conn *conn, enum close_reason reason);
+/* Any loop: the owner closes soon. */
+void conn_close_soon(struct conn *conn, enum close_reason reason);
+
+/* Non-blocking TCP. These return a descriptor, or -1 with *error filled. `*port` -1 picks a free
+ * one and comes back as the one taken. */
+int net_bind(const char *host, int *port, struct error *error);
+/* From now on connections come in. */
+MUST_USE enum err net_listen(int fd, struct error *error);
+/* Resolves and starts connecting; the descriptor becomes writable when it is done. Blocks on names:
+ * call from the work pool. */
+int net_connect_start(const char *host, int port, struct error *error);
+/* Result of net_connect_start(): 0 or an errno. */
+int net_connect_result(int fd);
+void net_address_text(const struct sockaddr_storage *address, char host[INET6_ADDRSTRLEN],
+                      int *port);
+
+#endif

@@ -1,0 +1,346 @@
+#include "core/subject/interest.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "core/base/check.h"
+#include "core/base/hash.h"
+#include "core/base/map.h"
+#include "core/base/mem.h"
+#include "core/subject/subject.h"
+
+/* Trie: one node per token. Children with literal tokens hang in a map, the two wildcards in
+ * fields. Entries hang on the node of their last token.
+ *
+ * (1) A node without entries and children is removed, so the trie is as large as the interest.
+ * (2) generation[shard(first token)] or generation[WILD] changes after every change of entries that
+ * a subject with that first token can match; a cached result carries both values from before its
+ *     walk, so a change during the walk makes it stale, never wrongly valid. */
+#define SHARDS 256
+#define WILD   SHARDS
+
+struct node {
+    struct map children; /* token → struct node */
+    struct node *star;
+    struct node *rest;
+    struct interest_entry **entries;
+    uint32_t count, cap;
+};
+
+struct interest {
+    pthread_rwlock_t lock;
+    struct node root;
+    atomic_uint_fast64_t generation[SHARDS + 1];
+    atomic_uint_fast64_t count;
+};
+
+struct cached {
+    char *subject; /* owned; NULL: free slot */
+    uint32_t subject_len;
+    uint32_t shard;
+    uint64_t shard_generation, wild_generation;
+    struct interest_result result;
+    void *memory; /* owned: one block for all arrays of the result */
+};
+
+struct interest_cache {
+    struct cached slots[INTEREST_CACHE_SLOTS];
+    struct cached *last; /* what was looked up last: streams of one subject hit it */
+    struct interest_result nothing;
+};
+
+struct interest *interest_new(void)
+{
+    struct interest *interest = NEW(struct interest);
+    pthread_rwlock_init(&interest->lock, NULL);
+    return interest;
+}
+
+void interest_free(struct interest *interest)
+{
+    if (interest != NULL) {
+        CHECK(interest->root.children.count == 0 && interest->root.star == NULL &&
+              interest->root.rest == NULL);
+        pthread_rwlock_destroy(&interest->lock);
+        free(interest);
+    }
+}
+
+static struct bytes first_token(struct bytes subject)
+{
+    struct bytes token = BYTES_NONE;
+    (void)bytes_token(&subject, '.', &token);
+    return token;
+}
+
+static uint32_t shard_of(struct bytes subject)
+{
+    return (uint32_t)hash_bytes(first_token(subject)) % SHARDS;
+}
+
+static bool is_wild(struct bytes token)
+{
+    return token.len == 1 && (token.ptr[0] == '*' || token.ptr[0] == '>');
+}
+
+static void bump(struct interest *interest, struct bytes subject)
+{
+    uint32_t shard = is_wild(first_token(subject)) ? WILD : shard_of(subject);
+    atomic_fetch_add(&interest->generation[shard], 1);
+}
+
+static struct node *child(struct node *node, struct bytes token, bool create)
+{
+    if (is_wild(token)) {
+        struct node **field = token.ptr[0] == '*' ? &node->star : &node->rest;
+        if (*field == NULL && create) {
+            *field = NEW(struct node);
+        }
+        return *field;
+    }
+    struct node *found = map_get(&node->children, token);
+    if (found == NULL && create) {
+        found = NEW(struct node);
+        (void)map_put(&node->children, token, found);
+    }
+    return found;
+}
+
+void interest_add(struct interest *interest, struct interest_entry *entry)
+{
+    pthread_rwlock_wrlock(&interest->lock);
+    struct node *node = &interest->root;
+    struct bytes rest = entry->subject;
+    struct bytes token;
+    while (bytes_token(&rest, '.', &token)) {
+        node = child(node, token, true);
+    }
+    VEC_RESERVE(node->entries, node->cap, node->count);
+    node->entries[node->count++] = entry;
+    pthread_rwlock_unlock(&interest->lock);
+    atomic_fetch_add(&interest->count, 1);
+    bump(interest, entry->subject);
+}
+
+static bool node_is_empty(const struct node *node)
+{
+    return node->count == 0 && node->children.count == 0 && node->star == NULL &&
+           node->rest == NULL;
+}
+
+static void node_free(struct node *node)
+{
+    map_deinit(&node->children);
+    free(node->entries);
+    free(node);
+}
+
+/* Removes the entry below `node`; afterwards the caller prunes children that became empty. */
+static void remove_below(struct node *node, struct bytes rest, struct interest_entry *entry)
+{
+    struct bytes token;
+    if (!bytes_token(&rest, '.', &token)) {
+        uint32_t i = 0;
+        while (i < node->count && node->entries[i] != entry) {
+            i++;
+        }
+        CHECK(i < node->count);
+        node->entries[i] = node->entries[--node->count];
+        if (node->count == 0) {
+            free(node->entries);
+            node->entries = NULL;
+            node->cap = 0;
+        }
+        return;
+    }
+    struct node *next = child(node, token, false);
+    CHECK(next != NULL);
+    remove_below(next, rest, entry);
+    if (node_is_empty(next)) {
+        if (next == node->star) {
+            node->star = NULL;
+        } else if (next == node->rest) {
+            node->rest = NULL;
+        } else {
+            (void)map_remove(&node->children, token);
+        }
+        node_free(next);
+    }
+}
+
+void interest_remove(struct interest *interest, struct interest_entry *entry)
+{
+    pthread_rwlock_wrlock(&interest->lock);
+    remove_below(&interest->root, entry->subject, entry);
+    pthread_rwlock_unlock(&interest->lock);
+    atomic_fetch_sub(&interest->count, 1);
+    bump(interest, entry->subject);
+}
+
+void interest_touch(struct interest *interest, struct interest_entry *entry)
+{
+    bump(interest, entry->subject);
+}
+
+uint64_t interest_count(const struct interest *interest)
+{
+    return atomic_load_explicit(&interest->count, memory_order_relaxed);
+}
+
+/* --- matching --- */
+
+struct found {
+    struct interest_entry **entries;
+    uint32_t count, cap;
+};
+
+static void collect(const struct node *node, struct found *found)
+{
+    for (uint32_t i = 0; node != NULL && i < node->count; i++) {
+        VEC_RESERVE(found->entries, found->cap, found->count);
+        found->entries[found->count++] = node->entries[i];
+    }
+}
+
+static void walk(const struct node *node, struct bytes rest, struct found *found)
+{
+    struct bytes token;
+    if (!bytes_token(&rest, '.', &token)) {
+        collect(node, found);
+        return;
+    }
+    collect(node->rest, found);
+    if (node->star != NULL) {
+        walk(node->star, rest, found);
+    }
+    if (node->children.count > 0) {
+        struct node *next = map_get(&node->children, token);
+        if (next != NULL) {
+            walk(next, rest, found);
+        }
+    }
+}
+
+/* Sorts what was found into plain entries and groups, all in one block of memory. */
+static void build_result(struct cached *slot, const struct found *found)
+{
+    uint32_t plain = 0;
+    for (uint32_t i = 0; i < found->count; i++) {
+        plain += found->entries[i]->queue.ptr == NULL;
+    }
+    uint32_t queued = found->count - plain;
+    size_t pointers = (size_t)found->count * sizeof(void *);
+    char *memory = mem_alloc(pointers + queued * sizeof(struct interest_group) + 1);
+    struct interest_entry **all = (struct interest_entry **)(void *)memory;
+    struct interest_group *groups = (struct interest_group *)(void *)(memory + pointers);
+    struct interest_result *r = &slot->result;
+    *r = (struct interest_result){all, 0, groups, 0};
+    for (uint32_t i = 0; i < found->count; i++) {
+        if (found->entries[i]->queue.ptr == NULL) {
+            all[r->plain_count++] = found->entries[i];
+        }
+    }
+    struct interest_entry **next = all + plain;
+    for (uint32_t i = 0; i < found->count; i++) {
+        struct bytes name = found->entries[i]->queue;
+        bool first = name.ptr != NULL;
+        for (uint32_t k = 0; first && k < r->group_count; k++) {
+            first = !bytes_eq(groups[k].name, name);
+        }
+        if (!first) {
+            continue;
+        }
+        struct interest_group *group = &groups[r->group_count++];
+        *group = (struct interest_group){name, next, 0, 0};
+        for (uint32_t k = i; k < found->count; k++) {
+            struct interest_entry *e = found->entries[k];
+            if (e->queue.ptr != NULL && bytes_eq(e->queue, name)) {
+                group->members[group->count++] = e;
+                group->weight += e->weight;
+                next++;
+            }
+        }
+    }
+    slot->memory = memory;
+}
+
+static void clear_slot(struct cached *slot)
+{
+    free(slot->subject);
+    free(slot->memory);
+    *slot = (struct cached){0};
+}
+
+static bool is_current(struct interest *interest, const struct cached *slot)
+{
+    return slot->shard_generation == atomic_load(&interest->generation[slot->shard]) &&
+           slot->wild_generation == atomic_load(&interest->generation[WILD]);
+}
+
+static bool is_for(const struct cached *slot, struct bytes subject)
+{
+    return slot->subject != NULL && slot->subject_len == subject.len &&
+           memcmp(slot->subject, subject.ptr, subject.len) == 0;
+}
+
+/* Published subjects may hold wildcard bytes, which then count as literal tokens, but an empty
+ * token matches nothing. */
+static bool has_empty_token(struct bytes subject)
+{
+    if (subject.len == 0 || subject.ptr[0] == '.' || subject.ptr[subject.len - 1] == '.') {
+        return true;
+    }
+    for (size_t i = 1; i < subject.len; i++) {
+        if (subject.ptr[i] == '.' && subject.ptr[i - 1] == '.') {
+            return true;
+        }
+    }
+    return false;
+}
+
+const struct interest_result *interest_match(struct interest *interest,
+                                             struct interest_cache *cache, struct bytes subject)
+{
+    struct cached *slot = cache->last;
+    if (slot != NULL && is_for(slot, subject) && is_current(interest, slot)) {
+        return &slot->result;
+    }
+    slot = &cache->slots[hash_bytes(subject) % INTEREST_CACHE_SLOTS];
+    if (is_for(slot, subject) && is_current(interest, slot)) {
+        cache->last = slot;
+        return &slot->result;
+    }
+    if (has_empty_token(subject)) {
+        return &cache->nothing;
+    }
+    clear_slot(slot);
+    slot->shard = shard_of(subject);
+    slot->shard_generation = atomic_load(&interest->generation[slot->shard]);
+    slot->wild_generation = atomic_load(&interest->generation[WILD]);
+    struct found found = {0};
+    pthread_rwlock_rdlock(&interest->lock);
+    walk(&interest->root, subject, &found);
+    pthread_rwlock_unlock(&interest->lock);
+    build_result(slot, &found);
+    free(found.entries);
+    slot->subject = mem_dup(subject.ptr, subject.len);
+    slot->subject_len = (uint32_t)subject.len;
+    cache->last = slot;
+    return &slot->result;
+}
+
+struct interest_cache *interest_cache_new(void)
+{
+    return NEW(struct interest_cache);
+}
+
+void interest_cache_free(struct interest_cache *cache)
+{
+    if (cache != NULL) {
+        for (uint32_t i = 0; i < INTEREST_CACHE_SLOTS; i++) {
+            clear_slot(&cache->slots[i]);
+        }
+        free(cache);
+    }
+}

@@ -1,0 +1,66 @@
+/* interest: who wants what, per account.
+ *
+ * A trie of subject tokens, shared by all loops. Writers serialize on a lock. A reader asks its own
+ * cache of results first: a result is valid while the generation counters of its subject stand
+ * still (one counter per hash of the first token, one for subscriptions whose first token is a
+ * wildcard). On a miss it walks the trie under the read lock and keeps the result.
+ *
+ * A result is an array ready to walk, owned by the reading loop's cache and valid until that loop's
+ * next interest_match(). The subscribers in it stay allocated until the end of the loop's turn
+ * (core/runtime/loop.h, Epochs), though they may have been removed meanwhile.
+ *
+ * Threads: interest_add/remove any thread; interest_match on a loop. Lock order: the lock is a
+ * leaf. */
+#ifndef CORE_SUBJECT_INTEREST_H
+#define CORE_SUBJECT_INTEREST_H
+
+#include <stdint.h>
+
+#include "core/base/bytes.h"
+
+struct interest;
+struct interest_cache;
+
+/* Embedded in the subscriber's own struct. Immutable between add and remove, but for `weight`. */
+struct interest_entry {
+    struct bytes subject; /* borrowed: lives as long as the entry */
+    struct bytes queue;   /* ptr NULL: plain subscription */
+    uint32_t weight;      /* members this entry stands for in its queue group; 1 for a local one */
+    uint8_t kind;         /* the broker's: who it is (client, link, internal) */
+};
+
+struct interest_group {
+    struct bytes name; /* borrowed from a member */
+    struct interest_entry **members;
+    uint32_t count;
+    uint32_t weight; /* sum over members */
+};
+
+/* Plain entries of one subject in `plain`, queue groups merged by queue name across subjects
+ * (NATS client protocol §7.1). */
+struct interest_result {
+    struct interest_entry **plain;
+    uint32_t plain_count;
+    struct interest_group *groups;
+    uint32_t group_count;
+};
+
+struct interest *interest_new(void);
+/* Must be empty of entries. */
+void interest_free(struct interest *interest);
+void interest_add(struct interest *interest, struct interest_entry *entry);
+/* After this no new result contains the entry; hand it to loop_retire() to free it. */
+void interest_remove(struct interest *interest, struct interest_entry *entry);
+/* For a change of weight: results computed from now on see it. */
+void interest_touch(struct interest *interest, struct interest_entry *entry);
+/* Never NULL; empty for subjects that are not valid literals (empty tokens match nothing). */
+const struct interest_result *interest_match(struct interest *interest,
+                                             struct interest_cache *cache, struct bytes subject);
+uint64_t interest_count(const struct interest *interest);
+
+/* One per (loop, account); bounded at INTEREST_CACHE_SLOTS results. */
+#define INTEREST_CACHE_SLOTS 2048
+struct interest_cache *interest_cache_new(void);
+void interest_cache_free(struct interest_cache *cache);
+
+#endif

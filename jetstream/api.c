@@ -1,0 +1,404 @@
+/* $JS.API.>: finds out who answers, and answers what belongs to the meta leader. Loop 0.
+ *
+ * Every server gets every request (the subscription is announced like any other) and exactly one
+ * answers: the meta leader, or the leader of the stream. Unknown subjects get no answer, as on
+ * nats-server; subjects of features that are not there yet get an error that says so. */
+#include <stdlib.h>
+
+#include "core/base/clock.h"
+#include "core/base/mem.h"
+#include "core/subject/subject.h"
+#include "jetstream/collect.h"
+#include "jetstream/jetstream_internal.h"
+
+/* --- replies --- */
+
+json_t *js_response(const char *type)
+{
+    struct buffer full = {0};
+    buffer_append_text(&full, "io.nats.jetstream.api.v1.");
+    buffer_append_text(&full, type);
+    json_t *o = json_object();
+    json_put_bytes(o, "type", buffer_bytes(&full));
+    buffer_deinit(&full);
+    return o;
+}
+
+void js_publish(struct jetstream *js, struct account *account, struct bytes subject,
+                struct bytes reply, struct bytes header, struct bytes body)
+{
+    struct buffer payload = {0};
+    struct message m = {
+        .subject = subject, .reply = reply, .payload = body, .header_len = (uint32_t)header.len};
+    if (header.len > 0) {
+        buffer_append_bytes(&payload, header);
+        buffer_append_bytes(&payload, body);
+        m.payload = buffer_bytes(&payload);
+    }
+    (void)broker_publish(js->broker, account, &m);
+    buffer_deinit(&payload);
+}
+
+void js_reply(struct jetstream *js, struct account *account, struct bytes reply, json_t *response)
+{
+    if (reply.len > 0) {
+        struct buffer text = {0};
+        json_write(&text, response, 0);
+        js_publish(js, account, reply, BYTES_NONE, BYTES_NONE, buffer_bytes(&text));
+        buffer_deinit(&text);
+    }
+    json_decref(response);
+}
+
+void js_reply_error(struct jetstream *js, struct account *account, struct bytes reply,
+                    const char *type, const struct js_error *error)
+{
+    atomic_fetch_add(&js->api_errors, 1);
+    json_t *o = js_response(type);
+    json_put(o, "error", js_error_json(error));
+    js_reply(js, account, reply, o);
+}
+
+/* --- the requests --- */
+
+struct api_call {
+    struct jetstream *js;
+    struct account *account;
+    struct bytes tokens[4]; /* behind the verb: stream, consumer, … */
+    unsigned token_count;
+    struct bytes rest; /* behind tokens[1], for filters */
+    struct bytes body, header, reply;
+    const char *type;
+};
+
+enum who { META_LEADER, STREAM_LEADER };
+
+struct api_row {
+    const char *verb;                /* "STREAM.INFO" */
+    unsigned tokens_min, tokens_max; /* after it */
+    const char *type;                /* of the response */
+    enum who who;
+    bool empty_body;                 /* a body is an error */
+    void (*run)(struct api_call *c); /* META_LEADER */
+    enum asset_verb asset_verb;      /* STREAM_LEADER */
+};
+
+static void refuse(struct api_call *c, enum js_err err)
+{
+    struct js_error error;
+    (void)js_fail(&error, err);
+    js_reply_error(c->js, c->account, c->reply, c->type, &error);
+}
+
+static struct assignment *assigned(struct api_call *c)
+{
+    return meta_find(&c->js->meta.meta, bytes_of(c->account->name), c->tokens[0]);
+}
+
+static void on_account_info(struct api_call *c)
+{
+    collect_account_info(c->js, c->account, c->reply);
+}
+
+static void on_stream_create(struct api_call *c)
+{
+    meta_create_stream(c->js, c->account, c->tokens[0], c->body, c->reply);
+}
+
+static void on_stream_update(struct api_call *c)
+{
+    meta_update_stream(c->js, c->account, c->tokens[0], c->body, c->reply);
+}
+
+static void on_stream_delete(struct api_call *c)
+{
+    if (assigned(c) == NULL) {
+        refuse(c, JS_STREAM_NOT_FOUND);
+    } else {
+        meta_delete_stream(c->js, c->account, c->tokens[0], c->reply);
+    }
+}
+
+/* {"offset":…,"subject":…} of NAMES and LIST; bodies that do not look like JSON are ignored. */
+static bool page_request(struct api_call *c, int64_t *offset, char **subject)
+{
+    json_error_t reason;
+    *offset = 0;
+    *subject = NULL;
+    if (c->body.len == 0 || c->body.ptr[0] != '{') {
+        return true;
+    }
+    json_t *o = json_parse(c->body, &reason);
+    if (o == NULL) {
+        refuse(c, JS_INVALID_JSON);
+        return false;
+    }
+    *offset = json_int(o, "offset");
+    const char *text = json_text(o, "subject");
+    *subject = *text == '\0' ? NULL : mem_strdup(text);
+    json_decref(o);
+    return true;
+}
+
+static bool has_subject(const struct assignment *a, const char *filter)
+{
+    size_t i;
+    json_t *subject;
+    json_array_foreach(json_object_get(a->config, "subjects"), i, subject)
+    {
+        if (subject_overlaps(bytes_of(json_string_value(subject)), bytes_of(filter))) {
+            return true;
+        }
+    }
+    return filter == NULL;
+}
+
+/* Names of the account's streams that match, sorted. */
+static json_t *stream_names(struct api_call *c, const char *filter)
+{
+    json_t *names = json_array();
+    struct map_entry **sorted = map_sorted(&c->js->meta.meta.assignments);
+    for (uint32_t i = 0; sorted[i] != NULL; i++) {
+        const struct assignment *a = sorted[i]->value;
+        if (strcmp(a->account, c->account->name) == 0 &&
+            (filter == NULL || has_subject(a, filter))) {
+            (void)json_array_append_new(names, json_string(a->stream));
+        }
+    }
+    free(sorted);
+    return names;
+}
+
+/* Cuts the page out of names and writes total, offset and limit. */
+static json_t *cut_page(json_t *names, int64_t offset, int64_t limit, json_t *response)
+{
+    int64_t total = (int64_t)json_array_size(names);
+    offset = offset < 0 ? 0 : offset > total ? total : offset;
+    json_put_int(response, "total", total);
+    json_put_int(response, "offset", offset);
+    json_put_int(response, "limit", limit);
+    json_t *page = json_array();
+    for (int64_t i = offset; i < total && i < offset + limit; i++) {
+        (void)json_array_append(page, json_array_get(names, (size_t)i));
+    }
+    json_decref(names);
+    return page;
+}
+
+static void on_stream_names(struct api_call *c)
+{
+    int64_t offset;
+    char *filter;
+    if (page_request(c, &offset, &filter)) {
+        json_t *o = js_response(c->type);
+        json_t *page = cut_page(stream_names(c, filter), offset, 1024, o);
+        if (json_array_size(page) == 0) {
+            json_decref(page);
+            page = json_null();
+        }
+        json_put(o, "streams", page);
+        js_reply(c->js, c->account, c->reply, o);
+        free(filter);
+    }
+}
+
+static void on_stream_list(struct api_call *c)
+{
+    int64_t offset;
+    char *filter;
+    if (page_request(c, &offset, &filter)) {
+        json_t *o = js_response(c->type);
+        json_t *page = cut_page(stream_names(c, filter), offset, 256, o);
+        collect_stream_list(c->js, c->account, c->reply, o, page);
+        free(filter);
+    }
+}
+
+#define META(verb, min, max, type, empty, run)                                                     \
+    {                                                                                              \
+        verb, min, max, type, META_LEADER, empty, run, 0                                           \
+    }
+#define STREAM(verb, min, max, type, empty, asset)                                                 \
+    {                                                                                              \
+        verb, min, max, type, STREAM_LEADER, empty, NULL, asset                                    \
+    }
+
+/* Longer verbs first where one begins another. */
+static const struct api_row rows[] = {
+    META("INFO", 0, 0, "account_info_response", false, on_account_info),
+    META("STREAM.CREATE", 1, 1, "stream_create_response", false, on_stream_create),
+    META("STREAM.UPDATE", 1, 1, "stream_update_response", false, on_stream_update),
+    META("STREAM.NAMES", 0, 0, "stream_names_response", false, on_stream_names),
+    META("STREAM.LIST", 0, 0, "stream_list_response", false, on_stream_list),
+    META("STREAM.DELETE", 1, 1, "stream_delete_response", true, on_stream_delete),
+    STREAM("STREAM.INFO", 1, 1, "stream_info_response", false, ASSET_INFO),
+    STREAM("STREAM.PURGE", 1, 1, "stream_purge_response", false, ASSET_PURGE),
+    STREAM("STREAM.MSG.GET", 1, 1, "stream_msg_get_response", false, ASSET_MSG_GET),
+    STREAM("STREAM.MSG.DELETE", 1, 1, "stream_msg_delete_response", false, ASSET_MSG_DELETE),
+    STREAM("CONSUMER.DURABLE.CREATE", 2, 2, "consumer_create_response", false,
+           ASSET_CONSUMER_CREATE),
+    STREAM("CONSUMER.CREATE", 1, 99, "consumer_create_response", false, ASSET_CONSUMER_CREATE),
+    STREAM("CONSUMER.DELETE", 2, 2, "consumer_delete_response", true, ASSET_CONSUMER_DELETE),
+    STREAM("CONSUMER.INFO", 2, 2, "consumer_info_response", true, ASSET_CONSUMER_INFO),
+    STREAM("CONSUMER.NAMES", 1, 1, "consumer_names_response", false, ASSET_CONSUMER_NAMES),
+    STREAM("CONSUMER.LIST", 1, 1, "consumer_list_response", false, ASSET_CONSUMER_LIST),
+};
+
+/* Calls of nats-server's API that this version does not have: the meta leader says so. */
+static const struct {
+    const char *verb;
+    const char *type;
+} missing[] = {{"STREAM.SNAPSHOT", "stream_snapshot_response"},
+               {"STREAM.RESTORE", "stream_restore_response"},
+               {"STREAM.LEADER.STEPDOWN", "stream_leader_stepdown_response"},
+               {"STREAM.PEER.REMOVE", "stream_remove_peer_response"},
+               {"STREAM.PEER.EVACUATE", "stream_evacuate_peer_response"},
+               {"STREAM.CANCEL_MOVE", "stream_cancel_move_response"},
+               {"CONSUMER.PAUSE", "consumer_pause_response"},
+               {"CONSUMER.UNPIN", "consumer_unpin_response"},
+               {"CONSUMER.RESET", "consumer_reset_response"},
+               {"CONSUMER.LEADER.STEPDOWN", "consumer_leader_stepdown_response"},
+               {"CONSUMER.PEER.REMOVE", "consumer_remove_peer_response"},
+               {"CONSUMER.PEER.EVACUATE", "consumer_evacuate_peer_response"},
+               {"META.LEADER.STEPDOWN", "meta_leader_stepdown_response"},
+               {"SERVER.REMOVE", "meta_server_remove_response"},
+               {"SERVER.EVACUATE", "meta_server_evacuate_response"},
+               {"META.RESCUE", "meta_rescue_response"},
+               {"ACCOUNT.PURGE", "account_purge_response"},
+               {"ACCOUNT.STREAM", "stream_update_response"}};
+
+static char *copy_text(struct bytes b)
+{
+    return b.ptr == NULL ? NULL : mem_dup(b.ptr, b.len);
+}
+
+static void to_stream(struct api_call *c, const struct api_row *row)
+{
+    struct hosted *h = js_hosted(c->js, bytes_of(c->account->name), c->tokens[0]);
+    if (h != NULL && h->asset != NULL) {
+        struct asset_request *q = NEW(struct asset_request);
+        q->asset = h->asset;
+        q->verb = row->asset_verb;
+        q->durable_form = strcmp(row->verb, "CONSUMER.DURABLE.CREATE") == 0;
+        q->consumer = c->token_count > 1 ? copy_text(c->tokens[1]) : NULL;
+        q->filter = copy_text(c->rest);
+        q->body = mem_dup(c->body.ptr, c->body.len);
+        q->body_len = c->body.len;
+        q->reply = copy_text(c->reply);
+        asset_request(h->shard, q);
+    }
+    if (meta_is_leader(c->js) && assigned(c) == NULL) {
+        refuse(c, JS_STREAM_NOT_FOUND);
+    }
+}
+
+static bool is_empty_body(struct bytes body)
+{
+    while (body.len > 0 && strchr(" \t\r\n", body.ptr[0]) != NULL) {
+        body = bytes_skip(body, 1);
+    }
+    return body.len == 0 || (body.len == 2 && memcmp(body.ptr, "{}", 2) == 0);
+}
+
+/* May this server answer at all, and is the request acceptable before it is looked at? */
+static bool admit(struct api_call *c, const struct api_row *row)
+{
+    struct bytes level;
+    uint64_t required;
+    bool answers = row->who == STREAM_LEADER
+                       ? js_hosted(c->js, bytes_of(c->account->name), c->tokens[0]) != NULL ||
+                             meta_is_leader(c->js)
+                       : meta_is_leader(c->js);
+    if (row->who == META_LEADER && !answers) {
+        if (meta_is_leaderless(c->js)) {
+            refuse(c, JS_NOT_AVAILABLE);
+        }
+        return false;
+    }
+    bool refuses = meta_is_leader(c->js); /* errors of form come from one server */
+    if (header_find(c->header, "Nats-Required-Api-Level", &level) &&
+        (!bytes_to_u64(level, &required) || required > JETSTREAM_API_LEVEL)) {
+        if (refuses) {
+            refuse(c, JS_REQUIRED_LEVEL);
+        }
+        return false;
+    }
+    if (row->empty_body && !is_empty_body(c->body)) {
+        if (refuses) {
+            refuse(c, JS_NOT_EMPTY_REQUEST);
+        }
+        return false;
+    }
+    return answers;
+}
+
+/* Splits what follows the verb. False when the token count is wrong: no answer. */
+static bool split_tokens(struct api_call *c, struct bytes rest, const struct api_row *row)
+{
+    while (rest.ptr != NULL && c->token_count < 2 &&
+           bytes_token(&rest, '.', &c->tokens[c->token_count])) {
+        c->token_count++;
+    }
+    c->rest = rest;
+    unsigned count = c->token_count + (rest.ptr == NULL ? 0 : subject_token_count(rest));
+    return count >= row->tokens_min && count <= row->tokens_max;
+}
+
+static bool has_verb(struct bytes subject, const char *verb, struct bytes *rest)
+{
+    struct bytes v = bytes_of(verb);
+    if (!bytes_starts(subject, v) || (subject.len > v.len && subject.ptr[v.len] != '.')) {
+        return false;
+    }
+    *rest = subject.len > v.len ? bytes_skip(subject, v.len + 1) : BYTES_NONE;
+    return true;
+}
+
+static void dispatch(struct api_call *c, struct bytes subject)
+{
+    struct bytes rest;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const struct api_row *row = &rows[i];
+        if (!has_verb(subject, row->verb, &rest)) {
+            continue;
+        }
+        c->type = row->type;
+        if (!split_tokens(c, rest, row) || !admit(c, row)) {
+            return;
+        }
+        if (row->who == STREAM_LEADER) {
+            to_stream(c, row);
+        } else {
+            row->run(c);
+        }
+        return;
+    }
+    for (size_t i = 0; i < sizeof missing / sizeof missing[0] && meta_is_leader(c->js); i++) {
+        if (has_verb(subject, missing[i].verb, &rest)) {
+            struct js_error error;
+            (void)js_unsupported(&error, missing[i].verb);
+            js_reply_error(c->js, c->account, c->reply, missing[i].type, &error);
+            return;
+        }
+    }
+}
+
+void api_on_requests(void *arg, struct inbound_batch *batch)
+{
+    struct jetstream *js = arg;
+    struct inbound m;
+    while (inbound_next(batch, &m)) {
+        struct bytes subject = bytes_skip(m.subject, sizeof "$JS.API." - 1);
+        if (bytes_starts(subject, BYTES_LIT("CONSUMER.MSG.NEXT.")) || js->stopping ||
+            js->meta.group == NULL) {
+            continue; /* pulls go to the stream's leader by its own subscription */
+        }
+        atomic_fetch_add(&js->api_total, 1);
+        struct api_call c = {.js = js,
+                             .account = inbound_account(batch),
+                             .body = bytes_skip(m.payload, m.header_len),
+                             .header = bytes_make(m.payload.ptr, m.header_len),
+                             .reply = m.reply};
+        dispatch(&c, subject);
+    }
+}

@@ -1,0 +1,291 @@
+#include "jetstream/collect.h"
+
+#include <stdlib.h>
+
+#include "core/base/clock.h"
+#include "core/base/mem.h"
+
+/* question → ask each server that is up (and ourselves) → answers, or COLLECT_MS → reply */
+#define COLLECT_MS 4000 /* JetStream API reference §3 */
+
+struct question {
+    struct jetstream *js;
+    uint64_t id;
+    struct account *account;
+    char *reply;
+    json_t *response; /* STREAM.LIST: begun; NULL: account info */
+    json_t *names;
+    json_t *streams;  /* what has come in */
+    unsigned missing; /* answers not yet here */
+    struct loop_timer timer;
+};
+
+/* --- this server --- */
+
+struct here {
+    struct jetstream *js;
+    bool only_leader;
+    json_t *streams;
+    void (*done)(void *arg, json_t *streams);
+    void *arg;
+};
+
+static void gather(void *arg, struct loop *loop)
+{
+    (void)loop;
+    struct here *h = arg;
+    for (struct asset *a = asset_next(NULL); a != NULL; a = asset_next(a)) {
+        json_t *o = asset_describe(a, h->only_leader);
+        if (o != NULL) {
+            (void)json_array_append_new(h->streams, o);
+        }
+    }
+}
+
+static void gathered(void *arg)
+{
+    struct here *h = arg;
+    h->done(h->arg, h->streams);
+    json_decref(h->streams);
+    free(h);
+}
+
+void collect_here(struct jetstream *js, bool only_leader, void (*done)(void *arg, json_t *streams),
+                  void *arg)
+{
+    struct here *h = NEW(struct here);
+    *h = (struct here){js, only_leader, json_array(), done, arg};
+    broker_gather(js->broker, gather, gathered, h);
+}
+
+/* --- questions --- */
+
+static void reply_list(struct question *q)
+{
+    json_t *streams = json_array();
+    json_t *missing = json_array();
+    size_t i;
+    json_t *name;
+    json_array_foreach(q->names, i, name)
+    {
+        json_t *found = NULL;
+        size_t k;
+        json_t *s;
+        json_array_foreach(q->streams, k, s)
+        {
+            if (strcmp(json_text(s, "name"), json_string_value(name)) == 0 &&
+                strcmp(json_text(s, "account"), q->account->name) == 0) {
+                found = json_object_get(s, "info");
+            }
+        }
+        (void)json_array_append(found != NULL ? streams : missing, found != NULL ? found : name);
+    }
+    json_put(q->response, "streams", streams);
+    if (json_array_size(missing) > 0) {
+        json_put(q->response, "missing", json_incref(missing));
+    }
+    json_decref(missing);
+    js_reply(q->js, q->account, bytes_of(q->reply), q->response);
+    q->response = NULL;
+}
+
+static void reply_account_info(struct question *q)
+{
+    int64_t storage = 0;
+    int64_t reserved = 0;
+    int64_t streams = 0;
+    int64_t consumers = 0;
+    size_t i;
+    json_t *s;
+    json_array_foreach(q->streams, i, s)
+    {
+        if (strcmp(json_text(s, "account"), q->account->name) != 0) {
+            continue;
+        }
+        const json_t *info = json_object_get(s, "info");
+        int64_t replicas = json_int(s, "replicas");
+        int64_t max_bytes = json_int(json_object_get(info, "config"), "max_bytes");
+        storage += replicas * json_int(json_object_get(info, "state"), "bytes");
+        reserved += max_bytes > 0 ? replicas * max_bytes : 0;
+        consumers += (int64_t)json_array_size(json_object_get(s, "consumers"));
+        streams++;
+    }
+    json_t *o = js_response("account_info_response");
+    json_put_int(o, "memory", 0);
+    json_put_int(o, "storage", storage);
+    json_put_int(o, "reserved_memory", 0);
+    json_put_int(o, "reserved_storage", reserved);
+    json_put_int(o, "streams", streams);
+    json_put_int(o, "consumers", consumers);
+    json_t *limits = json_object();
+    static const char *const unlimited[] = {"max_memory",
+                                            "max_storage",
+                                            "max_streams",
+                                            "max_consumers",
+                                            "max_ack_pending",
+                                            "memory_max_stream_bytes",
+                                            "storage_max_stream_bytes"};
+    for (size_t k = 0; k < sizeof unlimited / sizeof unlimited[0]; k++) {
+        json_put_int(limits, unlimited[k], -1);
+    }
+    json_put_bool(limits, "max_bytes_required", false);
+    json_put(o, "limits", limits);
+    json_t *api = json_object();
+    json_put_int(api, "level", JETSTREAM_API_LEVEL);
+    json_put_u64(api, "total", atomic_load(&q->js->api_total));
+    json_put_u64(api, "errors", atomic_load(&q->js->api_errors));
+    json_put(o, "api", api);
+    js_reply(q->js, q->account, bytes_of(q->reply), o);
+}
+
+static void question_free(struct question *q)
+{
+    loop_timer_cancel(loops_at(q->js->loops, 0), &q->timer);
+    (void)map_remove_u64(&q->js->questions, q->id);
+    json_decref(q->response);
+    json_decref(q->names);
+    json_decref(q->streams);
+    free(q->reply);
+    free(q);
+}
+
+static void finish(struct question *q)
+{
+    if (q->response != NULL) {
+        reply_list(q);
+    } else {
+        reply_account_info(q);
+    }
+    question_free(q);
+}
+
+static void on_timeout(void *arg)
+{
+    finish(arg);
+}
+
+static void take_answer(struct question *q, json_t *streams)
+{
+    (void)json_array_extend(q->streams, streams);
+    if (--q->missing == 0) {
+        finish(q);
+    }
+}
+
+struct own_answer {
+    struct jetstream *js;
+    uint64_t question;
+};
+
+static void on_own_answer(void *arg, json_t *streams)
+{
+    struct own_answer *own = arg;
+    struct question *q = map_get_u64(&own->js->questions, own->question);
+    if (q != NULL) {
+        take_answer(q, streams);
+    }
+    free(own);
+}
+
+static void ask(struct jetstream *js, struct account *account, struct bytes reply, json_t *response,
+                json_t *names)
+{
+    struct question *q = NEW(struct question);
+    q->js = js;
+    q->id = ++js->next_question;
+    q->account = account;
+    q->reply = mem_dup(reply.ptr, reply.len);
+    q->response = response;
+    q->names = names;
+    q->streams = json_array();
+    q->missing = 1;
+    (void)map_put_u64(&js->questions, q->id, q);
+    loop_timer_arm(loops_at(js->loops, 0), &q->timer, clock_mono_ns() + COLLECT_MS * NS_PER_MS,
+                   on_timeout, q);
+    if (js_is_clustered(js)) {
+        unsigned count;
+        struct peer_node *nodes = peers_nodes(js->peers, &count);
+        struct buffer body = {0};
+        buffer_put_u64(&body, q->id);
+        struct bytes part = buffer_bytes(&body);
+        for (unsigned i = 1; i < count; i++) {
+            if (nodes[i].up && peers_send(js->peers, nodes[i].id, JS_FRAME_ASK, &part, 1)) {
+                q->missing++;
+            }
+        }
+        buffer_deinit(&body);
+        free(nodes);
+    }
+    struct own_answer *own = NEW(struct own_answer);
+    *own = (struct own_answer){js, q->id};
+    collect_here(js, true, on_own_answer, own);
+}
+
+void collect_stream_list(struct jetstream *js, struct account *account, struct bytes reply,
+                         json_t *response, json_t *names)
+{
+    ask(js, account, reply, response, names);
+}
+
+void collect_account_info(struct jetstream *js, struct account *account, struct bytes reply)
+{
+    ask(js, account, reply, NULL, NULL);
+}
+
+/* --- other servers --- */
+
+struct asked {
+    struct jetstream *js;
+    uint64_t node, question;
+};
+
+static void send_answer(void *arg, json_t *streams)
+{
+    struct asked *a = arg;
+    struct buffer id = {0};
+    struct buffer text = {0};
+    buffer_put_u64(&id, a->question);
+    json_write(&text, streams, 0);
+    struct bytes parts[] = {buffer_bytes(&id), buffer_bytes(&text)};
+    (void)peers_send(a->js->peers, a->node, JS_FRAME_ANSWER, parts, 2);
+    buffer_deinit(&id);
+    buffer_deinit(&text);
+    free(a);
+}
+
+void collect_on_ask(struct jetstream *js, uint64_t node, struct bytes body)
+{
+    struct reader r = reader_make(body);
+    uint64_t id = reader_u64(&r);
+    if (reader_done(&r)) {
+        struct asked *a = NEW(struct asked);
+        *a = (struct asked){js, node, id};
+        collect_here(js, true, send_answer, a);
+    }
+}
+
+void collect_on_answer(struct jetstream *js, uint64_t node, struct bytes body)
+{
+    (void)node;
+    struct reader r = reader_make(body);
+    uint64_t id = reader_u64(&r);
+    struct question *q = r.bad ? NULL : map_get_u64(&js->questions, id);
+    if (q == NULL) {
+        return; /* too late */
+    }
+    json_t *streams = json_loadb((const char *)r.at, (size_t)(r.end - r.at), 0, NULL);
+    if (json_is_array(streams)) {
+        take_answer(q, streams);
+    }
+    json_decref(streams);
+}
+
+void collect_stop(struct jetstream *js)
+{
+    struct map_entry *e;
+    for (uint32_t i = 0; (e = map_next(&js->questions, &i)) != NULL;) {
+        question_free(e->value);
+        i = 0;
+    }
+    map_deinit(&js->questions);
+}

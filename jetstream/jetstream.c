@@ -1,0 +1,469 @@
+#include "jetstream/jetstream.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/base/clock.h"
+#include "core/base/hash.h"
+#include "core/base/log.h"
+#include "core/base/mem.h"
+#include "jetstream/collect.h"
+#include "jetstream/jetstream_internal.h"
+
+#define STANDALONE_NODE 1
+
+struct shard *js_shard_of(struct jetstream *js, uint64_t group)
+{
+    return js->shards[group % loops_count(js->loops)];
+}
+
+const char *js_node_name(struct jetstream *js, uint64_t node)
+{
+    if (node == 0) {
+        return NULL;
+    }
+    return js->peers == NULL ? broker_server_name(js->broker) : peers_name(js->peers, node);
+}
+
+void js_node_id8(struct jetstream *js, uint64_t node, char id[9])
+{
+    const char *name = js_node_name(js, node);
+    if (name != NULL) {
+        hash_name8(bytes_of(name), id);
+    } else {
+        (void)snprintf(id, 9, "%08llx", (unsigned long long)(node & 0xffffffff));
+    }
+}
+
+/* --- frames of other servers --- */
+
+struct raft_mail {
+    struct shard *shard;
+    uint64_t from;
+    struct buffer messages;
+};
+
+static void deliver_mail(void *arg)
+{
+    struct raft_mail *mail = arg;
+    shard_receive(mail->shard, mail->from, buffer_bytes(&mail->messages));
+    buffer_deinit(&mail->messages);
+    free(mail);
+}
+
+/* Sorts a frame's messages by the loops their groups live on. */
+static void on_raft_frame(struct jetstream *js, uint64_t from, struct bytes body)
+{
+    unsigned count = loops_count(js->loops);
+    struct raft_mail *mails[LOOPS_MAX] = {0};
+    struct reader r = reader_make(body);
+    while (r.at < r.end && !r.bad) {
+        struct bytes message = reader_bytes(&r);
+        struct reader head = reader_make(message);
+        uint64_t group = reader_varint(&head);
+        if (r.bad || head.bad) {
+            log_error("A frame from server \"%s\" is malformed", peers_name(js->peers, from));
+            break;
+        }
+        unsigned i = (unsigned)(group % count);
+        if (mails[i] == NULL) {
+            mails[i] = NEW(struct raft_mail);
+            mails[i]->shard = js->shards[i];
+            mails[i]->from = from;
+        }
+        buffer_put_bytes(&mails[i]->messages, message);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        if (mails[i] != NULL && i == 0) {
+            deliver_mail(mails[i]);
+        } else if (mails[i] != NULL) {
+            loop_post(loops_at(js->loops, i), deliver_mail, mails[i]);
+        }
+    }
+}
+
+static void on_frame(void *arg, uint64_t node, uint8_t type, struct bytes body)
+{
+    struct jetstream *js = arg;
+    if (js->stopping) {
+        return;
+    }
+    switch (type) {
+    case JS_FRAME_RAFT:
+        on_raft_frame(js, node, body);
+        return;
+    case JS_FRAME_ASK:
+        collect_on_ask(js, node, body);
+        return;
+    case JS_FRAME_ANSWER:
+        collect_on_answer(js, node, body);
+        return;
+    default:
+        return; /* of a newer version */
+    }
+}
+
+struct peer_news {
+    struct jetstream *js;
+    unsigned shard;
+    uint64_t node;
+    bool up;
+};
+
+static void tell_shard(void *arg)
+{
+    struct peer_news *news = arg;
+    if (!news->js->stopping) {
+        shard_peer_changed(news->js->shards[news->shard], news->node, news->up);
+    }
+    free(news);
+}
+
+static void on_peer_change(void *arg, uint64_t node, const char *name, bool up)
+{
+    (void)name;
+    struct jetstream *js = arg;
+    for (unsigned i = 0; i < loops_count(js->loops); i++) {
+        struct peer_news *news = NEW(struct peer_news);
+        *news = (struct peer_news){js, i, node, up};
+        loop_post(loops_at(js->loops, i), tell_shard, news);
+    }
+}
+
+/* --- life --- */
+
+struct jetstream *jetstream_new(struct broker *broker, struct peers *peers, struct routes *routes,
+                                struct error *error)
+{
+    const struct options *o = broker_options(broker);
+    struct jetstream *js = NEW(struct jetstream);
+    struct buffer path = {0};
+    js->broker = broker;
+    js->peers = peers;
+    js->routes = routes;
+    js->loops = broker_loops(broker);
+    /* Alone, a server may have another name at every start: its data must still be its own. */
+    js->self = peers == NULL ? STANDALONE_NODE : peers_self(peers);
+    buffer_printf(&path, "%s/jetstream%c", o->store_dir == NULL ? "/tmp/nats" : o->store_dir, '\0');
+    js->store_dir = path.data;
+    js->store = store_open(js->store_dir, error);
+    if (js->store == NULL) {
+        free(js->store_dir);
+        free(js);
+        return NULL;
+    }
+    js->shards = mem_zalloc(loops_count(js->loops) * sizeof(struct shard *));
+    for (unsigned i = 0; i < loops_count(js->loops); i++) {
+        js->shards[i] = shard_new(loops_at(js->loops, i), js->store, peers, js->self);
+    }
+    if (peers != NULL) {
+        struct peers_callbacks callbacks = {on_frame, on_peer_change};
+        peers_set_callbacks(peers, &callbacks, js);
+    }
+    return js;
+}
+
+/* --- ready: the meta group leads, and every asset does --- */
+
+#define READY_MAX_MS   10000
+#define READY_CHECK_MS 10
+
+static void check_ready(void *arg);
+
+static void count_not_leading(void *arg, struct loop *loop)
+{
+    (void)loop;
+    struct jetstream *js = arg;
+    for (struct asset *a = asset_next(NULL); a != NULL; a = asset_next(a)) {
+        js->not_ready += !a->leading;
+    }
+}
+
+static void counted(void *arg)
+{
+    struct jetstream *js = arg;
+    bool late = clock_mono_ns() > js->ready_deadline_ns;
+    if (js_is_clustered(js) || late || (meta_is_leader(js) && js->not_ready == 0)) {
+        js->ready(js->ready_arg);
+    } else if (!js->stopping) {
+        loop_timer_arm(loops_at(js->loops, 0), &js->ready_timer,
+                       clock_mono_ns() + READY_CHECK_MS * NS_PER_MS, check_ready, js);
+    }
+}
+
+static void check_ready(void *arg)
+{
+    struct jetstream *js = arg;
+    js->not_ready = 0;
+    broker_gather(js->broker, count_not_leading, counted, js);
+}
+
+static void start(void *arg)
+{
+    struct jetstream *js = arg;
+    struct account **accounts = accounts_list(broker_accounts(js->broker));
+    for (uint32_t i = 0; accounts[i] != NULL; i++) {
+        if (accounts[i]->jetstream) {
+            js->api_subs =
+                mem_realloc(js->api_subs, (js->api_sub_count + 1) * sizeof(struct internal_sub *));
+            js->api_subs[js->api_sub_count++] =
+                broker_subscribe(js->broker, accounts[i], BYTES_LIT("$JS.API.>"), BYTES_NONE,
+                                 loops_at(js->loops, 0), api_on_requests, js);
+        }
+    }
+    free(accounts);
+    meta_group_start(js);
+    js->ready_deadline_ns = clock_mono_ns() + READY_MAX_MS * NS_PER_MS;
+    check_ready(js);
+}
+
+void jetstream_start(struct jetstream *js, void (*ready)(void *), void *arg)
+{
+    js->ready = ready;
+    js->ready_arg = arg;
+    log_info("---------------- JETSTREAM ----------------");
+    log_info("  Store Directory: \"%s\"", js->store_dir);
+    log_info("  API Level:       %d", JETSTREAM_API_LEVEL);
+    log_info("-------------------------------------------");
+    loop_post(loops_at(js->loops, 0), start, js);
+}
+
+/* --- shutdown: leaders step aside, every loop closes its groups, the store writes what waits ---
+ */
+
+static void flushed(void *arg, enum err err)
+{
+    (void)err;
+    struct jetstream *js = arg;
+    if (--js->closing == 0) {
+        log_info("JetStream Shutdown");
+        js->shutdown_done(js->shutdown_arg);
+    }
+}
+
+/* On loop 0, behind the closing batches of all loops. */
+static void flush(void *arg)
+{
+    struct jetstream *js = arg;
+    js->closing = 1;
+    store_submit(js->store, store_batch_new(), true, flushed, js);
+}
+
+static void close_loop(void *arg, struct loop *loop)
+{
+    struct jetstream *js = arg;
+    struct asset *a;
+    while ((a = asset_next(NULL)) != NULL) {
+        asset_close(a);
+    }
+    if (loop_index(loop) == 0) {
+        meta_group_stop(js, true);
+    }
+}
+
+/* One more round, so that every loop's last turn has handed its batch to the store, and its
+ * completion has come back. */
+static void settle(void *arg, struct loop *loop)
+{
+    (void)arg;
+    (void)loop;
+}
+
+static void closed(void *arg)
+{
+    struct jetstream *js = arg;
+    broker_gather(js->broker, settle, flush, js);
+}
+
+#define TRANSFER_MS 150 /* for the followers to take over, so that clients see no gap */
+
+static void close_all(void *arg)
+{
+    struct jetstream *js = arg;
+    js->stopping = true;
+    loop_timer_cancel(loops_at(js->loops, 0), &js->ready_timer);
+    for (uint32_t i = 0; i < js->api_sub_count; i++) {
+        broker_unsubscribe(js->broker, js->api_subs[i]);
+    }
+    js->api_sub_count = 0;
+    collect_stop(js);
+    broker_gather(js->broker, close_loop, closed, js);
+}
+
+static void transfer(void *arg, struct loop *loop)
+{
+    struct jetstream *js = arg;
+    shard_transfer_leaders(js->shards[loop_index(loop)]);
+}
+
+static void transferred(void *arg)
+{
+    struct jetstream *js = arg;
+    loop_timer_arm(loops_at(js->loops, 0), &js->transfer_timer,
+                   clock_mono_ns() + TRANSFER_MS * NS_PER_MS, close_all, js);
+}
+
+void jetstream_shutdown(struct jetstream *js, void (*done)(void *), void *arg)
+{
+    log_info("Initiating JetStream Shutdown...");
+    js->shutdown_done = done;
+    js->shutdown_arg = arg;
+    if (js_is_clustered(js)) {
+        broker_gather(js->broker, transfer, transferred, js);
+    } else {
+        close_all(js);
+    }
+}
+
+static void free_hosted(struct jetstream *js)
+{
+    struct map_entry *e;
+    for (uint32_t i = 0; (e = map_next(&js->hosted, &i)) != NULL;) {
+        struct hosted *h = e->value;
+        free(h->account);
+        free(h->stream);
+        free(h);
+    }
+    map_deinit(&js->hosted);
+}
+
+void jetstream_free(struct jetstream *js)
+{
+    for (unsigned i = 0; i < loops_count(js->loops); i++) {
+        shard_free(js->shards[i]);
+    }
+    store_close(js->store);
+    free_hosted(js);
+    free(js->shards);
+    free(js->api_subs);
+    free(js->store_dir);
+    free(js);
+}
+
+/* --- monitoring --- */
+
+const char *jetstream_meta_health(struct jetstream *js)
+{
+    if (store_is_poisoned(js->store)) {
+        return "JetStream store write error: the disk refused a write; restart when it is repaired";
+    }
+    if (js->meta.group == NULL) {
+        return js_is_clustered(js) ? "JetStream has not established contact with a meta leader"
+                                   : "JetStream is still recovering meta layer";
+    }
+    struct group_status status = group_status(js->meta.group);
+    if (status.leader_node == 0) {
+        return "JetStream has not established contact with a meta leader";
+    }
+    if (!status.current) {
+        return "JetStream is not current with the meta leader";
+    }
+    return NULL;
+}
+
+struct health_check {
+    struct jetstream *js;
+    void (*done)(void *arg, const char *problem);
+    void *arg;
+    uint32_t open; /* replicas seen on the loops */
+    char problem[512];
+};
+
+static void check_assets(void *arg, struct loop *loop)
+{
+    (void)loop;
+    struct health_check *h = arg;
+    for (struct asset *a = asset_next(NULL); a != NULL; a = asset_next(a)) {
+        h->open++;
+        if (h->problem[0] == '\0' && !asset_is_current(a)) {
+            (void)snprintf(h->problem, sizeof h->problem,
+                           "JetStream stream '%s > %s' is not current: group node unhealthy",
+                           a->account->name, a->name);
+        }
+    }
+}
+
+static void assets_checked(void *arg)
+{
+    struct health_check *h = arg;
+    if (h->problem[0] == '\0' && h->open < h->js->hosted.count) {
+        (void)snprintf(h->problem, sizeof h->problem,
+                       "JetStream has streams that could not be "
+                       "recovered: see the log");
+    }
+    h->done(h->arg, h->problem[0] == '\0' ? NULL : h->problem);
+    free(h);
+}
+
+void jetstream_health(struct jetstream *js, void (*done)(void *arg, const char *problem), void *arg)
+{
+    const char *problem = jetstream_meta_health(js);
+    if (problem != NULL) {
+        done(arg, problem);
+        return;
+    }
+    struct health_check *h = NEW(struct health_check);
+    h->js = js;
+    h->done = done;
+    h->arg = arg;
+    broker_gather(js->broker, check_assets, assets_checked, h);
+}
+
+void jetstream_describe(struct jetstream *js, void (*done)(void *arg, json_t *streams), void *arg)
+{
+    collect_here(js, false, done, arg);
+}
+
+json_t *jetstream_meta_json(struct jetstream *js)
+{
+    if (!js_is_clustered(js)) {
+        return NULL;
+    }
+    json_t *o = json_object();
+    const char *cluster = broker_options(js->broker)->cluster_name;
+    json_put_text(o, "name", cluster == NULL ? "" : cluster);
+    struct group_status status = {0};
+    if (js->meta.group != NULL) {
+        status = group_status(js->meta.group);
+    }
+    const char *leader = js_node_name(js, status.leader_node);
+    char id[9];
+    if (leader != NULL) {
+        json_put_text(o, "leader", leader);
+        js_node_id8(js, status.leader_node, id);
+        json_put_text(o, "peer", id);
+    }
+    json_t *replicas = json_array();
+    for (unsigned i = 0; i < js->meta.voter_count; i++) {
+        uint64_t node = js->meta.voters[i];
+        if (node == js->self) {
+            continue;
+        }
+        const char *name = js_node_name(js, node);
+        bool up = peers_is_up(js->peers, node);
+        js_node_id8(js, node, id);
+        json_t *r = json_object();
+        json_put_text(r, "name", name == NULL ? id : name);
+        json_put_bool(r, "current", up);
+        if (!up) {
+            json_put_bool(r, "offline", true);
+        }
+        json_put_int(r, "active", 0);
+        json_put_text(r, "peer", id);
+        (void)json_array_append_new(replicas, r);
+    }
+    json_put(o, "replicas", replicas);
+    json_put_int(o, "cluster_size", js->meta.voter_count);
+    json_put_int(o, "quorum_needed", js->meta.voter_count / 2 + 1);
+    json_put_u64(o, "pending", status.last - status.commit);
+    json_put_int(o, "pending_requests", 0);
+    json_put_int(o, "pending_infos", 0);
+    return o;
+}
+
+struct jetstream_totals jetstream_totals(const struct jetstream *js)
+{
+    const struct options *o = broker_options(js->broker);
+    return (struct jetstream_totals){atomic_load(&js->api_total), atomic_load(&js->api_errors),
+                                     js->store_dir, o->jetstream_max_file, o->jetstream_max_memory};
+}

@@ -1,0 +1,195 @@
+/* Shared by the files of jetstream/. */
+#ifndef JETSTREAM_JETSTREAM_INTERNAL_H
+#define JETSTREAM_JETSTREAM_INTERNAL_H
+
+#include "core/base/json.h"
+#include "jetstream/jetstream.h"
+#include "jetstream/shard.h"
+#include "jetstream/state/meta.h"
+#include "jetstream/state/publish.h"
+
+struct asset;
+struct pulls;
+
+/* What loop 0 knows of a stream this server has a replica of. The asset itself belongs to its loop.
+ */
+struct hosted {
+    char *account, *stream;
+    uint64_t group;
+    struct shard *shard;
+    struct asset *asset; /* opaque here: only passed to the shard's loop */
+    uint64_t peers[META_PEERS_MAX];
+    unsigned peer_count;
+};
+
+struct meta_group {
+    struct group *group; /* NULL until its voters are known */
+    struct meta meta;
+    uint64_t voters[RAFT_VOTERS_MAX];
+    unsigned voter_count;
+    bool leading;
+    uint64_t reported_leader;
+    int64_t leaderless_since_ns; /* monotonic; 0: there is a leader */
+    struct loop_timer form_timer;
+    uint64_t next_placement;
+};
+
+struct jetstream {
+    struct broker *broker;
+    struct peers *peers;   /* NULL without cluster */
+    struct routes *routes; /* NULL without cluster */
+    struct store *store;
+    struct loops *loops;
+    struct shard **shards; /* one per loop */
+    uint64_t self;
+    char *store_dir;
+    struct meta_group meta;         /* loop 0 */
+    struct map hosted;              /* loop 0: "account\nstream" → struct hosted */
+    struct internal_sub **api_subs; /* one per account with JetStream */
+    uint32_t api_sub_count;
+    struct map questions; /* loop 0: id → struct question (collect.c) */
+    uint64_t next_question;
+    atomic_uint_fast64_t api_total, api_errors;
+    void (*ready)(void *); /* NULL once called */
+    void *ready_arg;
+    int64_t ready_deadline_ns;
+    struct loop_timer ready_timer;
+    unsigned not_ready;
+    void (*shutdown_done)(void *);
+    void *shutdown_arg;
+    unsigned closing;
+    struct loop_timer transfer_timer;
+    atomic_bool stopping;
+};
+
+static inline bool js_is_clustered(const struct jetstream *js)
+{
+    return js->peers != NULL;
+}
+struct shard *js_shard_of(struct jetstream *js, uint64_t group);
+const char *js_node_name(struct jetstream *js, uint64_t node);
+/* The 8-character id clients know a node by. */
+void js_node_id8(struct jetstream *js, uint64_t node, char id[9]);
+
+/* --- requests and replies (api.c) --- */
+
+/* $JS.API.>, loop 0. */
+void api_on_requests(void *arg, struct inbound_batch *batch);
+
+/* {"type":"io.nats.jetstream.api.v1.<type>"}, to which the caller adds. */
+json_t *js_response(const char *type);
+/* Sends and releases `response`. No-op without a reply subject. */
+void js_reply(struct jetstream *js, struct account *account, struct bytes reply, json_t *response);
+void js_reply_error(struct jetstream *js, struct account *account, struct bytes reply,
+                    const char *type, const struct js_error *error);
+/* A message from JetStream. */
+void js_publish(struct jetstream *js, struct account *account, struct bytes subject,
+                struct bytes reply, struct bytes header, struct bytes body);
+
+/* --- the meta group (meta_group.c); loop 0 --- */
+
+void meta_group_start(struct jetstream *js);
+void meta_group_stop(struct jetstream *js, bool checkpoint);
+bool meta_is_leader(const struct jetstream *js);
+/* Nobody has led for so long that any server may say so. */
+bool meta_is_leaderless(const struct jetstream *js);
+void meta_create_stream(struct jetstream *js, struct account *account, struct bytes name,
+                        struct bytes body, struct bytes reply);
+void meta_update_stream(struct jetstream *js, struct account *account, struct bytes name,
+                        struct bytes body, struct bytes reply);
+void meta_delete_stream(struct jetstream *js, struct account *account, struct bytes name,
+                        struct bytes reply);
+struct hosted *js_hosted(struct jetstream *js, struct bytes account, struct bytes stream);
+
+/* --- assets (asset.c) --- */
+
+/* A request to a stream, copied for its loop. */
+enum asset_verb {
+    ASSET_INFO,
+    ASSET_PURGE,
+    ASSET_MSG_GET,
+    ASSET_MSG_DELETE,
+    ASSET_CONSUMER_CREATE,
+    ASSET_CONSUMER_DELETE,
+    ASSET_CONSUMER_INFO,
+    ASSET_CONSUMER_NAMES,
+    ASSET_CONSUMER_LIST
+};
+struct asset_request {
+    struct asset *asset;
+    enum asset_verb verb;
+    bool durable_form; /* CONSUMER.DURABLE.CREATE */
+    char *consumer;    /* from the subject; NULL none */
+    char *filter;      /* from the subject; NULL none */
+    char *body;
+    size_t body_len;
+    char *reply; /* NULL none */
+};
+/* Any loop: runs on the asset's loop. Takes the request. */
+void asset_request(struct shard *shard, struct asset_request *request);
+void asset_request_free(struct asset_request *request);
+
+/* Shard's loop. `reply` (NULL none): the creator waits there for STREAM.CREATE's answer. */
+struct asset *asset_open(struct jetstream *js, struct shard *shard, const struct assignment *a,
+                         const char *reply, struct error *error);
+void asset_config_changed(struct asset *asset, json_t *config, const char *reply);
+/* Answers STREAM.CREATE of something that exists already, when this is the leader. */
+void asset_echo(struct asset *asset, const char *reply);
+/* `reply`: the leader confirms STREAM.DELETE there. */
+void asset_delete(struct asset *asset, const char *reply);
+void asset_close(struct asset *asset);
+/* All assets of a loop, for descriptions. */
+json_t *asset_describe(struct asset *asset, bool only_leader);
+bool asset_is_current(struct asset *asset);
+/* Walks the assets of the current loop; NULL begins, NULL ends. */
+struct asset *asset_next(struct asset *after);
+
+/* --- what pull.c needs of an asset, and gives it --- */
+
+struct asset {
+    struct jetstream *js;
+    struct shard *shard;
+    struct account *account;
+    struct group *group;
+    struct stream *stream;
+    struct publisher publisher;
+    char *name;
+    uint64_t peers[META_PEERS_MAX];
+    unsigned peer_count;
+    bool leading;
+    int64_t leader_since_ns;
+    char *create_reply;    /* STREAM.CREATE is to be answered once this is the leader */
+    json_t *wanted_config; /* the meta group's, when it differs from what is applied */
+    char *update_reply;
+    struct internal_sub **subs; /* leader only: subjects, then acks, then pulls */
+    uint32_t sub_count;
+    struct messages_builder builder;
+    struct buffer builder_replies; /* varint length and reply per message in the builder */
+    struct map waiting;            /* log index → struct waiter */
+    struct dup_wait *dups;         /* duplicates of messages under way */
+    uint32_t dup_count, dup_cap;
+    size_t in_flight; /* bytes proposed and not applied */
+    struct loop_timer expiry;
+    struct asset *next; /* on its loop's list */
+    bool broken;
+};
+
+/* Called when the entry at an index has been applied by the leader that proposed it, or the
+ * leadership was lost (applied false). Frees its arg. */
+typedef void (*waiter_cb)(struct asset *asset, void *arg, bool applied,
+                          const struct apply_result *result);
+/* Proposes; on failure returns false and `cb` is not called. */
+bool asset_propose(struct asset *asset, struct bytes entry, waiter_cb cb, void *arg);
+
+/* Leader side of one consumer. */
+struct pulls *pulls_new(struct asset *asset, struct consumer *consumer);
+/* Tells the waiting requests why (a status line), then forgets them. */
+void pulls_free(struct pulls *pulls, const char *status);
+void pulls_request(struct pulls *pulls, struct bytes reply, struct bytes header, struct bytes body);
+/* Something may have become deliverable. */
+void pulls_pump(struct pulls *pulls);
+uint32_t pulls_waiting(const struct pulls *pulls);
+struct loop *asset_loop(const struct asset *asset);
+int64_t asset_now_ns(void);
+
+#endif

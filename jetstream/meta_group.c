@@ -1,0 +1,680 @@
+/* The meta group: forms once, when all configured servers have found each other; its leader decides
+ * on streams and where they live; every member hosts what is assigned to it. Loop 0.
+ *
+ * Forming: a server that has the list of voters on disk uses it. One that has none waits until as
+ * many servers with JetStream are connected as its configuration names, and takes those; with the
+ * same configuration everywhere all arrive at the same list, and none at a smaller one (reliability
+ * rule 7: an empty server never starts a new group beside old data). */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/base/clock.h"
+#include "core/base/log.h"
+#include "core/base/mem.h"
+#include "core/subject/subject.h"
+#include "jetstream/jetstream_internal.h"
+
+#define FORM_RETRY_MS  100
+#define LEADERLESS_NS  (10 * NS_PER_SEC)
+#define LIVE_WINDOW_NS (30 * NS_PER_SEC) /* entries older than this answer nobody */
+
+static struct shard *meta_shard(struct jetstream *js)
+{
+    return js->shards[0];
+}
+
+bool meta_is_leader(const struct jetstream *js)
+{
+    return js->meta.leading;
+}
+
+bool meta_is_leaderless(const struct jetstream *js)
+{
+    return js->meta.leaderless_since_ns != 0 &&
+           clock_mono_ns() - js->meta.leaderless_since_ns > LEADERLESS_NS;
+}
+
+/* --- hosting --- */
+
+static struct buffer hosted_key(struct bytes account, struct bytes stream)
+{
+    struct buffer key = {0};
+    buffer_append_bytes(&key, account);
+    buffer_append_char(&key, '\n');
+    buffer_append_bytes(&key, stream);
+    return key;
+}
+
+struct hosted *js_hosted(struct jetstream *js, struct bytes account, struct bytes stream)
+{
+    struct buffer key = hosted_key(account, stream);
+    struct hosted *h = map_get(&js->hosted, buffer_bytes(&key));
+    buffer_deinit(&key);
+    return h;
+}
+
+/* What travels to the loop that hosts, or will host, a stream. */
+struct errand {
+    struct jetstream *js;
+    struct asset *asset;
+    struct shard *shard;
+    struct assignment assignment; /* OPEN: a copy with its own references */
+    json_t *config;
+    char *reply;
+};
+
+static void errand_free(struct errand *e)
+{
+    free(e->assignment.account);
+    free(e->assignment.stream);
+    json_decref(e->assignment.first_config);
+    json_decref(e->assignment.config);
+    json_decref(e->config);
+    free(e->reply);
+    free(e);
+}
+
+static struct errand *errand_new(struct jetstream *js, struct hosted *h, const char *reply)
+{
+    struct errand *e = NEW(struct errand);
+    e->js = js;
+    e->shard = h->shard;
+    e->reply = reply == NULL ? NULL : mem_strdup(reply);
+    return e;
+}
+
+static void opened(void *arg)
+{
+    struct errand *e = arg;
+    struct hosted *h =
+        js_hosted(e->js, bytes_of(e->assignment.account), bytes_of(e->assignment.stream));
+    if (h != NULL && h->group == e->assignment.group) { /* else deleted while it was opened */
+        h->asset = e->asset;
+    }
+    errand_free(e);
+}
+
+static void do_open(void *arg)
+{
+    struct errand *e = arg;
+    struct error error;
+    e->asset = asset_open(e->js, e->shard, &e->assignment, e->reply, &error);
+    if (e->asset == NULL) {
+        /* Nothing is deleted: the data may be repaired, or fetched again from the other replicas.
+         */
+        log_error("JetStream stream '%s > %s' is not available on this server: %s",
+                  e->assignment.account, e->assignment.stream, error.message);
+    }
+    loop_post(loops_at(e->js->loops, 0), opened, e);
+}
+
+/* Errands that need the asset run on its loop after do_open(), in order; they look it up there. */
+static struct asset *errand_asset(const struct errand *e)
+{
+    struct asset *a = NULL;
+    while ((a = asset_next(a)) != NULL) {
+        if (group_id(a->group) == e->assignment.group) {
+            return a;
+        }
+    }
+    return NULL;
+}
+
+static void do_config(void *arg)
+{
+    struct errand *e = arg;
+    struct asset *a = errand_asset(e);
+    if (a != NULL) {
+        asset_config_changed(a, e->config, e->reply);
+    }
+    errand_free(e);
+}
+
+static void do_echo(void *arg)
+{
+    struct errand *e = arg;
+    struct asset *a = errand_asset(e);
+    if (a != NULL) {
+        asset_echo(a, e->reply);
+    }
+    errand_free(e);
+}
+
+static void do_delete(void *arg)
+{
+    struct errand *e = arg;
+    struct asset *a = errand_asset(e);
+    if (a != NULL) {
+        asset_delete(a, e->reply);
+    }
+    errand_free(e);
+}
+
+static bool is_member(const struct assignment *a, uint64_t node)
+{
+    for (unsigned i = 0; i < a->peer_count; i++) {
+        if (a->peers[i] == node) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void host(struct jetstream *js, const struct assignment *a, const char *reply)
+{
+    if (!is_member(a, js->self)) {
+        return;
+    }
+    struct hosted *h = NEW(struct hosted);
+    h->account = mem_strdup(a->account);
+    h->stream = mem_strdup(a->stream);
+    h->group = a->group;
+    h->shard = js_shard_of(js, a->group);
+    memcpy(h->peers, a->peers, sizeof h->peers);
+    h->peer_count = a->peer_count;
+    struct buffer key = hosted_key(bytes_of(a->account), bytes_of(a->stream));
+    CHECK(map_put(&js->hosted, buffer_bytes(&key), h) == NULL);
+    buffer_deinit(&key);
+    struct errand *e = errand_new(js, h, reply);
+    e->assignment = *a;
+    e->assignment.account = mem_strdup(a->account);
+    e->assignment.stream = mem_strdup(a->stream);
+    e->assignment.first_config = json_deep_copy(a->first_config);
+    e->assignment.config = json_deep_copy(a->config);
+    loop_post(shard_loop(h->shard), do_open, e);
+}
+
+static void send_errand(struct jetstream *js, const struct assignment *a, loop_task task,
+                        json_t *config, const char *reply)
+{
+    struct hosted *h = js_hosted(js, bytes_of(a->account), bytes_of(a->stream));
+    if (h != NULL) {
+        struct errand *e = errand_new(js, h, reply);
+        e->assignment.group = a->group;
+        e->config = config == NULL ? NULL : json_deep_copy(config);
+        loop_post(shard_loop(h->shard), task, e);
+    }
+}
+
+static void unhost(struct jetstream *js, const struct assignment *a, const char *reply)
+{
+    send_errand(js, a, do_delete, NULL, reply);
+    struct buffer key = hosted_key(bytes_of(a->account), bytes_of(a->stream));
+    struct hosted *h = map_remove(&js->hosted, buffer_bytes(&key));
+    buffer_deinit(&key);
+    if (h != NULL) {
+        free(h->account);
+        free(h->stream);
+        free(h);
+    }
+}
+
+/* --- the state machine --- */
+
+static void answer(struct jetstream *js, const char *account, const char *reply, json_t *response)
+{
+    struct account *a = accounts_get(broker_accounts(js->broker), bytes_of(account));
+    js_reply(js, a, bytes_of(reply), response);
+}
+
+/* No member of the stream's group can answer: the meta leader does. */
+static bool nobody_leads(struct jetstream *js, const struct assignment *a)
+{
+    unsigned up = 0;
+    for (unsigned i = 0; i < a->peer_count; i++) {
+        up += js->peers == NULL || peers_is_up(js->peers, a->peers[i]);
+    }
+    return up < a->peer_count / 2 + 1;
+}
+
+static void apply(void *owner, uint64_t index, uint64_t term, struct bytes entry)
+{
+    (void)term;
+    struct jetstream *js = owner;
+    struct meta_change change;
+    if (meta_apply(&js->meta.meta, index, entry, &change) != OK) {
+        log_error("JetStream meta entry %llu is not understood", (unsigned long long)index);
+        return;
+    }
+    bool live = clock_now_ns() - change.time_ns < LIVE_WINDOW_NS;
+    const char *reply = live ? change.reply : NULL;
+    switch (change.kind) {
+    case META_CREATED:
+        host(js, change.assignment, reply);
+        break;
+    case META_UPDATED:
+        send_errand(js, change.assignment, do_config, change.assignment->config, reply);
+        break;
+    case META_ECHO:
+        send_errand(js, change.assignment, do_echo, NULL, reply);
+        break;
+    case META_DELETED:
+        if (reply != NULL && js->meta.leading && nobody_leads(js, change.assignment)) {
+            json_t *o = js_response("stream_delete_response");
+            json_put_bool(o, "success", true);
+            answer(js, change.assignment->account, reply, o);
+        }
+        unhost(js, change.assignment, reply);
+        assignment_free(change.assignment);
+        break;
+    case META_NOTHING:
+        if (reply != NULL && js->meta.leading && change.assignment != NULL) {
+            struct js_error error;
+            (void)js_fail(&error, JS_STREAM_NAME_EXISTS);
+            struct account *a =
+                accounts_get(broker_accounts(js->broker), bytes_of(change.assignment->account));
+            js_reply_error(js, a, bytes_of(reply), "stream_create_response", &error);
+        }
+        break;
+    }
+    free(change.reply);
+}
+
+static void encode(void *owner, struct buffer *out)
+{
+    struct jetstream *js = owner;
+    meta_encode(&js->meta.meta, out);
+}
+
+/* At start and after a snapshot: host what is assigned and not hosted, let go of the rest. */
+static enum err decode(void *owner, struct bytes state)
+{
+    struct jetstream *js = owner;
+    struct meta fresh;
+    meta_init(&fresh);
+    if (meta_decode(&fresh, state) != OK) {
+        meta_deinit(&fresh);
+        return ERR_CORRUPT;
+    }
+    struct map_entry *e;
+    for (uint32_t i = 0; (e = map_next(&js->meta.meta.assignments, &i)) != NULL;) {
+        struct assignment *a = e->value;
+        const struct assignment *now = map_get(&fresh.assignments, e->key);
+        if (now == NULL || now->group != a->group) {
+            unhost(js, a, NULL); /* a committed delete that we were not there to see */
+        }
+    }
+    for (uint32_t i = 0; (e = map_next(&fresh.assignments, &i)) != NULL;) {
+        struct assignment *a = e->value;
+        const struct assignment *before = map_get(&js->meta.meta.assignments, e->key);
+        if (before == NULL || before->group != a->group) {
+            host(js, a, NULL);
+        } else if (!json_equal(before->config, a->config)) {
+            send_errand(js, a, do_config, a->config, NULL);
+        }
+    }
+    meta_deinit(&js->meta.meta);
+    js->meta.meta = fresh;
+    return OK;
+}
+
+static void on_leader(void *owner, bool leader)
+{
+    struct jetstream *js = owner;
+    js->meta.leading = leader;
+    if (leader) {
+        log_info("Self is new JetStream cluster metadata leader");
+    }
+}
+
+static uint64_t next_kept(void *owner, uint64_t index)
+{
+    (void)owner;
+    (void)index;
+    return UINT64_MAX; /* all of it is state */
+}
+
+static const struct group_ops meta_ops = {apply, encode, decode, on_leader, next_kept};
+
+/* --- watching who leads --- */
+
+#define WATCH_MS 250
+
+static void on_watch(void *arg);
+
+static void watch(struct jetstream *js)
+{
+    loop_timer_arm(loops_at(js->loops, 0), &js->meta.form_timer,
+                   clock_mono_ns() + WATCH_MS * NS_PER_MS, on_watch, js);
+}
+
+static void on_watch(void *arg)
+{
+    struct jetstream *js = arg;
+    struct group_status status = group_status(js->meta.group);
+    if (status.leader_node == 0 && js->meta.leaderless_since_ns == 0) {
+        js->meta.leaderless_since_ns = clock_mono_ns();
+    } else if (status.leader_node != 0) {
+        js->meta.leaderless_since_ns = 0;
+        if (status.leader_node != js->meta.reported_leader && js_is_clustered(js)) {
+            const char *cluster = broker_options(js->broker)->cluster_name;
+            const char *name = js_node_name(js, status.leader_node);
+            log_info("JetStream cluster new metadata leader: %s/%s", name == NULL ? "?" : name,
+                     cluster == NULL ? "" : cluster);
+        }
+        js->meta.reported_leader = status.leader_node;
+    }
+    if (js_is_clustered(js)) {
+        watch(js);
+    }
+}
+
+/* --- forming --- */
+
+static int by_id(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a;
+    uint64_t y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static bool load_voters(struct jetstream *js)
+{
+    struct blob *blob;
+    if (store_get_state(js->store, META_GROUP_ID, "voters", &blob) != OK) {
+        return false;
+    }
+    struct reader r = reader_make(blob_bytes(blob));
+    uint64_t count = reader_varint(&r);
+    for (uint64_t i = 0; i < count && i < RAFT_VOTERS_MAX; i++) {
+        js->meta.voters[js->meta.voter_count++] = reader_u64(&r);
+    }
+    bool ok = reader_done(&r) && count <= RAFT_VOTERS_MAX && count > 0;
+    blob_release(blob);
+    return ok;
+}
+
+static void open_meta(struct jetstream *js)
+{
+    struct error error;
+    meta_init(&js->meta.meta);
+    js->meta.group = group_open(meta_shard(js), META_GROUP_ID, js->meta.voters,
+                                js->meta.voter_count, &meta_ops, js, &error);
+    if (js->meta.group == NULL) {
+        log_error("JetStream cannot start its meta group: %s", error.message);
+        return;
+    }
+    js->meta.leaderless_since_ns = clock_mono_ns();
+    if (js_is_clustered(js)) {
+        log_info("JetStream cluster: %u servers in the meta group", js->meta.voter_count);
+    }
+    watch(js);
+}
+
+static void on_voters_saved(void *arg, enum err err)
+{
+    struct jetstream *js = arg;
+    if (err == OK && !js->stopping) {
+        open_meta(js);
+    }
+}
+
+static void save_voters(struct jetstream *js)
+{
+    struct buffer b = {0};
+    buffer_put_varint(&b, js->meta.voter_count);
+    for (unsigned i = 0; i < js->meta.voter_count; i++) {
+        buffer_put_u64(&b, js->meta.voters[i]);
+    }
+    struct store_batch *batch = store_batch_new();
+    store_put_state(batch, META_GROUP_ID, "voters", buffer_bytes(&b));
+    store_submit(js->store, batch, true, on_voters_saved, js);
+    buffer_deinit(&b);
+}
+
+static void try_form(void *arg)
+{
+    struct jetstream *js = arg;
+    unsigned count;
+    struct peer_node *nodes = peers_nodes(js->peers, &count);
+    unsigned up = 0;
+    for (unsigned i = 0; i < count; i++) {
+        up += nodes[i].up;
+    }
+    unsigned expected = routes_expected_servers(js->routes);
+    if (up >= expected && up <= RAFT_VOTERS_MAX) {
+        for (unsigned i = 0; i < count; i++) {
+            if (nodes[i].up) {
+                js->meta.voters[js->meta.voter_count++] = nodes[i].id;
+            }
+        }
+        qsort(js->meta.voters, js->meta.voter_count, sizeof js->meta.voters[0], by_id);
+        save_voters(js);
+    } else {
+        loop_timer_arm(loops_at(js->loops, 0), &js->meta.form_timer,
+                       clock_mono_ns() + FORM_RETRY_MS * NS_PER_MS, try_form, js);
+    }
+    free(nodes);
+}
+
+void meta_group_start(struct jetstream *js)
+{
+    if (load_voters(js)) {
+        bool member = false;
+        for (unsigned i = 0; i < js->meta.voter_count; i++) {
+            member = member || js->meta.voters[i] == js->self;
+        }
+        if (!member) {
+            log_error("JetStream data in \"%s\" belongs to another server: check server_name and "
+                      "store_dir. JetStream stays off.",
+                      js->store_dir);
+            return;
+        }
+        open_meta(js);
+    } else if (!js_is_clustered(js)) {
+        js->meta.voters[0] = js->self;
+        js->meta.voter_count = 1;
+        save_voters(js);
+    } else {
+        log_info("JetStream cluster: waiting for all configured servers to form the meta group");
+        try_form(js);
+    }
+}
+
+void meta_group_stop(struct jetstream *js, bool checkpoint)
+{
+    loop_timer_cancel(loops_at(js->loops, 0), &js->meta.form_timer);
+    if (js->meta.group != NULL) {
+        group_close(js->meta.group, checkpoint);
+        js->meta.group = NULL;
+    }
+    meta_deinit(&js->meta.meta);
+}
+
+/* --- decisions of the leader --- */
+
+static void refuse(struct jetstream *js, struct account *account, struct bytes reply,
+                   const char *type, const struct js_error *error)
+{
+    js_reply_error(js, account, reply, type, error);
+}
+
+static void propose(struct jetstream *js, json_t *op)
+{
+    struct buffer text = {0};
+    uint64_t index, term;
+    json_put_int(op, "time", clock_now_ns());
+    json_write(&text, op, 0);
+    json_decref(op);
+    enum err err = group_propose_bytes(js->meta.group, buffer_bytes(&text), &index, &term);
+    if (err != OK) { /* not leader any more: the requester's time-out tells it to ask again */
+        log_debug("JetStream meta proposal dropped: %s", err_name(err));
+    }
+    buffer_deinit(&text);
+}
+
+static json_t *new_op(const char *op, struct account *account, struct bytes stream,
+                      struct bytes reply)
+{
+    json_t *o = json_object();
+    json_put_text(o, "op", op);
+    json_put_text(o, "account", account->name);
+    json_put_bytes(o, "stream", stream);
+    if (reply.ptr != NULL) {
+        json_put_bytes(o, "reply", reply);
+    }
+    return o;
+}
+
+/* How many streams of the account each server has: the emptiest are chosen. */
+static unsigned load_of(const struct jetstream *js, uint64_t node)
+{
+    unsigned load = 0;
+    struct map_entry *e;
+    for (uint32_t i = 0; (e = map_next(&js->meta.meta.assignments, &i)) != NULL;) {
+        load += is_member(e->value, node);
+    }
+    return load;
+}
+
+static bool place(struct jetstream *js, const struct stream_config *config, json_t *peers,
+                  struct js_error *error)
+{
+    const char *cluster = broker_options(js->broker)->cluster_name;
+    if (config->placement_cluster != NULL &&
+        (cluster == NULL || strcmp(config->placement_cluster, cluster) != 0)) {
+        return js_failf(error, JS_NO_PEERS,
+                        "no suitable peers for placement, tags not matched ['%s']",
+                        config->placement_cluster);
+    }
+    struct {
+        uint64_t node;
+        unsigned load;
+    } candidates[RAFT_VOTERS_MAX];
+    unsigned count = 0;
+    bool offline = false;
+    uint64_t turn = js->meta.next_placement++;
+    for (unsigned i = 0; i < js->meta.voter_count; i++) {
+        uint64_t node = js->meta.voters[(i + turn) % js->meta.voter_count];
+        if (js->peers == NULL || peers_is_up(js->peers, node)) {
+            candidates[count].node = node;
+            candidates[count++].load = load_of(js, node);
+        } else {
+            offline = true;
+        }
+    }
+    if (count < (unsigned)config->replicas) {
+        return js_failf(error, JS_NO_PEERS, "no suitable peers for placement%s",
+                        offline ? ", peer offline" : "");
+    }
+    for (int chosen = 0; chosen < config->replicas; chosen++) {
+        unsigned best = 0;
+        for (unsigned i = 1; i < count; i++) {
+            best = candidates[i].load < candidates[best].load ? i : best;
+        }
+        char hex[20];
+        (void)snprintf(hex, sizeof hex, "%016llx", (unsigned long long)candidates[best].node);
+        (void)json_array_append_new(peers, json_string(hex));
+        candidates[best] = candidates[--count];
+    }
+    return true;
+}
+
+static json_t *parse_config(struct jetstream *js, struct bytes body, struct stream_config *config,
+                            struct js_error *error)
+{
+    json_error_t reason;
+    json_t *o = body.len == 0 ? json_object() : json_parse(body, &reason);
+    if (o == NULL) {
+        (void)js_failf(error, JS_INVALID_JSON, "invalid JSON: %s", reason.text);
+        return NULL;
+    }
+    if (!stream_config_parse(o, js_is_clustered(js), config, error)) {
+        json_decref(o);
+        return NULL;
+    }
+    json_decref(o);
+    return stream_config_json(config, false);
+}
+
+/* STREAM.CREATE tests the name before it validates; an empty body has no name. */
+static bool name_matches(struct bytes body, struct bytes name, struct js_error *error)
+{
+    json_error_t reason;
+    json_t *o = body.len == 0 ? json_object() : json_parse(body, &reason);
+    if (!json_is_object(o)) {
+        json_decref(o);
+        return js_failf(error, JS_INVALID_JSON, "invalid JSON: %s",
+                        o == NULL ? reason.text : "not an object");
+    }
+    bool matches = bytes_is(name, json_text(o, "name"));
+    json_decref(o);
+    return matches || js_fail(error, JS_NAME_MISMATCH);
+}
+
+void meta_create_stream(struct jetstream *js, struct account *account, struct bytes name,
+                        struct bytes body, struct bytes reply)
+{
+    static const char type[] = "stream_create_response";
+    struct stream_config config = {0};
+    struct js_error error = {0};
+    json_t *peers = json_array();
+    json_t *json = NULL;
+    if (name_matches(body, name, &error)) {
+        json = parse_config(js, body, &config, &error);
+    }
+    const struct assignment *known =
+        json == NULL ? NULL : meta_find(&js->meta.meta, bytes_of(account->name), name);
+    if (json == NULL) {
+        /* refused below */
+    } else if (known != NULL && json_equal(known->config, json)) {
+        propose(js, new_op("echo", account, name, reply));
+        goto done;
+    } else if (known != NULL) {
+        (void)js_fail(&error, JS_STREAM_NAME_EXISTS);
+    } else if (meta_overlaps(&js->meta.meta, account->name, &config)) {
+        (void)js_fail(&error, JS_SUBJECT_OVERLAP);
+    } else {
+        (void)place(js, &config, peers, &error);
+    }
+    if (error.err != JS_OK) {
+        refuse(js, account, reply, type, &error);
+        goto done;
+    }
+    json_t *op = new_op("create", account, name, reply);
+    json_put(op, "config", json_incref(json));
+    json_put(op, "peers", json_incref(peers));
+    propose(js, op);
+done:
+    json_decref(json);
+    json_decref(peers);
+    stream_config_deinit(&config);
+}
+
+void meta_update_stream(struct jetstream *js, struct account *account, struct bytes name,
+                        struct bytes body, struct bytes reply)
+{
+    static const char type[] = "stream_update_response";
+    struct stream_config config = {0}, old = {0};
+    struct js_error error = {0};
+    json_t *json = parse_config(js, body, &config, &error);
+    const struct assignment *known =
+        json == NULL ? NULL : meta_find(&js->meta.meta, bytes_of(account->name), name);
+    if (json == NULL) {
+        /* refused below */
+    } else if (strcmp(config.name, "") == 0 || !bytes_is(name, config.name)) {
+        (void)js_fail(&error, JS_NAME_MISMATCH);
+    } else if (known == NULL) {
+        (void)js_fail(&error, JS_STREAM_NOT_FOUND);
+    } else if (meta_overlaps(&js->meta.meta, account->name, &config)) {
+        (void)js_fail(&error, JS_SUBJECT_OVERLAP);
+    } else if (stream_config_parse(known->config, true, &old, &error)) {
+        (void)stream_config_check_update(&old, &config, &error);
+    }
+    if (error.err != JS_OK) {
+        refuse(js, account, reply, type, &error);
+    } else {
+        json_t *op = new_op("update", account, name, reply);
+        json_put(op, "config", json_incref(json));
+        propose(js, op);
+    }
+    json_decref(json);
+    stream_config_deinit(&config);
+    stream_config_deinit(&old);
+}
+
+void meta_delete_stream(struct jetstream *js, struct account *account, struct bytes name,
+                        struct bytes reply)
+{
+    propose(js, new_op("delete", account, name, reply));
+}

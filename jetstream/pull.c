@@ -1,0 +1,643 @@
+/* Pull requests and deliveries of one consumer, on the stream's leader. Consumers reference §5, §6.
+ *
+ *   request → queue → pump: choose messages, propose a DELIVER entry → applied at a quorum → send
+ *
+ * A message is sent only after its delivery is in the log, so consumer sequences and delivery
+ * counts are never used twice, whoever leads next.
+ *
+ * (1) next_seq is the stream sequence after the last one chosen, proposals under way included.
+ * (2) A request leaves the queue when it is full, over, or its inbox has no interest; if deliveries
+ * for it are still under way it is freed, and its last status sent, when they are done. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/base/clock.h"
+#include "core/base/mem.h"
+#include "jetstream/jetstream_internal.h"
+
+#define DELIVER_COUNT_MAX 256           /* messages of one DELIVER entry */
+#define DELIVER_BYTES_MAX (256u * 1024) /* and their bytes */
+
+struct request {
+    struct request *next;
+    char *reply;
+    int64_t left;       /* messages still wanted */
+    int64_t bytes_left; /* with max_bytes */
+    bool has_max_bytes, no_wait;
+    int64_t expires_ns; /* monotonic; 0: never */
+    int64_t heartbeat_ns, next_heartbeat_ns;
+    uint32_t under_way;
+    bool over;       /* not in the queue any more */
+    char status[64]; /* to send when nothing is under way; "" none */
+};
+
+struct pulls {
+    struct asset *asset;
+    struct consumer *consumer;
+    struct request *queue;
+    uint32_t waiting;
+    uint64_t next_seq;
+    uint32_t new_under_way;  /* first deliveries proposed and not applied */
+    struct map redelivering; /* stream seq → anything: redeliveries under way */
+    uint64_t *due;           /* sequences to redeliver, ascending */
+    uint32_t due_from, due_count, due_cap;
+    struct loop_timer ack_timer, request_timer;
+    struct turn_task pump_task;
+    struct delivery *under_way; /* list of DELIVER entries proposed */
+};
+
+struct choice {
+    uint64_t seq;
+    struct request *request;
+    bool is_new;
+};
+
+struct delivery {        /* one DELIVER entry */
+    struct pulls *pulls; /* NULL when the leader side has gone */
+    struct delivery *next;
+    struct choice *choices;
+    uint32_t count, cap;
+};
+
+uint32_t pulls_waiting(const struct pulls *p)
+{
+    return p->waiting;
+}
+
+/* --- requests --- */
+
+static void send_status(struct pulls *p, const struct request *q, const char *status)
+{
+    struct buffer header = {0};
+    buffer_printf(&header, "NATS/1.0 %s\r\n", status);
+    bool counts = strcmp(status, "408 Request Timeout") == 0 ||
+                  strcmp(status, "409 Message Size Exceeds MaxBytes") == 0 ||
+                  strcmp(status, "409 Batch Completed") == 0 ||
+                  strcmp(status, "409 Server Shutdown") == 0;
+    if (counts) {
+        buffer_printf(&header, "Nats-Pending-Messages: %lld\r\nNats-Pending-Bytes: %lld\r\n",
+                      (long long)q->left, (long long)(q->has_max_bytes ? q->bytes_left : 0));
+    }
+    if (strcmp(status, "100 Idle Heartbeat") == 0) {
+        buffer_printf(&header, "Nats-Last-Consumer: %llu\r\nNats-Last-Stream: %llu\r\n",
+                      (unsigned long long)p->consumer->delivered_seq,
+                      (unsigned long long)p->consumer->delivered_stream_seq);
+    }
+    buffer_append_text(&header, "\r\n");
+    js_publish(p->asset->js, p->asset->account, bytes_of(q->reply), BYTES_NONE,
+               buffer_bytes(&header), BYTES_NONE);
+    buffer_deinit(&header);
+}
+
+static void request_free(struct request *q)
+{
+    free(q->reply);
+    free(q);
+}
+
+static void unlink_request(struct pulls *p, struct request *q)
+{
+    for (struct request **at = &p->queue; *at != NULL; at = &(*at)->next) {
+        if (*at == q) {
+            *at = q->next;
+            p->waiting--;
+            return;
+        }
+    }
+}
+
+/* The request is over; "" sends nothing. */
+static void finish(struct pulls *p, struct request *q, const char *status)
+{
+    if (q->over) {
+        return;
+    }
+    unlink_request(p, q);
+    q->over = true;
+    (void)snprintf(q->status, sizeof q->status, "%s", status);
+    if (q->under_way == 0) {
+        if (*status != '\0') {
+            send_status(p, q, status);
+        }
+        request_free(q);
+    }
+}
+
+static void arm_request_timer(struct pulls *p);
+
+static void on_request_timer(void *arg)
+{
+    struct pulls *p = arg;
+    int64_t now = clock_mono_ns();
+    struct request *next;
+    for (struct request *q = p->queue; q != NULL; q = next) {
+        next = q->next;
+        if (q->expires_ns > 0 && q->expires_ns <= now) {
+            finish(p, q, "408 Request Timeout");
+        } else if (q->heartbeat_ns > 0 && q->next_heartbeat_ns <= now) {
+            q->next_heartbeat_ns = now + q->heartbeat_ns;
+            send_status(p, q, "100 Idle Heartbeat");
+        }
+    }
+    arm_request_timer(p);
+}
+
+static void arm_request_timer(struct pulls *p)
+{
+    int64_t due = INT64_MAX;
+    for (struct request *q = p->queue; q != NULL; q = q->next) {
+        if (q->expires_ns > 0 && q->expires_ns < due) {
+            due = q->expires_ns;
+        }
+        if (q->heartbeat_ns > 0 && q->next_heartbeat_ns < due) {
+            due = q->next_heartbeat_ns;
+        }
+    }
+    struct loop *loop = asset_loop(p->asset);
+    if (due == INT64_MAX) {
+        loop_timer_cancel(loop, &p->request_timer);
+    } else if (!loop_timer_armed(&p->request_timer) || due < p->request_timer.due_ns) {
+        loop_timer_arm(loop, &p->request_timer, due, on_request_timer, p);
+    }
+}
+
+/* Parses the body; returns NULL or the status line that refuses it. */
+static const char *parse_request(const struct pulls *p, struct bytes body, struct request *q,
+                                 char text[64])
+{
+    const struct consumer_config *c = &p->consumer->config;
+    int64_t expires = 0;
+    uint64_t number;
+    while (body.len > 0 && strchr(" \t\r\n", body.ptr[0]) != NULL) {
+        body = bytes_skip(body, 1);
+    }
+    q->left = 1;
+    if (body.len > 0 && body.ptr[0] == '{') {
+        json_error_t reason;
+        json_t *o = json_parse(body, &reason);
+        if (o == NULL) {
+            (void)snprintf(text, 64, "400 Bad Request - %.40s", reason.text);
+            return text;
+        }
+        int64_t batch = json_int(o, "batch");
+        q->left = batch > 0 ? batch : 1;
+        q->bytes_left = json_int(o, "max_bytes");
+        q->has_max_bytes = q->bytes_left > 0;
+        expires = json_int(o, "expires");
+        q->no_wait = json_bool(o, "no_wait");
+        q->heartbeat_ns = json_int(o, "idle_heartbeat");
+        bool priorities = json_int(o, "min_pending") != 0 || json_int(o, "min_ack_pending") != 0;
+        bool pinned = *json_text(o, "id") != '\0';
+        json_decref(o);
+        if (q->heartbeat_ns < 0 || (q->heartbeat_ns > 0 && q->heartbeat_ns * 2 > expires)) {
+            return "400 Bad Request - heartbeat value too large";
+        }
+        if (priorities) {
+            return "400 Bad Request - Not a Overflow Priority consumer";
+        }
+        if (pinned) {
+            return "400 Bad Request - Not a Pinned Client Priority consumer";
+        }
+    } else if (bytes_to_u64(body, &number)) {
+        q->left = number > 0 ? (int64_t)number : 1;
+    }
+    if (c->max_batch > 0 && q->left > c->max_batch) {
+        (void)snprintf(text, 64, "409 Exceeded MaxRequestBatch of %lld", (long long)c->max_batch);
+        return text;
+    }
+    if (c->max_expires_ns > 0 && expires > c->max_expires_ns) {
+        (void)snprintf(text, 64, "409 Exceeded MaxRequestExpires of %llds",
+                       (long long)(c->max_expires_ns / NS_PER_SEC));
+        return text;
+    }
+    if (c->max_bytes > 0 && q->bytes_left > c->max_bytes) {
+        (void)snprintf(text, 64, "409 Exceeded MaxRequestMaxBytes of %lld",
+                       (long long)c->max_bytes);
+        return text;
+    }
+    int64_t now = clock_mono_ns();
+    q->expires_ns = expires > 0 ? now + expires : 0;
+    q->next_heartbeat_ns = now + q->heartbeat_ns;
+    return NULL;
+}
+
+/* What a no_wait request may count on now: due redeliveries and what was never delivered. */
+static uint64_t available(const struct pulls *p)
+{
+    uint64_t left = consumer_left(p->asset->stream, p->consumer);
+    uint64_t fresh = left > p->new_under_way ? left - p->new_under_way : 0;
+    return fresh + (p->due_count - p->due_from);
+}
+
+static void collect_due(struct pulls *p);
+
+void pulls_request(struct pulls *p, struct bytes reply, struct bytes header, struct bytes body)
+{
+    struct request *q = NEW(struct request);
+    char text[64];
+    struct bytes level;
+    q->reply = mem_dup(reply.ptr, reply.len);
+    uint64_t required;
+    bool too_new = header_find(header, "Nats-Required-Api-Level", &level) &&
+                   (!bytes_to_u64(level, &required) || required > JETSTREAM_API_LEVEL);
+    const char *refusal = too_new ? "412 Required Api Level" : parse_request(p, body, q, text);
+    if (refusal == NULL && p->waiting >= (uint64_t)p->consumer->config.max_waiting) {
+        refusal = q->heartbeat_ns > 0 ? "" : "409 Exceeded MaxWaiting";
+    }
+    collect_due(p);
+    if (refusal == NULL && q->no_wait && q->expires_ns == 0) {
+        uint64_t promised = 0;
+        for (struct request *w = p->queue; w != NULL; w = w->next) {
+            promised += (uint64_t)w->left;
+        }
+        uint64_t there = available(p);
+        refusal = there == 0                          ? "404 No Messages"
+                  : promised >= there && promised > 0 ? "408 Requests Pending"
+                                                      : NULL;
+    }
+    if (refusal != NULL) {
+        if (*refusal != '\0') {
+            send_status(p, q, refusal);
+        }
+        request_free(q);
+        return;
+    }
+    struct request **at = &p->queue;
+    while (*at != NULL) {
+        at = &(*at)->next;
+    }
+    *at = q;
+    p->waiting++;
+    arm_request_timer(p);
+    pulls_pump(p);
+}
+
+/* --- choosing --- */
+
+static bool is_exhausted(const struct consumer *c, const struct pending_message *m)
+{
+    return c->config.max_deliver > 0 && m->deliveries >= c->config.max_deliver;
+}
+
+static void propose_exhausted(struct pulls *p, uint64_t seq)
+{
+    struct buffer entry = {0};
+    buffer_put_u8(&entry, ENTRY_ACKS);
+    buffer_put_bytes(&entry, bytes_of(p->consumer->config.name));
+    buffer_put_u64(&entry, (uint64_t)asset_now_ns());
+    buffer_put_varint(&entry, 1);
+    buffer_put_u8(&entry, ACK_OP_EXHAUSTED);
+    buffer_put_varint(&entry, seq);
+    buffer_put_varint(&entry, 0);
+    (void)asset_propose(p->asset, buffer_bytes(&entry), NULL, NULL);
+    buffer_deinit(&entry);
+}
+
+static void max_deliver_advisory(struct pulls *p, const struct pending_message *m)
+{
+    struct buffer subject = {0};
+    struct buffer text = {0};
+    char id[23];
+    random_base62(id, 22);
+    buffer_printf(&subject, "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.%s.%s", p->asset->name,
+                  p->consumer->config.name);
+    json_t *o = json_object();
+    json_put_text(o, "type", "io.nats.jetstream.advisory.v1.max_deliver");
+    json_put_text(o, "id", id);
+    json_put_time(o, "timestamp", asset_now_ns());
+    json_put_text(o, "stream", p->asset->name);
+    json_put_text(o, "consumer", p->consumer->config.name);
+    json_put_u64(o, "stream_seq", m->stream_seq);
+    json_put_u64(o, "deliveries", m->deliveries);
+    json_write(&text, o, 0);
+    json_decref(o);
+    js_publish(p->asset->js, p->asset->account, buffer_bytes(&subject), BYTES_NONE, BYTES_NONE,
+               buffer_bytes(&text));
+    buffer_deinit(&subject);
+    buffer_deinit(&text);
+}
+
+static void on_ack_timer(void *arg)
+{
+    struct pulls *p = arg;
+    pulls_pump(p);
+}
+
+/* Gathers what is due for redelivery, and arms the timer for what will be. */
+static void collect_due(struct pulls *p)
+{
+    struct consumer *c = p->consumer;
+    int64_t now = asset_now_ns();
+    int64_t next = INT64_MAX;
+    p->due_from = p->due_count = 0;
+    for (uint32_t i = c->pending_from; i < c->pending_count; i++) {
+        const struct pending_message *m = &c->pending[i];
+        if ((m->stream_seq >> 63) != 0 || map_get_u64(&p->redelivering, m->stream_seq) != NULL) {
+            continue;
+        }
+        if (m->due_ns > now) {
+            next = m->due_ns < next ? m->due_ns : next;
+        } else if (is_exhausted(c, m)) {
+            (void)map_put_u64(&p->redelivering, m->stream_seq, p);
+            max_deliver_advisory(p, m);
+            propose_exhausted(p, m->stream_seq);
+        } else {
+            VEC_RESERVE(p->due, p->due_cap, p->due_count);
+            p->due[p->due_count++] = m->stream_seq;
+        }
+    }
+    if (next != INT64_MAX) {
+        int64_t mono = clock_mono_ns() + (next - now);
+        if (!loop_timer_armed(&p->ack_timer) || mono < p->ack_timer.due_ns) {
+            loop_timer_arm(asset_loop(p->asset), &p->ack_timer, mono, on_ack_timer, p);
+        }
+    }
+}
+
+static bool may_deliver_new(const struct pulls *p)
+{
+    const struct consumer *c = p->consumer;
+    return c->config.ack == ACK_NONE || c->config.max_ack_pending <= 0 ||
+           c->ack_pending + p->new_under_way < (uint64_t)c->config.max_ack_pending;
+}
+
+/* The next message to deliver, redeliveries first; false when there is none now. */
+static bool choose(struct pulls *p, struct choice *choice, struct stored_message *m)
+{
+    struct stream *s = p->asset->stream;
+    while (p->due_from < p->due_count) {
+        uint64_t seq = p->due[p->due_from];
+        if (stream_read(s, seq, m) == OK) {
+            *choice = (struct choice){.seq = seq};
+            return true;
+        }
+        p->due_from++; /* removed meanwhile */
+    }
+    if (!may_deliver_new(p)) {
+        return false;
+    }
+    if (p->next_seq <= p->consumer->delivered_stream_seq) {
+        p->next_seq = p->consumer->delivered_stream_seq + 1;
+    }
+    if (stream_next(s, p->next_seq, p->consumer->config.filters, p->consumer->config.filter_count,
+                    m) != OK) {
+        return false;
+    }
+    *choice = (struct choice){.seq = m->seq, .is_new = true};
+    return true;
+}
+
+static void take_choice(struct pulls *p, const struct choice *choice)
+{
+    if (choice->is_new) {
+        p->next_seq = choice->seq + 1;
+        p->new_under_way++;
+    } else {
+        p->due_from++;
+        (void)map_put_u64(&p->redelivering, choice->seq, p);
+    }
+}
+
+/* Size of a delivery as max_bytes counts it: subject, ack reply, headers and payload. */
+static int64_t delivery_bytes(const struct pulls *p, const struct stored_message *m)
+{
+    size_t reply = 60 + strlen(p->asset->name) + strlen(p->consumer->config.name);
+    return (int64_t)(m->subject.len + reply + m->header.len + m->body.len);
+}
+
+/* The head of the queue that can take the message; requests it does not fit are ended. */
+static struct request *taker(struct pulls *p, const struct stored_message *m)
+{
+    while (p->queue != NULL) {
+        struct request *q = p->queue;
+        if (!broker_has_interest(p->asset->account, bytes_of(q->reply))) {
+            finish(p, q, "");
+        } else if (q->has_max_bytes && delivery_bytes(p, m) > q->bytes_left) {
+            finish(p, q, "409 Message Size Exceeds MaxBytes");
+        } else {
+            return q;
+        }
+    }
+    return NULL;
+}
+
+static void assign(struct pulls *p, struct request *q, const struct stored_message *m)
+{
+    q->left--;
+    q->under_way++;
+    q->bytes_left -= q->has_max_bytes ? delivery_bytes(p, m) : 0;
+    q->next_heartbeat_ns = clock_mono_ns() + q->heartbeat_ns;
+    if (q->left == 0) {
+        finish(p, q, q->has_max_bytes && q->bytes_left > 0 ? "409 Batch Completed" : "");
+        return;
+    }
+    unlink_request(p, q); /* round robin: to the tail */
+    struct request **at = &p->queue;
+    while (*at != NULL) {
+        at = &(*at)->next;
+    }
+    q->next = NULL;
+    *at = q;
+    p->waiting++;
+}
+
+/* --- delivering --- */
+
+static void send_message(struct pulls *p, const struct choice *choice, uint64_t consumer_seq,
+                         uint64_t left)
+{
+    struct asset *a = p->asset;
+    struct stored_message m;
+    if (stream_read(a->stream, choice->seq, &m) != OK) {
+        return; /* limits or a purge took it while it was under way */
+    }
+    struct pending_message *pending = consumer_pending(p->consumer, choice->seq);
+    char reply[2 * JS_NAME_MAX + 128];
+    int n = snprintf(reply, sizeof reply, "$JS.ACK.%s.%s.%u.%llu.%llu.%lld.%llu", a->name,
+                     p->consumer->config.name, pending == NULL ? 1 : pending->deliveries,
+                     (unsigned long long)choice->seq, (unsigned long long)consumer_seq,
+                     (long long)m.time_ns, (unsigned long long)left);
+    struct buffer payload = {0};
+    struct bytes bytes = m.body;
+    if (m.header.len > 0) {
+        buffer_append_bytes(&payload, m.header);
+        buffer_append_bytes(&payload, m.body);
+        bytes = buffer_bytes(&payload);
+    }
+    struct message message = {.subject = bytes_of(choice->request->reply),
+                              .shown = m.subject,
+                              .reply = bytes_make(reply, (size_t)n),
+                              .payload = bytes,
+                              .header_len = (uint32_t)m.header.len};
+    (void)broker_publish(a->js->broker, a->account, &message);
+    buffer_deinit(&payload);
+}
+
+static void release_request(struct pulls *p, struct request *q)
+{
+    if (--q->under_way == 0 && q->over) {
+        if (q->status[0] != '\0') {
+            send_status(p, q, q->status);
+        }
+        request_free(q);
+    }
+}
+
+static void delivery_free(struct delivery *d)
+{
+    free(d->choices);
+    free(d);
+}
+
+/* A no_wait request that has had what there was ends here. */
+static void end_no_wait(struct pulls *p)
+{
+    struct request *next;
+    for (struct request *q = p->queue; q != NULL; q = next) {
+        next = q->next;
+        bool served = q->expires_ns == 0 || q->under_way > 0;
+        if (q->no_wait && served && available(p) == 0) {
+            finish(p, q, "404 No Messages");
+        }
+    }
+}
+
+static void on_delivered(struct asset *a, void *arg, bool applied,
+                         const struct apply_result *result)
+{
+    (void)a;
+    (void)result;
+    struct delivery *d = arg;
+    struct pulls *p = d->pulls;
+    if (p == NULL) {
+        delivery_free(d);
+        return;
+    }
+    for (struct delivery **at = &p->under_way; *at != NULL; at = &(*at)->next) {
+        if (*at == d) {
+            *at = d->next;
+            break;
+        }
+    }
+    uint64_t left = consumer_left(p->asset->stream, p->consumer);
+    uint64_t fresh = 0;
+    for (uint32_t i = 0; i < d->count; i++) {
+        fresh += d->choices[i].is_new;
+    }
+    for (uint32_t i = 0; i < d->count; i++) {
+        const struct choice *choice = &d->choices[i];
+        if (choice->is_new) {
+            p->new_under_way--;
+            fresh--;
+        } else {
+            (void)map_remove_u64(&p->redelivering, choice->seq);
+        }
+        if (applied) {
+            send_message(p, choice, p->consumer->delivered_seq - (d->count - 1 - i), left + fresh);
+        }
+        release_request(p, choice->request);
+    }
+    delivery_free(d);
+    if (applied) {
+        pulls_pump(p);
+    }
+}
+
+static void pump(void *arg)
+{
+    struct pulls *p = arg;
+    if (!p->asset->leading) {
+        return;
+    }
+    collect_due(p);
+    struct delivery *d = NULL;
+    size_t bytes = 0;
+    struct choice choice;
+    struct stored_message m;
+    while (p->queue != NULL &&
+           (d == NULL || (d->count < DELIVER_COUNT_MAX && bytes < DELIVER_BYTES_MAX)) &&
+           choose(p, &choice, &m)) {
+        struct request *q = taker(p, &m);
+        if (q == NULL) {
+            break;
+        }
+        choice.request = q;
+        if (d == NULL) {
+            d = NEW(struct delivery);
+            d->pulls = p;
+        }
+        VEC_RESERVE(d->choices, d->cap, d->count);
+        d->choices[d->count++] = choice;
+        bytes += m.body.len;
+        take_choice(p, &choice);
+        assign(p, q, &m);
+    }
+    if (d == NULL) {
+        end_no_wait(p);
+        return;
+    }
+    bool full = d->count == DELIVER_COUNT_MAX || bytes >= DELIVER_BYTES_MAX;
+    struct buffer entry = {0};
+    buffer_put_u8(&entry, ENTRY_DELIVER);
+    buffer_put_bytes(&entry, bytes_of(p->consumer->config.name));
+    buffer_put_u64(&entry, (uint64_t)asset_now_ns());
+    buffer_put_varint(&entry, d->count);
+    for (uint32_t i = 0; i < d->count; i++) {
+        buffer_put_varint(&entry, d->choices[i].seq);
+    }
+    d->next = p->under_way;
+    p->under_way = d;
+    if (!asset_propose(p->asset, buffer_bytes(&entry), on_delivered, d)) {
+        on_delivered(p->asset, d, false, NULL);
+        full = false;
+    }
+    buffer_deinit(&entry);
+    if (full) {
+        pulls_pump(p);
+    } else {
+        end_no_wait(p);
+    }
+}
+
+void pulls_pump(struct pulls *p)
+{
+    /* At the end of the turn: acks, stores and requests of one turn lead to one entry. */
+    loop_at_turn_end(asset_loop(p->asset), &p->pump_task);
+}
+
+/* --- life --- */
+
+struct pulls *pulls_new(struct asset *asset, struct consumer *consumer)
+{
+    struct pulls *p = NEW(struct pulls);
+    p->asset = asset;
+    p->consumer = consumer;
+    p->next_seq = consumer->delivered_stream_seq + 1;
+    p->pump_task.run = pump;
+    p->pump_task.arg = p;
+    pulls_pump(p); /* timers of what is pending already */
+    return p;
+}
+
+void pulls_free(struct pulls *p, const char *status)
+{
+    struct loop *loop = asset_loop(p->asset);
+    for (struct delivery *d = p->under_way; d != NULL; d = d->next) {
+        d->pulls = NULL;
+        for (uint32_t i = 0; i < d->count; i++) {
+            struct request *q = d->choices[i].request;
+            if (--q->under_way == 0 && q->over) {
+                request_free(q);
+            }
+        }
+    }
+    while (p->queue != NULL) {
+        finish(p, p->queue, status);
+    }
+    loop_timer_cancel(loop, &p->ack_timer);
+    loop_timer_cancel(loop, &p->request_timer);
+    map_deinit(&p->redelivering);
+    free(p->due);
+    loop_cancel_turn_end(loop, &p->pump_task);
+    free(p);
+}

@@ -1,0 +1,588 @@
+#include "jetstream/shard.h"
+
+#include <stdlib.h>
+
+#include "core/base/check.h"
+#include "core/base/clock.h"
+#include "core/base/log.h"
+#include "core/base/mem.h"
+
+/* Turn of a shard:  input (messages, ticks, proposals, completions) → turn end: raft_host_process →
+ * persist requests gathered in `batch` → store_submit → … → completion → raft_group_persisted
+ *
+ * (1) Completions come in order; each names groups by id and life, for a group may be gone by then.
+ * (2) A checkpoint's state, index, runs and deletions are one atomic write. */
+
+#define CHECKPOINT_BYTES_MIN (4u << 20) /* of log since the last one; or twice the state's size */
+
+struct shard {
+    struct loop *loop;
+    struct store *store; /* borrowed */
+    struct peers *peers; /* borrowed; NULL without cluster */
+    uint64_t self;
+    struct raft_host *host;
+    struct turn_task process;
+    struct loop_timer tick;
+    struct store_batch *batch; /* of this turn; NULL while nothing is to write */
+    struct commit *commit;     /* who waits for it */
+    uint64_t next_life;
+    struct group **groups;
+    uint32_t group_count, group_cap;
+};
+
+struct group {
+    struct shard *shard;
+    struct raft_group *raft_group;
+    uint64_t id, life;
+    struct group_ops ops;
+    void *owner;
+    raft_index checkpointed, previous; /* indexes of the last two checkpoints */
+    raft_index first;                  /* entries below may be dropped ones */
+    raft_index trimmed;                /* nothing at all is stored below */
+    size_t bytes_since, state_bytes;
+    bool checkpointing, broken;
+};
+
+/* What one store batch completes. */
+struct commit {
+    struct shard *shard;
+    struct done {
+        uint64_t group, life, seq; /* seq 0: a checkpoint, `first` applies */
+        raft_index first;
+    } * list;
+    uint32_t count, cap;
+};
+
+static void on_tick(void *arg);
+
+/* Something may have come out of the groups: look at the end of the turn, and tick while needed. */
+static void kick(struct shard *s)
+{
+    loop_at_turn_end(s->loop, &s->process);
+}
+
+static struct commit *commit_here(struct shard *s)
+{
+    if (s->batch == NULL) {
+        s->batch = store_batch_new();
+        s->commit = NEW(struct commit);
+        s->commit->shard = s;
+        kick(s);
+    }
+    return s->commit;
+}
+
+static void commit_add(struct shard *s, const struct group *g, uint64_t seq, raft_index first)
+{
+    struct commit *c = commit_here(s);
+    VEC_RESERVE(c->list, c->cap, c->count);
+    c->list[c->count++] = (struct done){g->id, g->life, seq, first};
+}
+
+static void break_group(struct group *g, const char *why)
+{
+    if (!g->broken) {
+        g->broken = true;
+        log_error("JetStream group %llu stops on this server: %s", (unsigned long long)g->id, why);
+        raft_group_poison(g->raft_group);
+        kick(g->shard);
+    }
+}
+
+static void on_committed(void *arg, enum err err)
+{
+    struct commit *c = arg;
+    struct shard *s = c->shard;
+    for (uint32_t i = 0; i < c->count; i++) {
+        const struct done *d = &c->list[i];
+        struct raft_group *rg = raft_host_find(s->host, d->group);
+        struct group *g = rg == NULL ? NULL : raft_group_owner(rg);
+        if (g == NULL || g->life != d->life) {
+            continue;
+        }
+        if (err != OK) {
+            break_group(g, "its writes fail");
+        } else if (d->seq != 0) {
+            raft_group_persisted(rg, d->seq);
+        } else {
+            g->checkpointing = false;
+            raft_compacted(raft_group_raft(rg), d->first);
+        }
+    }
+    free(c->list);
+    free(c);
+    kick(s);
+}
+
+static void on_process(void *arg)
+{
+    struct shard *s = arg;
+    raft_host_process(s->host);
+    if (s->batch != NULL) {
+        store_submit(s->store, s->batch, true, on_committed, s->commit);
+        s->batch = NULL;
+        s->commit = NULL;
+    }
+    if (raft_host_is_active(s->host) && !loop_timer_armed(&s->tick)) {
+        loop_timer_arm(s->loop, &s->tick, clock_mono_ns() + RAFT_TICK_MS * NS_PER_MS, on_tick, s);
+    }
+}
+
+static void on_tick(void *arg)
+{
+    struct shard *s = arg;
+    raft_host_tick(s->host);
+    kick(s);
+}
+
+/* --- checkpoints --- */
+
+static void put_state_record(struct buffer *out, struct group *g, raft_index index,
+                             struct bytes state)
+{
+    uint32_t count;
+    const struct raft_run *runs = raft_runs(raft_group_raft(g->raft_group), &count);
+    while (count > 0 && runs[count - 1].first > index) {
+        count--;
+    }
+    buffer_put_varint(out, index);
+    buffer_put_varint(out, g->first);
+    buffer_put_varint(out, count);
+    for (uint32_t i = 0; i < count; i++) {
+        buffer_put_varint(out, runs[i].first);
+        buffer_put_varint(out, runs[i].term);
+    }
+    buffer_put_bytes(out, state);
+}
+
+/* Entries in [from, to) that hold no data any more. */
+static void drop_entries(struct group *g, struct store_batch *batch, raft_index from, raft_index to)
+{
+    while (from < to) {
+        uint64_t kept = g->ops.next_kept(g->owner, from);
+        raft_index end = kept < to ? kept : to;
+        if (end == from + 1) {
+            store_delete_entry(batch, g->id, from);
+        } else {
+            store_delete_entries(batch, g->id, from, end);
+        }
+        from = end + 1;
+    }
+}
+
+static void write_checkpoint(struct group *g)
+{
+    struct shard *s = g->shard;
+    raft_index index = raft_applied(raft_group_raft(g->raft_group));
+    (void)commit_here(s);
+    raft_index new_first = g->previous + 1;
+    if (new_first > g->first) {
+        drop_entries(g, s->batch, g->first, new_first);
+        g->first = new_first;
+    }
+    uint64_t needed = g->ops.next_kept(g->owner, 0);
+    raft_index end = needed < g->first ? needed : g->first;
+    if (end > g->trimmed) { /* limits have moved past these */
+        store_delete_entries(s->batch, g->id, g->trimmed, end);
+        g->trimmed = end;
+    }
+    struct buffer state = {0};
+    struct buffer record = {0};
+    g->ops.encode(g->owner, &state);
+    put_state_record(&record, g, index, buffer_bytes(&state));
+    store_put_state(s->batch, g->id, "ck", buffer_bytes(&record));
+    commit_add(s, g, 0, g->first);
+    g->checkpointing = true;
+    g->previous = g->checkpointed;
+    g->checkpointed = index;
+    g->state_bytes = state.len;
+    g->bytes_since = 0;
+    buffer_deinit(&state);
+    buffer_deinit(&record);
+}
+
+static void maybe_checkpoint(struct group *g)
+{
+    size_t limit =
+        2 * g->state_bytes > CHECKPOINT_BYTES_MIN ? 2 * g->state_bytes : CHECKPOINT_BYTES_MIN;
+    if (g->bytes_since > limit && !g->checkpointing && !g->broken) {
+        write_checkpoint(g);
+    }
+}
+
+/* --- callbacks of the Raft host --- */
+
+static void put_hard_state(struct store_batch *batch, uint64_t group, raft_term term,
+                           raft_node vote)
+{
+    struct buffer b = {0};
+    buffer_put_u64(&b, term);
+    buffer_put_u64(&b, vote);
+    store_put_state(batch, group, "hs", buffer_bytes(&b));
+    buffer_deinit(&b);
+}
+
+static void on_persist(void *arg, struct raft_group *rg, const struct raft_persist *p)
+{
+    struct shard *s = arg;
+    struct group *g = raft_group_owner(rg);
+    (void)commit_here(s);
+    if (p->has_hard_state) {
+        put_hard_state(s->batch, g->id, p->term, p->vote);
+    }
+    if (p->truncate_from != 0) {
+        store_delete_entries(s->batch, g->id, p->truncate_from, UINT64_MAX);
+    }
+    for (uint32_t i = 0; i < p->entry_count; i++) {
+        store_put_entry(s->batch, g->id, &p->entries[i], p->kept_records);
+        g->bytes_since += 64 + (p->entries[i].data == NULL ? 0 : p->entries[i].data->len);
+    }
+    commit_add(s, g, p->seq, 0);
+}
+
+static void on_send(void *arg, raft_node to, struct bytes frame)
+{
+    struct shard *s = arg;
+    if (s->peers != NULL) {
+        (void)peers_send(s->peers, to, JS_FRAME_RAFT, &frame, 1);
+    }
+}
+
+static const struct raft_host_io host_io = {on_persist, on_send};
+
+static enum err on_read(void *arg, raft_index index, struct raft_entry *e)
+{
+    struct group *g = arg;
+    bool kept;
+    return store_get_entry(g->shard->store, g->id, index, e, &kept);
+}
+
+static enum err on_read_kept(void *arg, raft_index index, raft_index limit, struct raft_entry *e)
+{
+    struct group *g = arg;
+    uint64_t next = g->ops.next_kept(g->owner, index);
+    if (next > limit) {
+        return ERR_NOT_FOUND;
+    }
+    const struct raft_entry *memory = raft_peek(raft_group_raft(g->raft_group), next);
+    if (memory != NULL) {
+        *e = *memory;
+        (void)blob_retain(e->data);
+        return OK;
+    }
+    bool kept;
+    enum err err = store_get_entry(g->shard->store, g->id, next, e, &kept);
+    return err == ERR_NOT_FOUND ? ERR_CORRUPT : err;
+}
+
+static enum err on_state(void *arg, raft_index *index, struct blob **state)
+{
+    struct group *g = arg;
+    struct buffer b = {0};
+    g->ops.encode(g->owner, &b);
+    *index = raft_applied(raft_group_raft(g->raft_group));
+    *state = blob_copy(buffer_bytes(&b));
+    buffer_deinit(&b);
+    return OK;
+}
+
+static void on_apply(void *arg, const struct raft_entry *e)
+{
+    struct group *g = arg;
+    if (g->broken) {
+        return;
+    }
+    if (e->kind == RAFT_ENTRY_DATA) {
+        g->ops.apply(g->owner, e->index, e->term, blob_bytes(e->data));
+    }
+    maybe_checkpoint(g);
+}
+
+static void on_install(void *arg, raft_index index, struct blob *state, uint64_t seq)
+{
+    struct group *g = arg;
+    struct shard *s = g->shard;
+    if (g->ops.decode(g->owner, blob_bytes(state)) != OK) {
+        break_group(g, "a snapshot from the leader cannot be read");
+        return;
+    }
+    (void)commit_here(s);
+    g->first = index + 1;
+    g->checkpointed = g->previous = index;
+    struct buffer record = {0};
+    put_state_record(&record, g, index, blob_bytes(state));
+    store_put_state(s->batch, g->id, "ck", buffer_bytes(&record));
+    store_delete_entries(s->batch, g->id, index + 1, UINT64_MAX);
+    commit_add(s, g, seq, 0);
+    buffer_deinit(&record);
+}
+
+static void on_leader(void *arg, bool leader)
+{
+    struct group *g = arg;
+    g->ops.on_leader(g->owner, leader && !g->broken);
+}
+
+static const struct raft_group_ops raft_ops = {
+    {on_read, on_read_kept, on_state}, on_apply, on_install, on_leader};
+
+/* --- opening --- */
+
+struct loaded {
+    struct raft_config config;
+    struct raft_run *runs;
+    struct raft_entry *entries;
+    uint32_t entry_cap;
+    struct blob *state;
+};
+
+static enum err load_state(struct group *g, struct loaded *l)
+{
+    struct blob *blob;
+    enum err err = store_get_state(g->shard->store, g->id, "hs", &blob);
+    if (err == OK) {
+        struct reader r = reader_make(blob_bytes(blob));
+        l->config.term = reader_u64(&r);
+        l->config.vote = reader_u64(&r);
+        blob_release(blob);
+    } else if (err != ERR_NOT_FOUND) {
+        return err;
+    }
+    err = store_get_state(g->shard->store, g->id, "ck", &blob);
+    if (err != OK) {
+        return err == ERR_NOT_FOUND ? OK : err;
+    }
+    struct reader r = reader_make(blob_bytes(blob));
+    l->config.applied = reader_varint(&r);
+    l->config.first = reader_varint(&r);
+    uint64_t count = reader_varint(&r);
+    if (!r.bad && count <= (uint64_t)(r.end - r.at)) {
+        l->runs = mem_zalloc((size_t)(count + 1) * sizeof *l->runs);
+        for (uint64_t i = 0; i < count; i++) {
+            l->runs[i].first = reader_varint(&r);
+            l->runs[i].term = reader_varint(&r);
+        }
+        l->config.runs = l->runs;
+        l->config.run_count = (uint32_t)count;
+    }
+    struct bytes state = reader_bytes(&r);
+    if (reader_done(&r)) {
+        l->state = blob_copy(state);
+    }
+    blob_release(blob);
+    return l->state == NULL ? ERR_CORRUPT : OK;
+}
+
+static enum err load_entries(struct group *g, struct loaded *l)
+{
+    for (raft_index i = l->config.applied + 1;; i++) {
+        struct raft_entry e;
+        bool kept;
+        enum err err = store_get_entry(g->shard->store, g->id, i, &e, &kept);
+        if (err != OK) {
+            return err == ERR_NOT_FOUND ? OK : err;
+        }
+        if (kept) { /* of a snapshot that did not come to its end: the log ended before it */
+            blob_release(e.data);
+            return OK;
+        }
+        VEC_RESERVE(l->entries, l->entry_cap, l->config.entry_count);
+        l->entries[l->config.entry_count++] = e;
+        g->bytes_since += 64 + (e.data == NULL ? 0 : e.data->len);
+    }
+}
+
+struct group *group_open(struct shard *s, uint64_t id, const uint64_t *voters, unsigned voter_count,
+                         const struct group_ops *ops, void *owner, struct error *error)
+{
+    struct group *g = NEW(struct group);
+    g->shard = s;
+    g->id = id;
+    g->life = ++s->next_life;
+    g->ops = *ops;
+    g->owner = owner;
+    struct loaded l = {0};
+    l.config = (struct raft_config){
+        .group = id, .self = s->self, .voter_count = voter_count, .seed = random_system_u64()};
+    memcpy(l.config.voters, voters, voter_count * sizeof *voters);
+    enum err err = load_state(g, &l);
+    err = err == OK ? load_entries(g, &l) : err;
+    if (err == OK && l.state != NULL) {
+        err = ops->decode(owner, blob_bytes(l.state));
+    }
+    l.config.entries = l.entries;
+    if (err == OK) {
+        g->checkpointed = l.config.applied;
+        g->first = l.config.first == 0 ? 1 : l.config.first;
+        g->previous = g->first - 1;
+        g->state_bytes = l.state == NULL ? 0 : l.state->len;
+        g->raft_group = raft_host_add(s->host, &l.config, &raft_ops, g);
+        for (unsigned i = 0; i < voter_count; i++) {
+            bool up = s->peers != NULL && peers_is_up(s->peers, voters[i]);
+            raft_peer_up(raft_group_raft(g->raft_group), voters[i], up);
+        }
+        VEC_RESERVE(s->groups, s->group_cap, s->group_count);
+        s->groups[s->group_count++] = g;
+        kick(s);
+    } else {
+        (void)error_set(error, err, "group %llu cannot be read from the store: %s",
+                        (unsigned long long)id, err_name(err));
+        free(g);
+        g = NULL;
+    }
+    for (uint32_t i = 0; i < l.config.entry_count; i++) {
+        blob_release(l.entries[i].data);
+    }
+    free(l.entries);
+    free(l.runs);
+    blob_release(l.state);
+    return g;
+}
+
+static void forget_group(struct group *g)
+{
+    struct shard *s = g->shard;
+    for (uint32_t i = 0; i < s->group_count; i++) {
+        if (s->groups[i] == g) {
+            s->groups[i] = s->groups[--s->group_count];
+            break;
+        }
+    }
+    raft_host_remove(s->host, g->raft_group);
+    free(g);
+}
+
+void group_close(struct group *g, bool checkpoint)
+{
+    bool whole = !g->broken && !raft_is_installing(raft_group_raft(g->raft_group));
+    if (checkpoint && whole && g->bytes_since > 0) {
+        write_checkpoint(g);
+    }
+    forget_group(g);
+}
+
+void group_destroy(struct group *g)
+{
+    (void)commit_here(g->shard);
+    store_delete_group(g->shard->batch, g->id);
+    forget_group(g);
+}
+
+/* --- the group, for its owner --- */
+
+uint64_t group_id(const struct group *g)
+{
+    return g->id;
+}
+
+struct raft *group_raft(struct group *g)
+{
+    return raft_group_raft(g->raft_group);
+}
+
+bool group_is_leader(const struct group *g)
+{
+    return !g->broken && raft_is_ready_leader(raft_group_raft(g->raft_group));
+}
+
+enum err group_propose(struct group *g, struct blob *data, uint64_t *index, uint64_t *term)
+{
+    if (!group_is_leader(g)) {
+        return ERR_NOT_LEADER;
+    }
+    enum err err = raft_group_propose(g->raft_group, data, index);
+    *term = raft_term_now(raft_group_raft(g->raft_group));
+    kick(g->shard);
+    return err;
+}
+
+enum err group_propose_bytes(struct group *g, struct bytes data, uint64_t *index, uint64_t *term)
+{
+    struct blob *blob = blob_copy(data);
+    enum err err = group_propose(g, blob, index, term);
+    if (err != OK) {
+        blob_release(blob);
+    }
+    return err;
+}
+
+struct blob *group_read(struct group *g, uint64_t index)
+{
+    const struct raft_entry *memory = raft_peek(raft_group_raft(g->raft_group), index);
+    if (memory != NULL) {
+        return memory->data == NULL ? NULL : blob_retain(memory->data);
+    }
+    struct raft_entry e;
+    bool kept;
+    return store_get_entry(g->shard->store, g->id, index, &e, &kept) == OK ? e.data : NULL;
+}
+
+struct group_status group_status(const struct group *g)
+{
+    const struct raft *r = raft_group_raft(g->raft_group);
+    struct group_status s = {.leader = group_is_leader(g),
+                             .leader_node = raft_leader(r),
+                             .term = raft_term_now(r),
+                             .commit = raft_commit(r),
+                             .applied = raft_applied(r),
+                             .last = raft_last(r)};
+    s.current = !g->broken && s.leader_node != 0 && s.applied == s.commit;
+    return s;
+}
+
+/* --- the shard --- */
+
+struct shard *shard_new(struct loop *loop, struct store *store, struct peers *peers, uint64_t self)
+{
+    struct shard *s = NEW(struct shard);
+    s->loop = loop;
+    s->store = store;
+    s->peers = peers;
+    s->self = self;
+    s->host = raft_host_new(&host_io, s);
+    s->process.run = on_process;
+    s->process.arg = s;
+    return s;
+}
+
+void shard_free(struct shard *s)
+{
+    CHECK(s->group_count == 0 && s->batch == NULL);
+    raft_host_free(s->host);
+    free(s->groups);
+    free(s);
+}
+
+struct loop *shard_loop(const struct shard *s)
+{
+    return s->loop;
+}
+
+void shard_receive(struct shard *s, uint64_t from, struct bytes messages)
+{
+    struct reader r = reader_make(messages);
+    while (r.at < r.end && !r.bad) {
+        struct bytes message = reader_bytes(&r);
+        if (!r.bad && !raft_host_receive(s->host, from, s->self, message)) {
+            log_error("A Raft message from node %llx is malformed", (unsigned long long)from);
+        }
+    }
+    kick(s);
+}
+
+void shard_peer_changed(struct shard *s, uint64_t node, bool up)
+{
+    raft_host_peer(s->host, node, up);
+    kick(s);
+}
+
+void shard_transfer_leaders(struct shard *s)
+{
+    raft_host_transfer_all(s->host);
+    kick(s);
+}
+
+uint32_t shard_group_count(const struct shard *s)
+{
+    return s->group_count;
+}

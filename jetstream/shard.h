@@ -1,0 +1,81 @@
+/* shard: what one loop runs of JetStream: a Raft host, and the groups that are pinned to the loop.
+ *
+ * Everything that the groups of a shard want written in a turn goes to the store as one batch,
+ * whose completion moves all of them on.
+ *
+ *   group   a Raft group with its place in the store: loading, persisting, checkpoints, reading
+ * back. What the entries mean is its owner's business (meta.c, asset.c).
+ *
+ * Owner: the shard's loop. */
+#ifndef JETSTREAM_SHARD_H
+#define JETSTREAM_SHARD_H
+
+#include "cluster/peers.h"
+#include "jetstream/store.h"
+#include "raft/host.h"
+
+#define RAFT_TICK_MS 50
+
+enum js_frame { JS_FRAME_RAFT = 1, JS_FRAME_ASK = 2, JS_FRAME_ANSWER = 3 };
+
+struct shard;
+struct group;
+
+/* `peers` NULL: a server without cluster. */
+struct shard *shard_new(struct loop *loop, struct store *store, struct peers *peers, uint64_t self);
+/* No groups may be left. */
+void shard_free(struct shard *shard);
+struct loop *shard_loop(const struct shard *shard);
+/* Encoded Raft messages from a node. */
+void shard_receive(struct shard *shard, uint64_t from, struct bytes messages);
+void shard_peer_changed(struct shard *shard, uint64_t node, bool up);
+/* Leaders step aside, before a shutdown. */
+void shard_transfer_leaders(struct shard *shard);
+uint32_t shard_group_count(const struct shard *shard);
+
+struct group_ops {
+    /* In log order; data entries only. */
+    void (*apply)(void *owner, uint64_t index, uint64_t term, struct bytes entry);
+    void (*encode)(void *owner, struct buffer *out);
+    /* Replaces the state. ERR_CORRUPT: the group is not opened, or stops. */
+    enum err (*decode)(void *owner, struct bytes state);
+    void (*on_leader)(void *owner, bool leader);
+    /* First index >= `index` of an entry that is data, UINT64_MAX without: others may be dropped.
+     */
+    uint64_t (*next_kept)(void *owner, uint64_t index);
+};
+
+struct group_status {
+    bool leader;
+    uint64_t leader_node; /* 0: none known */
+    uint64_t term, commit, applied, last;
+    bool current; /* has applied what it knows to be committed, and knows a leader */
+};
+
+/* Loads what the store has, or begins a new group. The owner's state is decoded and entries up to
+ * the commit are applied later, as they are known to be committed. NULL with *error filled. */
+struct group *group_open(struct shard *shard, uint64_t id, const uint64_t *voters,
+                         unsigned voter_count, const struct group_ops *ops, void *owner,
+                         struct error *error);
+/* `checkpoint`: writes the state, for a quick start next time. The owner may go right afterwards.
+ */
+void group_close(struct group *group, bool checkpoint);
+/* Closes and deletes everything the store has of the group. */
+void group_destroy(struct group *group);
+
+uint64_t group_id(const struct group *group);
+bool group_is_leader(const struct group *group);
+/* ERR_NOT_LEADER, or OK with index and term by which apply() will show it. Takes the blob on
+ * success. */
+MUST_USE enum err group_propose(struct group *group, struct blob *data, uint64_t *index,
+                                uint64_t *term);
+/* The same for bytes. */
+MUST_USE enum err group_propose_bytes(struct group *group, struct bytes data, uint64_t *index,
+                                      uint64_t *term);
+/* A data entry of the log, from memory or the store; NULL when it cannot be read. */
+struct blob *group_read(struct group *group, uint64_t index);
+struct group_status group_status(const struct group *group);
+/* {"name":cluster,"raft_group":…,"leader":…,"replicas":[…]} as clients expect it. */
+struct raft *group_raft(struct group *group);
+
+#endif

@@ -1,0 +1,81 @@
+/* config: what a stream or consumer was asked to be: JSON to struct, validated, and back in the
+ * order and with the defaults of nats-server. What this version cannot do yet is refused by name,
+ * never ignored. Source: JetStream streams reference §1, consumers reference §1. */
+#ifndef JETSTREAM_STATE_CONFIG_H
+#define JETSTREAM_STATE_CONFIG_H
+
+#include "core/base/buffer.h"
+#include "jetstream/state/api_error.h"
+
+#define JS_NAME_MAX 255
+
+enum discard_policy { DISCARD_OLD, DISCARD_NEW };
+
+struct stream_config {
+    char *name;
+    char *description; /* NULL: none */
+    char **subjects;   /* owned */
+    uint32_t subject_count;
+    int64_t max_consumers, max_msgs, max_bytes; /* -1: unlimited */
+    int64_t max_age_ns;                         /* 0: unlimited */
+    int64_t max_msg_size;                       /* -1: unlimited */
+    enum discard_policy discard;
+    int replicas;
+    int64_t duplicate_window_ns;
+    bool no_ack, deny_delete, deny_purge;
+    char *placement_cluster; /* NULL: any */
+    json_t *metadata;        /* NULL: none; owned reference */
+};
+
+/* *config is filled or left empty. `clustered` allows replicas > 1. Strict: unknown fields are
+ * errors. */
+bool stream_config_parse(json_t *object, bool clustered, struct stream_config *config,
+                         struct js_error *error);
+void stream_config_deinit(struct stream_config *config);
+/* As STREAM.INFO prints it; with_version adds the metadata that only replies carry. */
+json_t *stream_config_json(const struct stream_config *config, bool with_version);
+bool stream_config_equal(const struct stream_config *a, const struct stream_config *b);
+/* May `old` become `new`? */
+bool stream_config_check_update(const struct stream_config *old, const struct stream_config *new,
+                                struct js_error *error);
+
+enum deliver_policy {
+    DELIVER_ALL,
+    DELIVER_LAST,
+    DELIVER_NEW,
+    DELIVER_BY_START_SEQUENCE,
+    DELIVER_BY_START_TIME
+};
+enum ack_policy { ACK_NONE, ACK_EXPLICIT };
+
+struct consumer_config {
+    char *name;
+    bool durable;
+    char *description;
+    enum deliver_policy deliver;
+    uint64_t opt_start_seq;
+    int64_t opt_start_time_ns;
+    enum ack_policy ack;
+    int64_t ack_wait_ns;
+    int64_t max_deliver; /* -1: unlimited */
+    int64_t *backoff_ns;
+    uint32_t backoff_count;
+    char **filters;
+    uint32_t filter_count;
+    bool filter_was_list;                         /* printed as filter_subjects */
+    int64_t max_waiting, max_ack_pending;         /* -1: unlimited */
+    int64_t max_batch, max_expires_ns, max_bytes; /* caps of pull requests; 0: none */
+    json_t *metadata;
+};
+
+bool consumer_config_parse(json_t *object, struct consumer_config *config, struct js_error *error);
+void consumer_config_deinit(struct consumer_config *config);
+json_t *consumer_config_json(const struct consumer_config *config, bool with_version);
+bool consumer_config_equal(const struct consumer_config *a, const struct consumer_config *b);
+bool consumer_config_check_update(const struct consumer_config *old,
+                                  const struct consumer_config *new, struct js_error *error);
+
+/* Non-empty, no blanks, none of . * > / \ */
+bool js_name_is_valid(struct bytes name);
+
+#endif

@@ -1,0 +1,236 @@
+#include "jetstream/state/meta.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/base/json.h"
+#include "core/base/mem.h"
+#include "core/subject/subject.h"
+
+void meta_init(struct meta *meta)
+{
+    *meta = (struct meta){0};
+}
+
+void assignment_free(struct assignment *a)
+{
+    if (a != NULL) {
+        json_decref(a->config);
+        json_decref(a->first_config);
+        free(a->account);
+        free(a->stream);
+        free(a);
+    }
+}
+
+void meta_deinit(struct meta *meta)
+{
+    struct map_entry *e;
+    for (uint32_t i = 0; (e = map_next(&meta->assignments, &i)) != NULL;) {
+        assignment_free(e->value);
+    }
+    map_deinit(&meta->assignments);
+}
+
+static struct buffer make_key(struct bytes account, struct bytes stream)
+{
+    struct buffer key = {0};
+    buffer_append_bytes(&key, account);
+    buffer_append_char(&key, '\n');
+    buffer_append_bytes(&key, stream);
+    return key;
+}
+
+struct assignment *meta_find(const struct meta *meta, struct bytes account, struct bytes stream)
+{
+    struct buffer key = make_key(account, stream);
+    struct assignment *a = map_get(&meta->assignments, buffer_bytes(&key));
+    buffer_deinit(&key);
+    return a;
+}
+
+static bool any_overlap(const json_t *subjects, const struct stream_config *config)
+{
+    size_t i;
+    json_t *subject;
+    json_array_foreach(subjects, i, subject)
+    {
+        for (uint32_t k = 0; k < config->subject_count; k++) {
+            if (subject_overlaps(bytes_of(json_string_value(subject)),
+                                 bytes_of(config->subjects[k]))) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+bool meta_overlaps(const struct meta *meta, const char *account, const struct stream_config *config)
+{
+    struct map_entry *e;
+    for (uint32_t i = 0; (e = map_next(&meta->assignments, &i)) != NULL;) {
+        const struct assignment *a = e->value;
+        if (strcmp(a->account, account) == 0 && strcmp(a->stream, config->name) != 0 &&
+            any_overlap(json_object_get(a->config, "subjects"), config)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static json_t *assignment_json(const struct assignment *a)
+{
+    json_t *o = json_object();
+    json_put_text(o, "account", a->account);
+    json_put_text(o, "stream", a->stream);
+    json_put_u64(o, "group", a->group);
+    json_put_int(o, "created", a->created_ns);
+    json_t *peers = json_array();
+    for (unsigned i = 0; i < a->peer_count; i++) {
+        char hex[20];
+        (void)snprintf(hex, sizeof hex, "%016llx", (unsigned long long)a->peers[i]);
+        (void)json_array_append_new(peers, json_string(hex));
+    }
+    json_put(o, "peers", peers);
+    json_put(o, "first_config", json_incref(a->first_config));
+    json_put(o, "config", json_incref(a->config));
+    return o;
+}
+
+static bool read_peers(const json_t *list, struct assignment *a)
+{
+    size_t i;
+    json_t *peer;
+    json_array_foreach(list, i, peer)
+    {
+        if (!json_is_string(peer) || a->peer_count == META_PEERS_MAX) {
+            return false;
+        }
+        a->peers[a->peer_count++] = strtoull(json_string_value(peer), NULL, 16);
+    }
+    return a->peer_count > 0;
+}
+
+static struct assignment *new_assignment(const json_t *o, const char *created)
+{
+    struct assignment *a = NEW(struct assignment);
+    a->account = mem_strdup(json_text(o, "account"));
+    a->stream = mem_strdup(json_text(o, "stream"));
+    a->group = (uint64_t)json_int(o, "group");
+    a->created_ns = json_int(o, created);
+    a->config = json_incref(json_object_get(o, "config"));
+    json_t *first = json_object_get(o, "first_config");
+    a->first_config = json_incref(first == NULL ? a->config : first);
+    if (!read_peers(json_object_get(o, "peers"), a) || !json_is_object(a->config)) {
+        assignment_free(a);
+        return NULL;
+    }
+    return a;
+}
+
+static void store(struct meta *meta, struct assignment *a)
+{
+    struct buffer key = make_key(bytes_of(a->account), bytes_of(a->stream));
+    (void)map_put(&meta->assignments, buffer_bytes(&key), a);
+    buffer_deinit(&key);
+}
+
+static enum err apply_op(struct meta *meta, uint64_t index, const json_t *o,
+                         struct meta_change *change)
+{
+    const char *op = json_text(o, "op");
+    struct bytes account = bytes_of(json_text(o, "account"));
+    struct bytes stream = bytes_of(json_text(o, "stream"));
+    struct assignment *known = meta_find(meta, account, stream);
+    if (strcmp(op, "create") == 0) {
+        if (known != NULL) {
+            bool same = json_equal(known->config, json_object_get(o, "config")) != 0;
+            change->kind = same ? META_ECHO : META_NOTHING;
+            change->assignment = known;
+            return OK;
+        }
+        struct assignment *a = new_assignment(o, "time");
+        if (a == NULL) {
+            return ERR_CORRUPT;
+        }
+        a->group = META_FIRST_GROUP + index;
+        store(meta, a);
+        change->kind = META_CREATED;
+        change->assignment = a;
+        return OK;
+    }
+    if (known == NULL) {
+        return OK;
+    }
+    change->assignment = known;
+    if (strcmp(op, "update") == 0) {
+        json_t *config = json_object_get(o, "config");
+        if (!json_is_object(config)) {
+            return ERR_CORRUPT;
+        }
+        json_decref(known->config);
+        known->config = json_incref(config);
+        change->kind = META_UPDATED;
+    } else if (strcmp(op, "delete") == 0) {
+        struct buffer key = make_key(account, stream);
+        (void)map_remove(&meta->assignments, buffer_bytes(&key));
+        buffer_deinit(&key);
+        change->kind = META_DELETED;
+    } else if (strcmp(op, "echo") == 0) {
+        change->kind = META_ECHO;
+    } else {
+        return ERR_CORRUPT;
+    }
+    return OK;
+}
+
+enum err meta_apply(struct meta *meta, uint64_t index, struct bytes entry,
+                    struct meta_change *change)
+{
+    *change = (struct meta_change){0};
+    json_error_t reason;
+    json_t *o = json_parse(entry, &reason);
+    enum err err = json_is_object(o) ? apply_op(meta, index, o, change) : ERR_CORRUPT;
+    const char *reply = json_text(o, "reply");
+    change->reply = *reply == '\0' ? NULL : mem_strdup(reply);
+    change->time_ns = json_int(o, "time");
+    json_decref(o);
+    return err;
+}
+
+void meta_encode(const struct meta *meta, struct buffer *out)
+{
+    json_t *list = json_array();
+    struct map_entry **sorted = map_sorted(&meta->assignments);
+    for (uint32_t i = 0; sorted[i] != NULL; i++) {
+        (void)json_array_append_new(list, assignment_json(sorted[i]->value));
+    }
+    free(sorted);
+    json_write(out, list, 0);
+    json_decref(list);
+}
+
+enum err meta_decode(struct meta *meta, struct bytes state)
+{
+    json_error_t reason;
+    json_t *list = json_loadb(state.ptr, state.len, 0, &reason);
+    if (!json_is_array(list)) {
+        json_decref(list);
+        return ERR_CORRUPT;
+    }
+    meta_deinit(meta);
+    enum err err = OK;
+    size_t i;
+    json_t *o;
+    json_array_foreach(list, i, o)
+    {
+        struct assignment *a = new_assignment(o, "created");
+        if (a == NULL) {
+            err = ERR_CORRUPT;
+            break;
+        }
+        store(meta, a);
+    }
+    json_decref(list);
+    return err;
+}

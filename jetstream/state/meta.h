@@ -1,0 +1,61 @@
+/* meta: the state machine of the meta group: which streams exist, and on which servers.
+ * Deterministic; its entries are JSON, because they are few and people read them.
+ *
+ *   {"op":"create","account","stream","config":{…},"peers":["<hex
+ * id>",…],"time":ns,"reply":subject}
+ *   {"op":"update","account","stream","config":{…},"reply"}
+ *   {"op":"delete","account","stream","reply"}
+ *   {"op":"echo",  "account","stream","reply"}   asks the stream's leader to answer with its info
+ *
+ * A stream's Raft group gets an id that is never used again, from the index of its create entry, so
+ * what is left of a deleted stream can never be taken for a new one of that name. */
+#ifndef JETSTREAM_STATE_META_H
+#define JETSTREAM_STATE_META_H
+
+#include "core/base/err.h"
+#include "core/base/map.h"
+#include "jetstream/state/config.h"
+
+#define META_GROUP_ID    0  /* so that its shard is that of loop 0, whatever their number */
+#define META_FIRST_GROUP 16 /* stream groups: this plus the index of their create entry */
+#define META_PEERS_MAX   5
+
+struct assignment {
+    char *account, *stream;
+    uint64_t group;
+    uint64_t peers[META_PEERS_MAX];
+    unsigned peer_count;
+    int64_t created_ns;
+    json_t *first_config; /* as created: where every replica begins */
+    json_t *config;       /* as of now */
+};
+
+enum meta_change_kind { META_NOTHING, META_CREATED, META_UPDATED, META_DELETED, META_ECHO };
+
+struct meta_change {
+    enum meta_change_kind kind;
+    struct assignment *assignment; /* META_DELETED: the caller's to free */
+    char *reply;                   /* owned by the caller; NULL none */
+    int64_t time_ns;
+};
+
+struct meta {
+    struct map assignments; /* "account\nstream" → struct assignment */
+};
+
+void meta_init(struct meta *meta);
+void meta_deinit(struct meta *meta);
+void assignment_free(struct assignment *a);
+/* Applies an entry. Conflicts (create of an existing stream, …) come out as META_NOTHING or, for a
+ * create with the same configuration, as META_ECHO: the first one wins. */
+MUST_USE enum err meta_apply(struct meta *meta, uint64_t index, struct bytes entry,
+                             struct meta_change *change);
+void meta_encode(const struct meta *meta, struct buffer *out);
+MUST_USE enum err meta_decode(struct meta *meta, struct bytes state);
+
+struct assignment *meta_find(const struct meta *meta, struct bytes account, struct bytes stream);
+/* Does one of these subjects overlap with those of another stream of the account? */
+bool meta_overlaps(const struct meta *meta, const char *account,
+                   const struct stream_config *config);
+
+#endif

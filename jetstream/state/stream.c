@@ -1,0 +1,568 @@
+#include "jetstream/state/stream.h"
+
+#include <stdlib.h>
+
+#include "core/base/check.h"
+#include "core/base/hash.h"
+#include "core/base/json.h"
+#include "core/base/mem.h"
+#include "core/subject/subject.h"
+#include "jetstream/state/stream_internal.h"
+
+/* (1) entries are ascending in index and first_seq, and cover (first live, last_seq] without
+ * overlap. (2) totals.messages = sum of live over entries = sum of count over subjects. (3) deleted
+ * holds no sequence below first_seq or above last_seq. */
+
+/* --- finding and reading --- */
+
+struct stream_entry *stream_find_entry(const struct stream *s, uint64_t seq)
+{
+    uint32_t low = s->entries_from;
+    uint32_t high = s->entries_count;
+    while (low < high) { /* the last entry that begins at or below seq */
+        uint32_t middle = low + (high - low) / 2;
+        if (s->entries[middle].first_seq <= seq) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    if (low == s->entries_from) {
+        return NULL;
+    }
+    struct stream_entry *e = &s->entries[low - 1];
+    return seq < e->first_seq + e->count ? e : NULL;
+}
+
+/* First position in `deleted` that is >= seq. */
+static uint32_t deleted_at(const struct stream *s, uint64_t seq)
+{
+    uint32_t low = 0;
+    uint32_t high = s->deleted_count;
+    while (low < high) {
+        uint32_t middle = (low + high) / 2;
+        if (s->deleted[middle] < seq) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+bool stream_is_deleted(const struct stream *s, uint64_t seq)
+{
+    uint32_t at = deleted_at(s, seq);
+    return at < s->deleted_count && s->deleted[at] == seq;
+}
+
+/* Puts the cursor in front of `seq`. */
+static enum err seek(struct stream *s, const struct stream_entry *e, uint64_t seq)
+{
+    bool here = s->cursor != NULL && s->cursor_index == e->index;
+    if (!here) {
+        blob_release(s->cursor);
+        s->cursor = s->read(s->arg, e->index);
+        s->cursor_index = e->index;
+        if (s->cursor == NULL) {
+            return ERR_CORRUPT;
+        }
+    }
+    if (!here || s->cursor_reader.next_seq > seq) {
+        if (!messages_open(&s->cursor_reader, blob_bytes(s->cursor)) ||
+            s->cursor_reader.next_seq != e->first_seq) {
+            return ERR_CORRUPT;
+        }
+    }
+    struct stored_message skipped;
+    while (s->cursor_reader.next_seq < seq) {
+        if (!messages_next(&s->cursor_reader, &skipped)) {
+            return ERR_CORRUPT;
+        }
+    }
+    return OK;
+}
+
+enum err stream_read(struct stream *s, uint64_t seq, struct stored_message *m)
+{
+    if (seq < s->totals.first_seq || seq > s->totals.last_seq || stream_is_deleted(s, seq)) {
+        return ERR_NOT_FOUND;
+    }
+    const struct stream_entry *e = stream_find_entry(s, seq);
+    if (e == NULL) {
+        return ERR_NOT_FOUND;
+    }
+    enum err err = seek(s, e, seq);
+    if (err != OK) {
+        return err;
+    }
+    return messages_next(&s->cursor_reader, m) ? OK : ERR_CORRUPT;
+}
+
+static bool matches_any(char *const *filters, uint32_t count, struct bytes subject)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (subject_matches(bytes_of(filters[i]), subject)) {
+            return true;
+        }
+    }
+    return count == 0;
+}
+
+enum err stream_next(struct stream *s, uint64_t seq, char *const *filters, uint32_t filter_count,
+                     struct stored_message *m)
+{
+    if (seq < s->totals.first_seq) {
+        seq = s->totals.first_seq;
+    }
+    for (; seq <= s->totals.last_seq; seq++) {
+        enum err err = stream_read(s, seq, m);
+        if (err == ERR_CORRUPT) {
+            return err;
+        }
+        if (err == OK && matches_any(filters, filter_count, m->subject)) {
+            return OK;
+        }
+    }
+    return ERR_NOT_FOUND;
+}
+
+enum err stream_last_by_subject(struct stream *s, struct bytes pattern, struct stored_message *m)
+{
+    uint64_t best = 0;
+    if (!subject_has_wildcard(pattern)) {
+        best = stream_subject_last(s, pattern);
+    } else {
+        struct map_entry *e;
+        for (uint32_t i = 0; (e = map_next(&s->subjects, &i)) != NULL;) {
+            if (subject_matches(pattern, e->key)) {
+                uint64_t last = stream_subject_last(s, e->key);
+                best = last > best ? last : best;
+            }
+        }
+    }
+    return best == 0 ? ERR_NOT_FOUND : stream_read(s, best, m);
+}
+
+uint64_t stream_subject_last(struct stream *s, struct bytes subject)
+{
+    struct subject_state *state = map_get(&s->subjects, subject);
+    if (state == NULL) {
+        return 0;
+    }
+    for (uint64_t seq = s->totals.last_seq; state->last_seq == 0 && seq >= s->totals.first_seq;
+         seq--) {
+        struct stored_message m;
+        if (stream_read(s, seq, &m) == OK && bytes_eq(m.subject, subject)) {
+            state->last_seq = seq;
+        }
+    }
+    return state->last_seq;
+}
+
+uint64_t stream_seq_at(struct stream *s, int64_t time_ns)
+{
+    struct stored_message m;
+    uint64_t low = s->totals.first_seq;
+    uint64_t high = s->totals.last_seq + 1;
+    while (low < high) {
+        uint64_t middle = low + (high - low) / 2;
+        enum err err = stream_next(s, middle, NULL, 0, &m);
+        if (err != OK || m.time_ns >= time_ns) {
+            high = middle;
+        } else {
+            low = m.seq + 1;
+        }
+    }
+    return low;
+}
+
+uint64_t stream_count_between(const struct stream *s, uint64_t from, uint64_t to)
+{
+    if (from < s->totals.first_seq) {
+        from = s->totals.first_seq;
+    }
+    if (to > s->totals.last_seq) {
+        to = s->totals.last_seq;
+    }
+    if (s->totals.messages == 0 || from > to) {
+        return 0;
+    }
+    return to - from + 1 - (deleted_at(s, to + 1) - deleted_at(s, from));
+}
+
+uint64_t stream_expired_through(struct stream *s, int64_t now_ns)
+{
+    if (s->config.max_age_ns == 0 || s->totals.messages == 0) {
+        return 0;
+    }
+    uint64_t keep = stream_seq_at(s, now_ns - s->config.max_age_ns + 1);
+    return keep > s->totals.first_seq ? keep - 1 : 0;
+}
+
+/* --- storing and removing --- */
+
+static void remember_subject(struct stream *s, struct bytes subject, uint64_t seq)
+{
+    struct subject_state *state = map_get(&s->subjects, subject);
+    if (state == NULL) {
+        state = NEW(struct subject_state);
+        (void)map_put(&s->subjects, subject, state);
+    }
+    state->count++;
+    state->last_seq = seq;
+}
+
+static void forget_subject(struct stream *s, struct bytes subject, uint64_t seq)
+{
+    struct subject_state *state = map_get(&s->subjects, subject);
+    CHECK(state != NULL && state->count > 0);
+    if (--state->count == 0) {
+        free(map_remove(&s->subjects, subject));
+    } else if (state->last_seq == seq) {
+        state->last_seq = 0;
+    }
+}
+
+void stream_remember_id(struct stream *s, struct bytes id, uint64_t seq, int64_t time_ns)
+{
+    struct seen_id *seen = map_get(&s->seen, id);
+    if (seen == NULL) {
+        seen = NEW(struct seen_id);
+        (void)map_put(&s->seen, id, seen);
+    }
+    *seen = (struct seen_id){seq, time_ns};
+    VEC_RESERVE(s->seen_order, s->seen_cap, s->seen_count);
+    s->seen_order[s->seen_count++] =
+        (struct seen_order){mem_dup(id.ptr, id.len), id.len, seq, time_ns};
+}
+
+/* The window is measured by the times in the log, not by anybody's clock. */
+static void forget_old_ids(struct stream *s, int64_t now_ns)
+{
+    int64_t horizon = now_ns - s->config.duplicate_window_ns;
+    while (s->seen_from < s->seen_count && s->seen_order[s->seen_from].time_ns <= horizon) {
+        struct seen_order *old = &s->seen_order[s->seen_from++];
+        struct seen_id *seen = map_get(&s->seen, bytes_make(old->id, old->len));
+        if (seen != NULL && seen->seq == old->seq) {
+            free(map_remove(&s->seen, bytes_make(old->id, old->len)));
+        }
+        free(old->id);
+    }
+    if (s->seen_from > 64 && s->seen_from > s->seen_count / 2) {
+        s->seen_count -= s->seen_from;
+        memmove(s->seen_order, s->seen_order + s->seen_from, s->seen_count * sizeof *s->seen_order);
+        s->seen_from = 0;
+    }
+}
+
+/* first_seq and first_ns after something was removed at the front. */
+static enum err settle_first(struct stream *s)
+{
+    struct stream_totals *t = &s->totals;
+    if (t->messages == 0) {
+        t->first_seq = t->last_seq + 1;
+        t->first_ns = 0;
+        s->deleted_count = 0;
+        s->entries_from = s->entries_count = 0;
+        consumers_on_first(s);
+        return OK;
+    }
+    uint32_t holes = 0;
+    while (holes < s->deleted_count && s->deleted[holes] == t->first_seq) {
+        holes++;
+        t->first_seq++;
+    }
+    if (holes > 0) {
+        s->deleted_count -= holes;
+        memmove(s->deleted, s->deleted + holes, s->deleted_count * sizeof *s->deleted);
+    }
+    while (s->entries[s->entries_from].live == 0) {
+        s->entries_from++;
+    }
+    if (s->entries_from > 1024 && s->entries_from > s->entries_count / 2) {
+        s->entries_count -= s->entries_from;
+        memmove(s->entries, s->entries + s->entries_from, s->entries_count * sizeof *s->entries);
+        s->entries_from = 0;
+    }
+    struct stored_message m;
+    enum err err = stream_read(s, t->first_seq, &m);
+    t->first_ns = err == OK ? m.time_ns : 0;
+    consumers_on_first(s);
+    return err;
+}
+
+/* Removes a live message. Its entry must be readable, for the accounting is exact to the byte. */
+static enum err remove_message(struct stream *s, uint64_t seq)
+{
+    struct stored_message m;
+    enum err err = stream_read(s, seq, &m);
+    if (err != OK) {
+        return err;
+    }
+    struct stream_entry *e = stream_find_entry(s, seq);
+    e->live--;
+    s->totals.messages--;
+    s->totals.bytes -= message_bytes(m.subject.len, m.header.len, m.body.len);
+    forget_subject(s, m.subject, seq);
+    consumers_on_remove(s, seq, m.subject);
+    if (seq == s->totals.first_seq) {
+        s->totals.first_seq++;
+        return OK; /* the caller settles */
+    }
+    uint32_t at = deleted_at(s, seq);
+    VEC_RESERVE(s->deleted, s->deleted_cap, s->deleted_count);
+    memmove(s->deleted + at + 1, s->deleted + at, (s->deleted_count - at) * sizeof *s->deleted);
+    s->deleted[at] = seq;
+    s->deleted_count++;
+    return OK;
+}
+
+static enum err remove_first(struct stream *s)
+{
+    enum err err = remove_message(s, s->totals.first_seq);
+    return err == OK ? settle_first(s) : err;
+}
+
+static enum err enforce_limits(struct stream *s)
+{
+    enum err err = OK;
+    const struct stream_config *c = &s->config;
+    while (err == OK && s->totals.messages > 0 &&
+           ((c->max_msgs > 0 && s->totals.messages > (uint64_t)c->max_msgs) ||
+            (c->max_bytes > 0 && s->totals.bytes > (uint64_t)c->max_bytes))) {
+        err = remove_first(s);
+    }
+    return err;
+}
+
+static enum err apply_messages(struct stream *s, uint64_t index, struct bytes entry)
+{
+    struct messages_reader r;
+    if (!messages_open(&r, entry) || r.next_seq != s->totals.last_seq + 1 || r.left == 0) {
+        return ERR_CORRUPT; /* the leader fixed the sequences: a gap would be a lost entry */
+    }
+    VEC_RESERVE(s->entries, s->entries_cap, s->entries_count);
+    s->entries[s->entries_count++] = (struct stream_entry){index, r.next_seq, r.left, r.left};
+    uint32_t count = r.left;
+    struct stored_message m;
+    struct bytes last_id = BYTES_NONE;
+    for (uint32_t i = 0; i < count; i++) {
+        if (!messages_next(&r, &m)) {
+            return ERR_CORRUPT;
+        }
+        if (s->totals.messages == 0) {
+            s->totals.first_seq = m.seq;
+            s->totals.first_ns = m.time_ns;
+        }
+        s->totals.messages++;
+        s->totals.bytes += message_bytes(m.subject.len, m.header.len, m.body.len);
+        s->totals.last_seq = m.seq;
+        s->totals.last_ns = m.time_ns;
+        remember_subject(s, m.subject, m.seq);
+        last_id = BYTES_NONE;
+        if (m.header.len > 0 && header_find(m.header, "Nats-Msg-Id", &last_id)) {
+            stream_remember_id(s, last_id, m.seq, m.time_ns);
+        }
+        consumers_on_store(s, &m);
+    }
+    free(s->last_msg_id);
+    s->last_msg_id = last_id.len == 0 ? NULL : mem_dup(last_id.ptr, last_id.len);
+    s->content_hash = hash_bytes(entry) ^ (s->content_hash * 0x9e3779b97f4a7c15u);
+    forget_old_ids(s, s->totals.last_ns);
+    return enforce_limits(s);
+}
+
+/* Everything, or what matches: below before_seq (0: all), but for the `keep` newest. */
+static enum err apply_purge(struct stream *s, struct reader *r, struct apply_result *result)
+{
+    uint64_t before = reader_varint(r);
+    uint64_t keep = reader_varint(r);
+    struct bytes filter = reader_bytes(r);
+    if (!reader_done(r)) {
+        return ERR_CORRUPT;
+    }
+    uint64_t had = s->totals.messages;
+    bool all = filter.len == 0 || bytes_is(filter, ">");
+    if (all && keep == 0 && (before == 0 || before > s->totals.last_seq)) {
+        struct map_entry *e;
+        for (uint32_t i = 0; (e = map_next(&s->subjects, &i)) != NULL;) {
+            free(e->value);
+        }
+        map_clear(&s->subjects);
+        for (uint32_t i = 0; (e = map_next(&s->consumers, &i)) != NULL;) {
+            struct consumer *c = e->value;
+            c->filtered_left = 0;
+        }
+        s->totals.messages = s->totals.bytes = 0;
+        if (before > s->totals.last_seq + 1) { /* jumps forward, streams reference §11 */
+            s->totals.last_seq = before - 1;
+        }
+        result->count = had;
+        return settle_first(s);
+    }
+    char *pattern = mem_dup(filter.ptr, filter.len); /* the reader's bytes may move with the log */
+    uint64_t matching = 0;
+    struct stored_message m;
+    for (uint64_t seq = s->totals.first_seq; keep > 0 && seq <= s->totals.last_seq; seq++) {
+        matching +=
+            stream_read(s, seq, &m) == OK && (all || subject_matches(bytes_of(pattern), m.subject));
+    }
+    uint64_t remove = keep == 0 ? UINT64_MAX : matching > keep ? matching - keep : 0;
+    uint64_t end = before > 0 && before - 1 < s->totals.last_seq ? before - 1 : s->totals.last_seq;
+    enum err err = OK;
+    for (uint64_t seq = s->totals.first_seq; err == OK && seq <= end && remove > 0; seq++) {
+        err = stream_read(s, seq, &m);
+        if (err == OK && (all || subject_matches(bytes_of(pattern), m.subject))) {
+            err = remove_message(s, seq);
+            remove--;
+        }
+        err = err == ERR_NOT_FOUND ? OK : err;
+    }
+    free(pattern);
+    result->count = had - s->totals.messages;
+    return err == OK ? settle_first(s) : err;
+}
+
+static enum err apply_delete(struct stream *s, struct reader *r, struct apply_result *result)
+{
+    uint64_t seq = reader_varint(r);
+    if (!reader_done(r)) {
+        return ERR_CORRUPT;
+    }
+    enum err err = remove_message(s, seq);
+    if (err == ERR_NOT_FOUND) {
+        (void)js_failf(&result->error, JS_SEQUENCE_NOT_FOUND, "sequence %llu not found",
+                       (unsigned long long)seq);
+        return OK;
+    }
+    return err == OK ? settle_first(s) : err;
+}
+
+static enum err apply_expire(struct stream *s, struct reader *r)
+{
+    uint64_t through = reader_varint(r);
+    if (!reader_done(r)) {
+        return ERR_CORRUPT;
+    }
+    enum err err = OK;
+    while (err == OK && s->totals.messages > 0 && s->totals.first_seq <= through) {
+        err = remove_first(s);
+    }
+    return err;
+}
+
+static enum err apply_config(struct stream *s, struct reader *r)
+{
+    struct bytes text = reader_bytes(r);
+    json_error_t reason;
+    json_t *json = reader_done(r) ? json_parse(text, &reason) : NULL;
+    struct stream_config config;
+    struct js_error error;
+    bool ok = json != NULL && stream_config_parse(json, true, &config, &error);
+    json_decref(json);
+    if (!ok) {
+        return ERR_CORRUPT;
+    }
+    stream_config_deinit(&s->config);
+    s->config = config;
+    struct map_entry *e;
+    for (uint32_t i = 0; (e = map_next(&s->consumers, &i)) != NULL;) {
+        consumer_refilter(s, e->value);
+    }
+    return enforce_limits(s);
+}
+
+enum err stream_apply(struct stream *s, uint64_t index, struct bytes entry,
+                      struct apply_result *result,
+                      void (*before_delete)(void *arg, struct consumer *c), void *arg)
+{
+    *result = (struct apply_result){0};
+    struct reader r = reader_make(entry);
+    switch (reader_u8(&r)) {
+    case ENTRY_MESSAGES:
+        return apply_messages(s, index, entry);
+    case ENTRY_PURGE:
+        return apply_purge(s, &r, result);
+    case ENTRY_DELETE:
+        return apply_delete(s, &r, result);
+    case ENTRY_EXPIRE:
+        return apply_expire(s, &r);
+    case ENTRY_CONFIG:
+        return apply_config(s, &r);
+    case ENTRY_CONSUMER:
+        return consumer_apply_create(s, &r, result);
+    case ENTRY_CONSUMER_DELETE:
+        return consumer_apply_delete(s, &r, result, before_delete, arg);
+    case ENTRY_DELIVER:
+        return consumer_apply_deliver(s, &r, result);
+    case ENTRY_ACKS:
+        return consumer_apply_acks(s, &r, result);
+    default:
+        return ERR_CORRUPT;
+    }
+}
+
+uint64_t stream_first_needed_index(const struct stream *s)
+{
+    return s->totals.messages == 0 ? UINT64_MAX : s->entries[s->entries_from].index;
+}
+
+uint64_t stream_next_kept_index(const struct stream *s, uint64_t index)
+{
+    uint32_t low = s->entries_from;
+    uint32_t high = s->entries_count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (s->entries[middle].index < index) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    while (low < s->entries_count && s->entries[low].live == 0) {
+        low++;
+    }
+    return low == s->entries_count ? UINT64_MAX : s->entries[low].index;
+}
+
+/* --- life --- */
+
+struct stream *stream_new(struct stream_config *config, int64_t created_ns,
+                          struct blob *(*read)(void *arg, uint64_t index), void *arg)
+{
+    struct stream *s = NEW(struct stream);
+    s->config = *config;
+    *config = (struct stream_config){0};
+    s->created_ns = created_ns;
+    s->read = read;
+    s->arg = arg;
+    return s;
+}
+
+void stream_free(struct stream *s)
+{
+    struct map_entry *e;
+    for (uint32_t i = 0; (e = map_next(&s->subjects, &i)) != NULL;) {
+        free(e->value);
+    }
+    for (uint32_t i = 0; (e = map_next(&s->seen, &i)) != NULL;) {
+        free(e->value);
+    }
+    for (uint32_t i = 0; (e = map_next(&s->consumers, &i)) != NULL;) {
+        consumer_free(e->value);
+    }
+    map_deinit(&s->subjects);
+    map_deinit(&s->seen);
+    map_deinit(&s->consumers);
+    for (uint32_t i = s->seen_from; i < s->seen_count; i++) {
+        free(s->seen_order[i].id);
+    }
+    free(s->seen_order);
+    free(s->last_msg_id);
+    free(s->entries);
+    free(s->deleted);
+    blob_release(s->cursor);
+    stream_config_deinit(&s->config);
+    free(s);
+}

@@ -1,0 +1,153 @@
+/* stream: the state machine of one stream and its consumers. Applying the same entries gives the
+ * same state on every replica: it asks no clock, draws no numbers and looks only into its own log.
+ *
+ * The messages themselves stay in the log; the state knows where: per MESSAGES entry its log index,
+ * first sequence and count. Reading one asks the owner for the entry (`read`).
+ *
+ * Owner: the loop of the stream; in the simulator its one thread. */
+#ifndef JETSTREAM_STATE_STREAM_H
+#define JETSTREAM_STATE_STREAM_H
+
+#include "core/base/err.h"
+#include "core/base/map.h"
+#include "jetstream/state/config.h"
+#include "jetstream/state/entry.h"
+
+struct stream;
+
+/* One MESSAGES entry of the log. */
+struct stream_entry {
+    uint64_t index; /* in the Raft log */
+    uint64_t first_seq;
+    uint32_t count;
+    uint32_t live; /* not deleted and not below first_seq */
+};
+
+struct subject_state {
+    uint64_t count;
+    uint64_t last_seq; /* 0: to be looked up, the last one was deleted */
+};
+
+struct seen_id { /* dedupe: a Nats-Msg-Id of the window */
+    uint64_t seq;
+    int64_t time_ns;
+};
+
+struct seen_order {
+    char *id; /* owned */
+    size_t len;
+    uint64_t seq;
+    int64_t time_ns;
+};
+
+/* A delivered message that is not acknowledged. */
+struct pending_message {
+    uint64_t stream_seq;   /* top bit set: acknowledged, to be squeezed out */
+    uint64_t consumer_seq; /* of its first delivery */
+    int64_t due_ns;        /* redelivery is due then */
+    uint32_t deliveries;
+};
+
+struct consumer {
+    struct consumer_config config;
+    int64_t created_ns;
+    uint64_t delivered_seq, delivered_stream_seq; /* consumer and stream sequence */
+    uint64_t floor_seq, floor_stream_seq;
+    int64_t last_delivered_ns, last_acked_ns;
+    struct pending_message *pending; /* ascending by stream_seq, holes among them */
+    uint32_t pending_from, pending_count, pending_cap;
+    uint32_t ack_pending;   /* live ones */
+    uint64_t filtered_left; /* matching messages behind delivered_stream_seq; filters only */
+    bool has_filter;        /* a filter that does not cover all subjects of the stream */
+    uint64_t start_seq;     /* where it began */
+    void *leader;           /* the leader's side; NULL elsewhere */
+};
+
+struct stream_totals {
+    uint64_t first_seq, last_seq, messages, bytes;
+    int64_t first_ns, last_ns;
+};
+
+struct stream {
+    struct stream_config config;
+    int64_t created_ns;
+    struct stream_totals totals;
+    struct stream_entry *entries; /* live part: [entries_from, entries_count) */
+    uint32_t entries_from, entries_count, entries_cap;
+    uint64_t *deleted; /* interior holes, ascending, within [first_seq, last_seq] */
+    uint32_t deleted_count, deleted_cap;
+    struct map subjects;           /* subject → struct subject_state */
+    struct map seen;               /* Nats-Msg-Id → struct seen_id */
+    struct seen_order *seen_order; /* the ids again, oldest first */
+    uint32_t seen_from, seen_count, seen_cap;
+    char *last_msg_id;     /* Nats-Msg-Id of the last message; NULL none */
+    struct map consumers;  /* name → struct consumer */
+    uint64_t content_hash; /* over every message applied, in order: replicas must agree */
+
+    /* Reads a MESSAGES entry of the log: a reference, or NULL when it cannot be read. */
+    struct blob *(*read)(void *arg, uint64_t index);
+    void *arg;
+    struct blob *cursor; /* the entry read last, and where in it the next message is */
+    uint64_t cursor_index;
+    struct messages_reader cursor_reader;
+};
+
+/* What applying one entry came to, for whoever waits for it. */
+struct apply_result {
+    struct js_error error;     /* JS_OK: done */
+    uint64_t count;            /* PURGE: messages removed */
+    struct consumer *consumer; /* CONSUMER, DELIVER, ACKS: which; NULL: it is gone */
+    bool created;              /* CONSUMER: it is new */
+};
+
+/* Takes the configuration. */
+struct stream *stream_new(struct stream_config *config, int64_t created_ns,
+                          struct blob *(*read)(void *arg, uint64_t index), void *arg);
+void stream_free(struct stream *s);
+
+/* Applies a DATA entry. ERR_CORRUPT when it makes no sense: the replica must stop. `before_delete`
+ * is called with a consumer that is about to be freed; may be NULL. */
+MUST_USE enum err stream_apply(struct stream *s, uint64_t index, struct bytes entry,
+                               struct apply_result *result,
+                               void (*before_delete)(void *arg, struct consumer *c), void *arg);
+
+/* The whole state but messages, and back. decode: ERR_CORRUPT on nonsense; the stream is then
+ * unusable. */
+void stream_encode(struct stream *s, struct buffer *out);
+MUST_USE enum err stream_decode(struct stream *s, struct bytes state);
+/* Log index of the first entry that still holds live messages; UINT64_MAX without any. */
+uint64_t stream_first_needed_index(const struct stream *s);
+/* Next log index at or above `index` that holds messages; UINT64_MAX when there is none. */
+uint64_t stream_next_kept_index(const struct stream *s, uint64_t index);
+
+/* --- reading --- */
+
+bool stream_is_deleted(const struct stream *s, uint64_t seq);
+/* OK, ERR_NOT_FOUND (never stored, or removed), ERR_CORRUPT (its entry cannot be read). The message
+ * is borrowed until the next reading or applying call. */
+enum err stream_read(struct stream *s, uint64_t seq, struct stored_message *m);
+/* First live message at or above `seq` that matches one of the filters (0 filters: any). */
+enum err stream_next(struct stream *s, uint64_t seq, char *const *filters, uint32_t filter_count,
+                     struct stored_message *m);
+/* Last message whose subject matches the pattern. */
+enum err stream_last_by_subject(struct stream *s, struct bytes pattern, struct stored_message *m);
+/* Last sequence on a literal subject; 0 when it has none. */
+uint64_t stream_subject_last(struct stream *s, struct bytes subject);
+/* First live sequence stored at or after `time_ns`; last + 1 when there is none. */
+uint64_t stream_seq_at(struct stream *s, int64_t time_ns);
+/* Live messages in [from, to]. */
+uint64_t stream_count_between(const struct stream *s, uint64_t from, uint64_t to);
+/* Through which sequence max_age has run out at `now_ns`; 0: none. */
+uint64_t stream_expired_through(struct stream *s, int64_t now_ns);
+
+/* --- consumers --- */
+
+uint64_t consumer_left(const struct stream *s, const struct consumer *c);
+/* NULL when that sequence is not pending. */
+struct pending_message *consumer_pending(struct consumer *c, uint64_t stream_seq);
+/* How long after a delivery its redelivery is due. */
+int64_t consumer_wait_ns(const struct consumer *c, uint32_t deliveries);
+/* Messages delivered more than once and not acknowledged. */
+uint64_t consumer_redelivered(const struct consumer *c);
+
+#endif

@@ -1,0 +1,235 @@
+/* The state of a stream as bytes: checkpoints on disk, snapshots for replicas that fell behind. */
+#include <stdlib.h>
+
+#include "core/base/check.h"
+#include "core/base/json.h"
+#include "core/base/mem.h"
+#include "jetstream/state/stream.h"
+#include "jetstream/state/stream_internal.h"
+
+#define STATE_VERSION 1
+
+static void put_json(struct buffer *out, json_t *json)
+{
+    struct buffer text = {0};
+    json_write(&text, json, 0);
+    buffer_put_bytes(out, buffer_bytes(&text));
+    buffer_deinit(&text);
+    json_decref(json);
+}
+
+static void put_consumer(struct buffer *out, const struct consumer *c)
+{
+    put_json(out, consumer_config_json(&c->config, false));
+    buffer_put_u64(out, (uint64_t)c->created_ns);
+    buffer_put_varint(out, c->delivered_seq);
+    buffer_put_varint(out, c->delivered_stream_seq);
+    buffer_put_varint(out, c->floor_seq);
+    buffer_put_varint(out, c->floor_stream_seq);
+    buffer_put_u64(out, (uint64_t)c->last_delivered_ns);
+    buffer_put_u64(out, (uint64_t)c->last_acked_ns);
+    buffer_put_varint(out, c->filtered_left);
+    buffer_put_varint(out, c->start_seq);
+    buffer_put_u8(out, c->has_filter);
+    buffer_put_varint(out, c->ack_pending);
+    for (uint32_t i = c->pending_from; i < c->pending_count; i++) {
+        const struct pending_message *p = &c->pending[i];
+        if ((p->stream_seq >> 63) == 0) {
+            buffer_put_varint(out, p->stream_seq);
+            buffer_put_varint(out, p->consumer_seq);
+            buffer_put_u64(out, (uint64_t)p->due_ns);
+            buffer_put_varint(out, p->deliveries);
+        }
+    }
+}
+
+void stream_encode(struct stream *s, struct buffer *out)
+{
+    buffer_put_u8(out, STATE_VERSION);
+    put_json(out, stream_config_json(&s->config, false));
+    buffer_put_u64(out, (uint64_t)s->created_ns);
+    const struct stream_totals *t = &s->totals;
+    buffer_put_varint(out, t->first_seq);
+    buffer_put_varint(out, t->last_seq);
+    buffer_put_varint(out, t->messages);
+    buffer_put_varint(out, t->bytes);
+    buffer_put_u64(out, (uint64_t)t->first_ns);
+    buffer_put_u64(out, (uint64_t)t->last_ns);
+    buffer_put_u64(out, s->content_hash);
+    buffer_put_bytes(out, bytes_of(s->last_msg_id));
+    buffer_put_varint(out, s->entries_count - s->entries_from);
+    uint64_t index = 0;
+    uint64_t seq = 0;
+    for (uint32_t i = s->entries_from; i < s->entries_count; i++) {
+        const struct stream_entry *e = &s->entries[i];
+        buffer_put_varint(out, e->index - index);
+        buffer_put_varint(out, e->first_seq - seq);
+        buffer_put_varint(out, e->count);
+        buffer_put_varint(out, e->live);
+        index = e->index;
+        seq = e->first_seq;
+    }
+    buffer_put_varint(out, s->deleted_count);
+    uint64_t before = 0;
+    for (uint32_t i = 0; i < s->deleted_count; i++) {
+        buffer_put_varint(out, s->deleted[i] - before);
+        before = s->deleted[i];
+    }
+    /* Sorted, because two replicas may have met the subjects and consumers in another order after a
+     * restart, and equal states must give equal bytes. */
+    struct map_entry **subjects = map_sorted(&s->subjects);
+    buffer_put_varint(out, s->subjects.count);
+    for (uint32_t i = 0; subjects[i] != NULL; i++) {
+        const struct subject_state *state = subjects[i]->value;
+        buffer_put_bytes(out, subjects[i]->key);
+        buffer_put_varint(out, state->count);
+        buffer_put_varint(out, stream_subject_last(s, subjects[i]->key));
+    }
+    free(subjects);
+    buffer_put_varint(out, s->seen_count - s->seen_from);
+    for (uint32_t i = s->seen_from; i < s->seen_count; i++) {
+        const struct seen_order *o = &s->seen_order[i];
+        buffer_put_bytes(out, bytes_make(o->id, o->len));
+        buffer_put_varint(out, o->seq);
+        buffer_put_u64(out, (uint64_t)o->time_ns);
+    }
+    struct map_entry **consumers = map_sorted(&s->consumers);
+    buffer_put_varint(out, s->consumers.count);
+    for (uint32_t i = 0; consumers[i] != NULL; i++) {
+        put_consumer(out, consumers[i]->value);
+    }
+    free(consumers);
+}
+
+/* A count is believed only as far as the bytes that are left could hold that many items. */
+static uint64_t read_count(struct reader *r, size_t item_min)
+{
+    uint64_t count = reader_varint(r);
+    if (r->bad || count > (uint64_t)(r->end - r->at) / item_min) {
+        r->bad = true;
+        return 0;
+    }
+    return count;
+}
+
+static json_t *read_json(struct reader *r)
+{
+    json_error_t reason;
+    struct bytes text = reader_bytes(r);
+    json_t *json = r->bad ? NULL : json_parse(text, &reason);
+    r->bad = r->bad || json == NULL;
+    return json;
+}
+
+static void read_consumer(struct stream *s, struct reader *r)
+{
+    struct js_error error;
+    struct consumer *c = NEW(struct consumer);
+    json_t *json = read_json(r);
+    if (r->bad || !consumer_config_parse(json, &c->config, &error) || c->config.name == NULL) {
+        r->bad = true;
+    }
+    json_decref(json);
+    c->created_ns = (int64_t)reader_u64(r);
+    c->delivered_seq = reader_varint(r);
+    c->delivered_stream_seq = reader_varint(r);
+    c->floor_seq = reader_varint(r);
+    c->floor_stream_seq = reader_varint(r);
+    c->last_delivered_ns = (int64_t)reader_u64(r);
+    c->last_acked_ns = (int64_t)reader_u64(r);
+    c->filtered_left = reader_varint(r);
+    c->start_seq = reader_varint(r);
+    c->has_filter = reader_u8(r) != 0;
+    uint64_t pending = read_count(r, 11);
+    for (uint64_t i = 0; i < pending && !r->bad; i++) {
+        struct pending_message p;
+        p.stream_seq = reader_varint(r);
+        p.consumer_seq = reader_varint(r);
+        p.due_ns = (int64_t)reader_u64(r);
+        p.deliveries = (uint32_t)reader_varint(r);
+        bool ascends =
+            c->pending_count == 0 || c->pending[c->pending_count - 1].stream_seq < p.stream_seq;
+        r->bad = r->bad || !ascends || (p.stream_seq >> 63) != 0;
+        VEC_RESERVE(c->pending, c->pending_cap, c->pending_count);
+        c->pending[c->pending_count++] = p;
+        c->ack_pending++;
+    }
+    if (r->bad || map_get(&s->consumers, bytes_of(c->config.name)) != NULL) {
+        r->bad = true;
+        consumer_free(c);
+        return;
+    }
+    (void)map_put(&s->consumers, bytes_of(c->config.name), c);
+}
+
+static void read_entries(struct stream *s, struct reader *r)
+{
+    uint64_t entries = read_count(r, 4);
+    struct stream_entry e = {0};
+    for (uint64_t i = 0; i < entries && !r->bad; i++) {
+        e.index += reader_varint(r);
+        e.first_seq += reader_varint(r);
+        e.count = (uint32_t)reader_varint(r);
+        e.live = (uint32_t)reader_varint(r);
+        VEC_RESERVE(s->entries, s->entries_cap, s->entries_count);
+        s->entries[s->entries_count++] = e;
+    }
+    uint64_t deleted = read_count(r, 1);
+    uint64_t at = 0;
+    for (uint64_t i = 0; i < deleted && !r->bad; i++) {
+        at += reader_varint(r);
+        VEC_RESERVE(s->deleted, s->deleted_cap, s->deleted_count);
+        s->deleted[s->deleted_count++] = at;
+    }
+}
+
+enum err stream_decode(struct stream *s, struct bytes state)
+{
+    struct reader r = reader_make(state);
+    struct js_error error;
+    if (reader_u8(&r) != STATE_VERSION) {
+        return ERR_CORRUPT;
+    }
+    json_t *json = read_json(&r);
+    struct stream_config config;
+    bool ok = json != NULL && stream_config_parse(json, true, &config, &error);
+    json_decref(json);
+    if (!ok) {
+        return ERR_CORRUPT;
+    }
+    stream_config_deinit(&s->config);
+    s->config = config;
+    s->created_ns = (int64_t)reader_u64(&r);
+    s->totals.first_seq = reader_varint(&r);
+    s->totals.last_seq = reader_varint(&r);
+    s->totals.messages = reader_varint(&r);
+    s->totals.bytes = reader_varint(&r);
+    s->totals.first_ns = (int64_t)reader_u64(&r);
+    s->totals.last_ns = (int64_t)reader_u64(&r);
+    s->content_hash = reader_u64(&r);
+    struct bytes last_id = reader_bytes(&r);
+    s->last_msg_id = last_id.len == 0 ? NULL : mem_dup(last_id.ptr, last_id.len);
+    read_entries(s, &r);
+    uint64_t subjects = read_count(&r, 3);
+    for (uint64_t i = 0; i < subjects && !r.bad; i++) {
+        struct bytes subject = reader_bytes(&r);
+        struct subject_state *st = NEW(struct subject_state);
+        st->count = reader_varint(&r);
+        st->last_seq = reader_varint(&r);
+        free(map_put(&s->subjects, subject, st));
+    }
+    uint64_t ids = read_count(&r, 10);
+    for (uint64_t i = 0; i < ids && !r.bad; i++) {
+        struct bytes id = reader_bytes(&r);
+        uint64_t seq = reader_varint(&r);
+        int64_t time_ns = (int64_t)reader_u64(&r);
+        if (!r.bad) {
+            stream_remember_id(s, id, seq, time_ns);
+        }
+    }
+    uint64_t consumers = read_count(&r, 20);
+    for (uint64_t i = 0; i < consumers && !r.bad; i++) {
+        read_consumer(s, &r);
+    }
+    return reader_done(&r) ? OK : ERR_CORRUPT;
+}

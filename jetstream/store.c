@@ -1,0 +1,538 @@
+#include "jetstream/store.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <rocksdb/c.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "core/base/check.h"
+#include "core/base/hash.h"
+#include "core/base/log.h"
+#include "core/base/mem.h"
+
+/* Commit thread:  wait for batches → take all → merge → write (sync) → post completions → …
+ *
+ * (1) Completions are posted in the order of submission per loop.
+ * (2) Once poisoned, every batch completes with ERR_IO and nothing is written. */
+
+enum { CF_DEFAULT, CF_LOG, CF_STATE, CF_COUNT };
+
+#define WRITE_BUFFER_BYTES (8u << 20)
+#define BLOCK_CACHE_BYTES  (8u << 20)
+#define WAL_BYTES_MAX      (128u << 20)
+
+struct store_batch {
+    struct store *store;
+    struct store_batch *next;
+    struct loop *loop; /* where `done` runs */
+    bool sync;
+    size_t bytes;
+    store_done done;
+    void *arg;
+    enum err result;
+    /* Column families belong to the open database, so operations are kept until it is known. */
+    struct op *ops;
+    uint32_t op_count, op_cap;
+};
+
+enum op_kind { OP_PUT_ENTRY, OP_DELETE_RANGE, OP_DELETE, OP_PUT_STATE, OP_DELETE_GROUP };
+
+struct op {
+    enum op_kind kind;
+    uint64_t group, index, to;
+    raft_term term;
+    uint8_t entry_kind;
+    struct blob *data; /* counted */
+    char name[16];
+};
+
+struct store {
+    rocksdb_t *db;
+    rocksdb_options_t *options;
+    rocksdb_column_family_handle_t *cf[CF_COUNT];
+    rocksdb_writeoptions_t *synced, *unsynced;
+    rocksdb_readoptions_t *reads;
+    pthread_t thread;
+    pthread_mutex_t lock; /* leaf; guards first, last, stopping */
+    pthread_cond_t more;
+    struct store_batch *first, **last;
+    bool stopping;
+    atomic_size_t backlog;
+    atomic_bool poisoned;
+};
+
+static void put_be64(char *out, uint64_t v)
+{
+    for (int i = 0; i < 8; i++) {
+        out[i] = (char)(v >> (56 - 8 * i));
+    }
+}
+
+static uint64_t get_be64(const char *in)
+{
+    uint64_t v = 0;
+    for (int i = 0; i < 8; i++) {
+        v = v << 8 | (uint8_t)in[i];
+    }
+    return v;
+}
+
+#define LOG_KEY_LEN 16
+static void log_key(char key[LOG_KEY_LEN], uint64_t group, uint64_t index)
+{
+    put_be64(key, group);
+    put_be64(key + 8, index);
+}
+
+/* The checksum covers where the record belongs, so a misdirected write is found, too. */
+static uint32_t entry_crc(uint64_t group, uint64_t index, raft_term term, uint8_t kind,
+                          struct bytes data)
+{
+    char head[25];
+    put_be64(head, group);
+    put_be64(head + 8, index);
+    put_be64(head + 16, term);
+    head[24] = (char)kind;
+    uint32_t crc = hash_crc32c(0, head, sizeof head);
+    return data.len == 0 ? crc : hash_crc32c(crc, data.ptr, data.len);
+}
+
+/* --- batches --- */
+
+struct store_batch *store_batch_new(void)
+{
+    return NEW(struct store_batch);
+}
+
+static struct op *add_op(struct store_batch *b, enum op_kind kind, uint64_t group)
+{
+    VEC_RESERVE(b->ops, b->op_cap, b->op_count);
+    struct op *op = &b->ops[b->op_count++];
+    *op = (struct op){.kind = kind, .group = group};
+    b->bytes += 64;
+    return op;
+}
+
+#define KIND_KEPT 0x80 /* with the kind of an entry: of a snapshot, not of the log */
+
+void store_put_entry(struct store_batch *b, uint64_t group, const struct raft_entry *e, bool kept)
+{
+    struct op *op = add_op(b, OP_PUT_ENTRY, group);
+    op->index = e->index;
+    op->term = e->term;
+    op->entry_kind = (uint8_t)(e->kind | (kept ? KIND_KEPT : 0));
+    op->data = e->data == NULL ? NULL : blob_retain(e->data);
+    b->bytes += e->data == NULL ? 0 : e->data->len;
+}
+
+void store_delete_entries(struct store_batch *b, uint64_t group, raft_index from, raft_index to)
+{
+    if (from < to) {
+        struct op *op = add_op(b, OP_DELETE_RANGE, group);
+        op->index = from;
+        op->to = to;
+    }
+}
+
+void store_delete_entry(struct store_batch *b, uint64_t group, raft_index index)
+{
+    add_op(b, OP_DELETE, group)->index = index;
+}
+
+void store_put_state(struct store_batch *b, uint64_t group, const char *name, struct bytes value)
+{
+    struct op *op = add_op(b, OP_PUT_STATE, group);
+    CHECK(strlen(name) < sizeof op->name);
+    memcpy(op->name, name, strlen(name) + 1);
+    op->data = blob_copy(value);
+    b->bytes += value.len;
+}
+
+void store_delete_group(struct store_batch *b, uint64_t group)
+{
+    (void)add_op(b, OP_DELETE_GROUP, group);
+}
+
+static void batch_free(struct store_batch *b)
+{
+    for (uint32_t i = 0; i < b->op_count; i++) {
+        blob_release(b->ops[i].data);
+    }
+    free(b->ops);
+    free(b);
+}
+
+void store_submit(struct store *s, struct store_batch *b, bool sync, store_done done, void *arg)
+{
+    b->store = s;
+    b->loop = loop_current();
+    b->sync = sync;
+    b->done = done;
+    b->arg = arg;
+    atomic_fetch_add(&s->backlog, b->bytes);
+    pthread_mutex_lock(&s->lock);
+    bool wake = s->first == NULL;
+    *s->last = b;
+    s->last = &b->next;
+    if (wake) {
+        pthread_cond_signal(&s->more);
+    }
+    pthread_mutex_unlock(&s->lock);
+}
+
+size_t store_backlog(const struct store *s)
+{
+    return atomic_load_explicit(&s->backlog, memory_order_relaxed);
+}
+
+bool store_is_poisoned(const struct store *s)
+{
+    return atomic_load(&s->poisoned);
+}
+
+/* --- the commit thread --- */
+
+static void state_key(struct buffer *key, uint64_t group, const char *name)
+{
+    char id[8];
+    put_be64(id, group);
+    buffer_clear(key);
+    buffer_append(key, id, sizeof id);
+    buffer_append_text(key, name);
+}
+
+static void put_range(rocksdb_writebatch_t *w, rocksdb_column_family_handle_t *cf, uint64_t group,
+                      uint64_t from, uint64_t to)
+{
+    char a[LOG_KEY_LEN], z[LOG_KEY_LEN];
+    log_key(a, group, from);
+    log_key(z, group, to);
+    rocksdb_writebatch_delete_range_cf(w, cf, a, sizeof a, z, sizeof z);
+}
+
+static void merge_op(struct store *s, rocksdb_writebatch_t *w, const struct op *op,
+                     struct buffer *scratch)
+{
+    char key[LOG_KEY_LEN];
+    struct bytes data = op->data == NULL ? BYTES_NONE : blob_bytes(op->data);
+    switch (op->kind) {
+    case OP_PUT_ENTRY: {
+        char head[13]; /* crc · term · kind */
+        uint32_t crc = entry_crc(op->group, op->index, op->term, op->entry_kind, data);
+        memcpy(head, &crc, 4);
+        put_be64(head + 4, op->term);
+        head[12] = (char)op->entry_kind;
+        log_key(key, op->group, op->index);
+        const char *keys[] = {key};
+        const char *values[] = {head, data.ptr == NULL ? "" : data.ptr};
+        size_t key_sizes[] = {sizeof key};
+        size_t value_sizes[] = {sizeof head, data.len};
+        rocksdb_writebatch_putv_cf(w, s->cf[CF_LOG], 1, keys, key_sizes, 2, values, value_sizes);
+        return;
+    }
+    case OP_DELETE_RANGE:
+        put_range(w, s->cf[CF_LOG], op->group, op->index, op->to);
+        return;
+    case OP_DELETE:
+        log_key(key, op->group, op->index);
+        rocksdb_writebatch_delete_cf(w, s->cf[CF_LOG], key, sizeof key);
+        return;
+    case OP_PUT_STATE: {
+        state_key(scratch, op->group, op->name);
+        uint32_t crc = hash_crc32c(hash_crc32c(0, scratch->data, scratch->len), data.ptr, data.len);
+        const char *keys[] = {scratch->data};
+        const char *values[] = {(const char *)&crc, data.ptr == NULL ? "" : data.ptr};
+        size_t key_sizes[] = {scratch->len};
+        size_t value_sizes[] = {sizeof crc, data.len};
+        rocksdb_writebatch_putv_cf(w, s->cf[CF_STATE], 1, keys, key_sizes, 2, values, value_sizes);
+        return;
+    }
+    case OP_DELETE_GROUP:
+        put_range(w, s->cf[CF_LOG], op->group, 0, UINT64_MAX);
+        put_range(w, s->cf[CF_STATE], op->group, 0, UINT64_MAX);
+        return;
+    }
+}
+
+static void completed(void *arg)
+{
+    struct store_batch *b = arg;
+    if (b->done != NULL) {
+        b->done(b->arg, b->result);
+    }
+    batch_free(b);
+}
+
+static enum err write_all(struct store *s, struct store_batch *first, rocksdb_writebatch_t *w,
+                          struct buffer *scratch)
+{
+    if (atomic_load(&s->poisoned)) {
+        return ERR_IO;
+    }
+    bool sync = false;
+    rocksdb_writebatch_clear(w);
+    for (struct store_batch *b = first; b != NULL; b = b->next) {
+        sync = sync || b->sync;
+        for (uint32_t i = 0; i < b->op_count; i++) {
+            merge_op(s, w, &b->ops[i], scratch);
+        }
+    }
+    char *error = NULL;
+    rocksdb_write(s->db, sync ? s->synced : s->unsynced, w, &error);
+    if (error == NULL) {
+        return OK;
+    }
+    log_error("JetStream store write failed, the store accepts no more writes until restart: %s",
+              error);
+    free(error);
+    atomic_store(&s->poisoned, true);
+    return ERR_IO;
+}
+
+static void *commit_thread(void *arg)
+{
+    struct store *s = arg;
+    rocksdb_writebatch_t *w = rocksdb_writebatch_create();
+    struct buffer scratch = {0};
+    for (;;) {
+        pthread_mutex_lock(&s->lock);
+        while (s->first == NULL && !s->stopping) {
+            pthread_cond_wait(&s->more, &s->lock);
+        }
+        struct store_batch *batch = s->first;
+        s->first = NULL;
+        s->last = &s->first;
+        pthread_mutex_unlock(&s->lock);
+        if (batch == NULL) {
+            break; /* stopping, and all is written */
+        }
+        enum err result = write_all(s, batch, w, &scratch);
+        while (batch != NULL) {
+            struct store_batch *next = batch->next;
+            atomic_fetch_sub(&s->backlog, batch->bytes);
+            batch->result = result;
+            if (batch->loop != NULL && batch->done != NULL) {
+                loop_post(batch->loop, completed, batch);
+            } else {
+                batch_free(batch);
+            }
+            batch = next;
+        }
+    }
+    rocksdb_writebatch_destroy(w);
+    buffer_deinit(&scratch);
+    return NULL;
+}
+
+/* --- opening --- */
+
+static enum err make_folders(const char *path, struct error *error)
+{
+    char *copy = mem_strdup(path);
+    enum err err = OK;
+    for (char *p = copy + 1; err == OK; p++) {
+        if (*p != '/' && *p != '\0') {
+            continue;
+        }
+        char end = *p;
+        *p = '\0';
+        if (mkdir(copy, 0750) != 0 && errno != EEXIST) {
+            err = error_set(error, ERR_IO, "could not create storage directory - mkdir %s: %s",
+                            copy, strerror(errno));
+        }
+        *p = end;
+        if (end == '\0') {
+            break;
+        }
+    }
+    free(copy);
+    return err;
+}
+
+static rocksdb_options_t *make_options(void)
+{
+    rocksdb_options_t *base = rocksdb_options_create();
+    rocksdb_options_t *o = rocksdb_options_create();
+    char *error = NULL;
+    /* The C API has no function for the first two. kTolerateCorruptedTailRecords refuses a log with
+     * damage in the middle, where the default would silently drop all that follows. */
+    rocksdb_get_options_from_string(base,
+                                    "wal_recovery_mode=kTolerateCorruptedTailRecords;"
+                                    "track_and_verify_wals_in_manifest=true;"
+                                    "paranoid_checks=true",
+                                    o, &error);
+    CHECK(error == NULL);
+    rocksdb_options_destroy(base);
+    rocksdb_options_set_create_if_missing(o, 1);
+    rocksdb_options_set_create_missing_column_families(o, 1);
+    rocksdb_options_set_write_buffer_size(o, WRITE_BUFFER_BYTES);
+    rocksdb_options_set_max_write_buffer_number(o, 3);
+    rocksdb_options_set_db_write_buffer_size(o, 3 * (size_t)WRITE_BUFFER_BYTES);
+    rocksdb_options_set_max_total_wal_size(o, WAL_BYTES_MAX);
+    rocksdb_options_set_compression(o, rocksdb_no_compression);
+    rocksdb_options_set_max_background_jobs(o, 2);
+    rocksdb_options_set_keep_log_file_num(o, 2);
+    rocksdb_options_set_max_open_files(o, 256);
+    rocksdb_options_set_stats_dump_period_sec(o, 0);
+    rocksdb_options_set_stats_persist_period_sec(o, 0);
+    rocksdb_options_set_recycle_log_file_num(o, 0);
+    rocksdb_block_based_table_options_t *table = rocksdb_block_based_options_create();
+    rocksdb_cache_t *cache = rocksdb_cache_create_lru(BLOCK_CACHE_BYTES);
+    rocksdb_block_based_options_set_block_cache(table, cache);
+    rocksdb_block_based_options_set_cache_index_and_filter_blocks(table, 1);
+    rocksdb_block_based_options_set_block_size(table, 16 * 1024);
+    rocksdb_options_set_block_based_table_factory(o, table);
+    rocksdb_block_based_options_destroy(table);
+    rocksdb_cache_destroy(cache);
+    return o;
+}
+
+struct store *store_open(const char *folder, struct error *error)
+{
+    if (make_folders(folder, error) != OK) {
+        return NULL;
+    }
+    struct store *s = NEW(struct store);
+    s->options = make_options();
+    const char *names[CF_COUNT] = {"default", "log", "state"};
+    const rocksdb_options_t *cf_options[CF_COUNT] = {s->options, s->options, s->options};
+    char *text = NULL;
+    s->db =
+        rocksdb_open_column_families(s->options, folder, CF_COUNT, names, cf_options, s->cf, &text);
+    if (s->db == NULL) {
+        (void)error_set(error, ERR_CORRUPT, "JetStream store \"%s\" could not be opened: %s",
+                        folder, text == NULL ? "unknown reason" : text);
+        free(text);
+        rocksdb_options_destroy(s->options);
+        free(s);
+        return NULL;
+    }
+    s->synced = rocksdb_writeoptions_create();
+    rocksdb_writeoptions_set_sync(s->synced, 1);
+    s->unsynced = rocksdb_writeoptions_create();
+    s->reads = rocksdb_readoptions_create();
+    rocksdb_readoptions_set_verify_checksums(s->reads, 1);
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->more, NULL);
+    s->last = &s->first;
+    CHECK(pthread_create(&s->thread, NULL, commit_thread, s) == 0);
+    return s;
+}
+
+void store_close(struct store *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->stopping = true;
+    pthread_cond_signal(&s->more);
+    pthread_mutex_unlock(&s->lock);
+    pthread_join(s->thread, NULL);
+    for (int i = 0; i < CF_COUNT; i++) {
+        rocksdb_column_family_handle_destroy(s->cf[i]);
+    }
+    rocksdb_close(s->db);
+    rocksdb_writeoptions_destroy(s->synced);
+    rocksdb_writeoptions_destroy(s->unsynced);
+    rocksdb_readoptions_destroy(s->reads);
+    rocksdb_options_destroy(s->options);
+    pthread_mutex_destroy(&s->lock);
+    pthread_cond_destroy(&s->more);
+    free(s);
+}
+
+/* --- reading --- */
+
+static enum err read_failed(char *text)
+{
+    log_error("JetStream store read failed: %s", text);
+    bool corrupt = strncmp(text, "Corruption", 10) == 0;
+    free(text);
+    return corrupt ? ERR_CORRUPT : ERR_IO;
+}
+
+enum err store_get_entry(struct store *s, uint64_t group, raft_index index, struct raft_entry *e,
+                         bool *kept)
+{
+    char key[LOG_KEY_LEN];
+    log_key(key, group, index);
+    char *text = NULL;
+    rocksdb_pinnableslice_t *slice =
+        rocksdb_get_pinned_cf(s->db, s->reads, s->cf[CF_LOG], key, sizeof key, &text);
+    if (text != NULL) {
+        return read_failed(text);
+    }
+    if (slice == NULL) {
+        return ERR_NOT_FOUND;
+    }
+    size_t len;
+    const char *value = rocksdb_pinnableslice_value(slice, &len);
+    enum err err = ERR_CORRUPT;
+    if (len >= 13) {
+        uint32_t crc;
+        memcpy(&crc, value, 4);
+        struct bytes data = bytes_make(value + 13, len - 13);
+        *e = (struct raft_entry){index, get_be64(value + 4), (uint8_t)value[12], NULL};
+        if (crc == entry_crc(group, index, e->term, e->kind, data)) {
+            *kept = (e->kind & KIND_KEPT) != 0;
+            e->kind &= (uint8_t)~KIND_KEPT;
+            e->data = e->kind == RAFT_ENTRY_NOOP ? NULL : blob_copy(data);
+            err = OK;
+        }
+    }
+    rocksdb_pinnableslice_destroy(slice);
+    if (err != OK) {
+        log_error("JetStream record %llu of group %llu is damaged", (unsigned long long)index,
+                  (unsigned long long)group);
+    }
+    return err;
+}
+
+enum err store_get_state(struct store *s, uint64_t group, const char *name, struct blob **out)
+{
+    struct buffer key = {0};
+    state_key(&key, group, name);
+    char *text = NULL;
+    size_t len;
+    char *value = rocksdb_get_cf(s->db, s->reads, s->cf[CF_STATE], key.data, key.len, &len, &text);
+    enum err err = ERR_NOT_FOUND;
+    if (text != NULL) {
+        err = read_failed(text);
+    } else if (value != NULL) {
+        uint32_t crc = 0;
+        err = ERR_CORRUPT;
+        if (len >= 4) {
+            memcpy(&crc, value, 4);
+        }
+        if (len >= 4 && crc == hash_crc32c(hash_crc32c(0, key.data, key.len), value + 4, len - 4)) {
+            *out = blob_copy(bytes_make(value + 4, len - 4));
+            err = OK;
+        } else {
+            log_error("JetStream state \"%s\" of group %llu is damaged", name,
+                      (unsigned long long)group);
+        }
+    }
+    free(value);
+    buffer_deinit(&key);
+    return err;
+}
+
+uint64_t *store_groups(struct store *s, const char *name, uint32_t *count)
+{
+    uint64_t *groups = NULL;
+    uint32_t cap = 0;
+    size_t name_len = strlen(name);
+    *count = 0;
+    rocksdb_iterator_t *it = rocksdb_create_iterator_cf(s->db, s->reads, s->cf[CF_STATE]);
+    for (rocksdb_iter_seek_to_first(it); rocksdb_iter_valid(it); rocksdb_iter_next(it)) {
+        size_t len;
+        const char *key = rocksdb_iter_key(it, &len);
+        if (len == 8 + name_len && memcmp(key + 8, name, name_len) == 0) {
+            VEC_RESERVE(groups, cap, *count);
+            groups[(*count)++] = get_be64(key);
+        }
+    }
+    rocksdb_iter_destroy(it);
+    return groups;
+}

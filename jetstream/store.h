@@ -1,0 +1,64 @@
+/* store: one RocksDB for everything a node keeps, with group commit.
+ *
+ * Loops hand over batches; the commit thread merges all that wait into one write and one fsync, and
+ * posts the completions back to the loops they came from. Order within a loop is kept.
+ *
+ * Column families:  log    (group, index) → crc32c · term · kind · data
+ *                   state  (group, name)  → what a group has to remember: hard state, checkpoint
+ * Keys are big-endian, so that iteration is index order.
+ *
+ * After a failed write or sync, a full disk included, the store is poisoned: it refuses writes
+ * until the process restarts (Linux may have dropped the dirty pages) and goes on reading.
+ *
+ * Threads: store_submit() and reads from any loop. */
+#ifndef JETSTREAM_STORE_H
+#define JETSTREAM_STORE_H
+
+#include "core/base/blob.h"
+#include "core/base/err.h"
+#include "core/runtime/loop.h"
+#include "raft/raft.h"
+
+struct store;
+struct store_batch;
+
+/* Creates the folder when it is missing. NULL with *error filled. */
+struct store *store_open(const char *folder, struct error *error);
+/* Writes what waits, then closes. No loop may use it any more. */
+void store_close(struct store *store);
+
+/* --- writing --- */
+
+/* On the loop that submitted, in order. OK, or why nothing of the batch was written. */
+typedef void (*store_done)(void *arg, enum err err);
+
+struct store_batch *store_batch_new(void);
+/* `kept`: a record of a snapshot under way, which store_get_entry() tells apart. */
+void store_put_entry(struct store_batch *b, uint64_t group, const struct raft_entry *e, bool kept);
+/* Entries from <= index < to. */
+void store_delete_entries(struct store_batch *b, uint64_t group, raft_index from, raft_index to);
+void store_delete_entry(struct store_batch *b, uint64_t group, raft_index index);
+/* Values up to some tens of MB; a checksum is added. */
+void store_put_state(struct store_batch *b, uint64_t group, const char *name, struct bytes value);
+/* Everything of a group. */
+void store_delete_group(struct store_batch *b, uint64_t group);
+/* Takes the batch. `sync`: the completion means durable. Calls `done` (may be NULL) later, never
+ * from within. */
+void store_submit(struct store *store, struct store_batch *batch, bool sync, store_done done,
+                  void *arg);
+/* Bytes submitted and not yet written; loops slow their producers by it. */
+size_t store_backlog(const struct store *store);
+bool store_is_poisoned(const struct store *store);
+
+/* --- reading: blocking, from the block cache or the disk --- */
+
+/* ERR_NOT_FOUND, ERR_CORRUPT (checksum), ERR_IO. The reference is the caller's. */
+enum err store_get_entry(struct store *store, uint64_t group, raft_index index,
+                         struct raft_entry *e, bool *kept);
+/* *value is a counted blob. */
+enum err store_get_state(struct store *store, uint64_t group, const char *name,
+                         struct blob **value);
+/* Ids of all groups that have a state called `name`. Heap array, *count long. */
+uint64_t *store_groups(struct store *store, const char *name, uint32_t *count);
+
+#endif

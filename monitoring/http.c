@@ -1,0 +1,326 @@
+#include "monitoring/http.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "core/base/clock.h"
+#include "core/base/mem.h"
+
+/* connection: READING headers → handler → ANSWERING (reading is paused) → READING or closed.
+ * (1) A request keeps its connection's memory by a reference; `conn` NULL: the client has gone. */
+#define PARAMETERS_MAX 16
+
+struct http_conn;
+
+struct http_server {
+    struct broker *broker;
+    struct loop *loop;
+    int fd;
+    uv_poll_t poll;
+    bool listening;
+    http_handler handler;
+    void *arg;
+    struct http_conn *list;
+};
+
+struct http_conn {
+    struct http_server *server;
+    struct http_conn *next;
+    struct conn *conn; /* counted */
+    struct buffer input;
+    struct http_request *request; /* being answered; NULL none */
+    struct loop_timer timer;
+};
+
+struct http_request {
+    struct http_conn *from; /* NULL: the client has gone */
+    bool head, keep_alive;
+    char *target; /* owned; path and query are cut out of it */
+    const char *path;
+    const char *names[PARAMETERS_MAX];
+    const char *values[PARAMETERS_MAX];
+    unsigned count;
+};
+
+const char *http_path(const struct http_request *q)
+{
+    return q->path;
+}
+
+const char *http_query(const struct http_request *q, const char *name)
+{
+    for (unsigned i = 0; i < q->count; i++) {
+        if (strcmp(q->names[i], name) == 0) {
+            return q->values[i];
+        }
+    }
+    return NULL;
+}
+
+static int hex(char c)
+{
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+}
+
+static void decode(char *text)
+{
+    char *out = text;
+    for (const char *in = text; *in != '\0'; in++) {
+        if (in[0] == '%' && hex(in[1]) >= 0 && hex(in[2]) >= 0) {
+            *out++ = (char)(hex(in[1]) * 16 + hex(in[2]));
+            in += 2;
+        } else {
+            *out++ = *in == '+' ? ' ' : *in;
+        }
+    }
+    *out = '\0';
+}
+
+static void split_target(struct http_request *q)
+{
+    char *query = strchr(q->target, '?');
+    if (query != NULL) {
+        *query++ = '\0';
+    }
+    q->path = q->target;
+    while (query != NULL && *query != '\0' && q->count < PARAMETERS_MAX) {
+        char *next = strchr(query, '&');
+        if (next != NULL) {
+            *next++ = '\0';
+        }
+        char *value = strchr(query, '=');
+        if (value != NULL) {
+            *value++ = '\0';
+            decode(value);
+        }
+        q->names[q->count] = query;
+        q->values[q->count++] = value == NULL ? "" : value;
+        query = next;
+    }
+    decode(q->target);
+}
+
+static void request_free(struct http_request *q)
+{
+    free(q->target);
+    free(q);
+}
+
+static const char *status_text(int status)
+{
+    switch (status) {
+    case 200:
+        return "OK";
+    case 307:
+        return "Temporary Redirect";
+    case 400:
+        return "Bad Request";
+    case 404:
+        return "Not Found";
+    case 503:
+        return "Service Unavailable";
+    default:
+        return "Internal Server Error";
+    }
+}
+
+static void read_requests(struct http_conn *c);
+
+static void on_timeout(void *arg)
+{
+    struct http_conn *c = arg;
+    conn_close(c->conn, CLOSE_STALE);
+}
+
+static void send_response(struct http_request *q, int status, const char *headers,
+                          struct bytes body)
+{
+    struct http_conn *c = q->from;
+    if (c == NULL) {
+        request_free(q);
+        return;
+    }
+    struct buffer out = {0};
+    buffer_printf(&out, "HTTP/1.1 %d %s\r\n%sContent-Length: %zu\r\n%s\r\n", status,
+                  status_text(status), headers, body.len,
+                  q->keep_alive ? "" : "Connection: close\r\n");
+    if (!q->head) {
+        buffer_append_bytes(&out, body);
+    }
+    bool keep = q->keep_alive;
+    c->request = NULL;
+    conn_write(c->conn, buffer_bytes(&out));
+    buffer_deinit(&out);
+    request_free(q);
+    if (!keep) {
+        conn_close(c->conn, CLOSE_CLIENT);
+        return;
+    }
+    conn_resume(c->conn);
+    read_requests(c);
+}
+
+void http_reply(struct http_request *q, int status, const char *type, struct bytes body)
+{
+    struct buffer headers = {0};
+    bool json = strcmp(type, "application/json") == 0;
+    buffer_printf(&headers, "Content-Type: %s\r\n%s%c", type,
+                  json && status != 400 ? "Access-Control-Allow-Origin: *\r\n" : "", '\0');
+    send_response(q, status, headers.data, body);
+    buffer_deinit(&headers);
+}
+
+void http_redirect(struct http_request *q, const char *location)
+{
+    struct buffer headers = {0};
+    buffer_printf(&headers, "Location: %s\r\n%c", location, '\0');
+    send_response(q, 307, headers.data, BYTES_NONE);
+    buffer_deinit(&headers);
+}
+
+/* Takes one request out of the input; true when the handler has been called. */
+static bool take_request(struct http_conn *c)
+{
+    if (c->input.len == 0) {
+        return false;
+    }
+    const char *end = memmem(c->input.data, c->input.len, "\r\n\r\n", 4);
+    if (end == NULL) {
+        if (c->input.len > HTTP_HEADERS_MAX) {
+            conn_close(c->conn, CLOSE_MAX_CONTROL_LINE);
+        }
+        return false;
+    }
+    struct bytes all = bytes_make(c->input.data, (size_t)(end - c->input.data) + 4);
+    struct bytes rest = all;
+    struct bytes line, method, target;
+    (void)bytes_token(&rest, '\n', &line);
+    struct http_request *q = NEW(struct http_request);
+    q->from = c;
+    bool ok = bytes_token(&line, ' ', &method) && bytes_token(&line, ' ', &target) &&
+              target.len > 0 && target.ptr[0] == '/' && bytes_starts(line, BYTES_LIT("HTTP/1."));
+    q->head = ok && bytes_is(method, "HEAD");
+    q->keep_alive = ok && !bytes_starts(line, BYTES_LIT("HTTP/1.0"));
+    q->target = ok ? mem_dup(target.ptr, target.len) : mem_strdup("/");
+    while (bytes_token(&rest, '\n', &line)) {
+        if (line.len >= 17 && strncasecmp(line.ptr, "connection: close", 17) == 0) {
+            q->keep_alive = false;
+        }
+    }
+    split_target(q);
+    buffer_consume(&c->input, all.len);
+    c->request = q;
+    conn_pause(c->conn);
+    loop_timer_cancel(c->server->loop, &c->timer);
+    if (!ok) {
+        q->keep_alive = false;
+        http_reply(q, 400, "text/plain; charset=utf-8", BYTES_LIT("400 Bad Request"));
+    } else {
+        c->server->handler(c->server->arg, q);
+    }
+    return true;
+}
+
+static void read_requests(struct http_conn *c)
+{
+    if (c->request == NULL && !c->conn->closed && !take_request(c) && !c->conn->closed &&
+        c->input.len > 0 && !loop_timer_armed(&c->timer)) {
+        loop_timer_arm(c->server->loop, &c->timer,
+                       clock_mono_ns() + HTTP_HEADER_WAIT_S * NS_PER_SEC, on_timeout, c);
+    }
+}
+
+static void on_data(struct conn *conn, const char *data, size_t len)
+{
+    struct http_conn *c = conn->owner;
+    buffer_append(&c->input, data, len);
+    read_requests(c);
+}
+
+static void on_close(struct conn *conn, enum close_reason reason)
+{
+    (void)reason;
+    struct http_conn *c = conn->owner;
+    for (struct http_conn **at = &c->server->list; *at != NULL; at = &(*at)->next) {
+        if (*at == c) {
+            *at = c->next;
+            break;
+        }
+    }
+    if (c->request != NULL) {
+        c->request->from = NULL;
+    }
+    loop_timer_cancel(c->server->loop, &c->timer);
+    buffer_deinit(&c->input);
+    conn_release(conn);
+    loop_retire(free, c);
+}
+
+static const struct conn_ops http_ops = {on_data, on_close};
+
+static void on_listener(uv_poll_t *poll, int status, int events)
+{
+    (void)events;
+    struct http_server *server = poll->data;
+    loop_enter(server->loop);
+    int fd;
+    while (status == 0 &&
+           (fd = accept4(server->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
+        struct http_conn *c = NEW(struct http_conn);
+        c->server = server;
+        c->conn = conn_open(server->loop, fd, broker_next_id(server->broker), &http_ops, c);
+        c->next = server->list;
+        server->list = c;
+        loop_timer_arm(server->loop, &c->timer, clock_mono_ns() + HTTP_HEADER_WAIT_S * NS_PER_SEC,
+                       on_timeout, c);
+    }
+}
+
+static void start(void *arg)
+{
+    struct http_server *server = arg;
+    CHECK(uv_poll_init(loop_uv(server->loop), &server->poll, server->fd) == 0);
+    server->poll.data = server;
+    (void)uv_poll_start(&server->poll, UV_READABLE, on_listener);
+    server->listening = true;
+}
+
+struct http_server *http_listen(struct broker *broker, const char *host, int *port,
+                                http_handler handler, void *arg, struct error *error)
+{
+    int fd = net_bind(host, port, error);
+    if (fd < 0 || net_listen(fd, error) != OK) {
+        return NULL;
+    }
+    struct http_server *server = NEW(struct http_server);
+    server->broker = broker;
+    server->loop = loops_at(broker_loops(broker), 0);
+    server->fd = fd;
+    server->handler = handler;
+    server->arg = arg;
+    loop_post(server->loop, start, server);
+    return server;
+}
+
+void http_shutdown(struct http_server *server)
+{
+    if (server->listening) {
+        server->listening = false;
+        (void)uv_poll_stop(&server->poll);
+        uv_close((uv_handle_t *)&server->poll, NULL);
+        (void)close(server->fd);
+    }
+    while (server->list != NULL) {
+        conn_close(server->list->conn, CLOSE_SERVER_SHUTDOWN);
+    }
+}
+
+void http_free(struct http_server *server)
+{
+    free(server);
+}

@@ -1,0 +1,33 @@
+/* http: the little of HTTP/1.x that monitoring needs: GET and HEAD, keep-alive, one request at a
+ * time per connection, answers that may come later. Loop 0. */
+#ifndef MONITORING_HTTP_H
+#define MONITORING_HTTP_H
+
+#include "core/base/buffer.h"
+#include "core/base/err.h"
+#include "core/broker/broker.h"
+
+#define HTTP_HEADERS_MAX   (64u * 1024)
+#define HTTP_HEADER_WAIT_S 5
+
+struct http_server;
+struct http_request;
+
+/* Must lead to one http_reply() or http_redirect(), now or later. */
+typedef void (*http_handler)(void *arg, struct http_request *request);
+
+struct http_server *http_listen(struct broker *broker, const char *host, int *port,
+                                http_handler handler, void *arg, struct error *error);
+/* Closes the listener and all connections; requests under way are answered to nobody. */
+void http_shutdown(struct http_server *server);
+void http_free(struct http_server *server);
+
+/* Decoded path without query. */
+const char *http_path(const struct http_request *request);
+/* Value of a query parameter (first occurrence) or NULL. */
+const char *http_query(const struct http_request *request, const char *name);
+/* Sends and frees the request. */
+void http_reply(struct http_request *request, int status, const char *type, struct bytes body);
+void http_redirect(struct http_request *request, const char *location);
+
+#endif

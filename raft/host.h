@@ -1,0 +1,71 @@
+/* host: many Raft groups on one loop, driven together.
+ *
+ * It gathers what all groups want persisted and sent in a turn, so that a turn costs one write
+ * request and one frame per neighbour, however many groups are in it; groups that are quiesced cost
+ * nothing. Like the groups themselves it does no I/O: the server hands it a store and a transport,
+ * the simulator others. Owner: one thread. */
+#ifndef RAFT_HOST_H
+#define RAFT_HOST_H
+
+#include "core/base/buffer.h"
+#include "core/base/map.h"
+#include "raft/raft.h"
+
+struct raft_host;
+struct raft_group;
+
+/* What a group's owner does. All run from raft_host_process(). */
+struct raft_group_ops {
+    struct raft_storage_ops storage;
+    /* In order, each once per run of the process. */
+    void (*apply)(void *arg, const struct raft_entry *entry);
+    /* The state is replaced; it must go to disk with its index, the runs, and the log cut behind
+     * it. */
+    void (*install)(void *arg, raft_index index, struct blob *state, uint64_t seq);
+    /* Became, or stopped being, a leader whose state is complete. */
+    void (*on_leader)(void *arg, bool leader);
+};
+
+struct raft_host_io {
+    /* Writes in order of calls; answers by raft_group_persisted() later, never from within. */
+    void (*persist)(void *arg, struct raft_group *group, const struct raft_persist *request);
+    /* A frame of encoded messages for one neighbour: repeated (varint length, message). May be
+     * lost. */
+    void (*send)(void *arg, raft_node to, struct bytes frame);
+};
+
+struct raft_host *raft_host_new(const struct raft_host_io *io, void *arg);
+/* No groups may be left. */
+void raft_host_free(struct raft_host *host);
+
+/* `owner` is the arg of ops and of config->storage, which is taken from ops. */
+struct raft_group *raft_host_add(struct raft_host *host, struct raft_config *config,
+                                 const struct raft_group_ops *ops, void *owner);
+void raft_host_remove(struct raft_host *host, struct raft_group *group);
+struct raft_group *raft_host_find(struct raft_host *host, uint64_t id);
+struct raft *raft_group_raft(struct raft_group *group);
+void *raft_group_owner(struct raft_group *group);
+
+MUST_USE enum err raft_group_propose(struct raft_group *group, struct blob *data,
+                                     raft_index *index);
+void raft_group_persisted(struct raft_group *group, uint64_t seq);
+void raft_group_poison(struct raft_group *group);
+
+void raft_host_tick(struct raft_host *host);
+/* One encoded message from `from`. Malformed ones are dropped: false. */
+bool raft_host_receive(struct raft_host *host, raft_node from, raft_node self,
+                       struct bytes message);
+/* The transport's word on a neighbour, to all groups it is in. */
+void raft_host_peer(struct raft_host *host, raft_node peer, bool up);
+/* Lets all leaders of this host step aside, before a shutdown. */
+void raft_host_transfer_all(struct raft_host *host);
+/* Takes the output of all groups that have any. Call at the end of a turn with input. */
+void raft_host_process(struct raft_host *host);
+/* True while some group needs ticks. */
+bool raft_host_is_active(const struct raft_host *host);
+uint32_t raft_host_count(const struct raft_host *host);
+
+/* Memory for entries that followers and consumers may soon ask for, per group. */
+#define RAFT_HOST_TAIL_BYTES (512u * 1024)
+
+#endif

@@ -1,0 +1,217 @@
+/* raft: one consensus group as a step function. Ongaro & Ousterhout, "In Search of an
+ * Understandable Consensus Algorithm" (Raft), and Ongaro's thesis.
+ *
+ * No I/O, no clock, no threads, no randomness but a seeded generator: input are ticks, messages,
+ * proposals and "persisted"; output, to be taken after each input, are
+ *
+ *   raft_take_persist()    what must be on disk, in order, before raft_persisted() is said
+ *   raft_next_message()    messages that may be sent now
+ *   raft_next_committed()  entries to apply, in order
+ *   raft_take_install()    a state received from the leader that replaces ours
+ *
+ * The same object files run in the server and in the simulator.
+ *
+ * Invariants, checked in release builds too:
+ *  (1) commit, applied and term never go back; applied <= commit <= last.
+ *  (2) A committed entry is never truncated.
+ *  (3) A vote, and an answer that claims entries, leaves only after what it claims is persisted:
+ * each such message carries the number of the persist request it waits for (§5.2, §5.3; thesis
+ * §3.8). (4) A leader commits by counting only entries of its own term (§5.4.2). (5) A leader
+ * appends only; its own match is what it has persisted (thesis §10.2.1).
+ *
+ * The log is the data: entries below `first` may have been dropped one by one by the owner (those
+ * that are no messages), which is why a follower that lacks some of them gets a snapshot: the
+ * state, and the records that were kept. Terms of dropped entries stay known as runs, so log
+ * matching (§5.3) can be probed at any index. */
+#ifndef RAFT_RAFT_H
+#define RAFT_RAFT_H
+
+#include <stdint.h>
+
+#include "core/base/blob.h"
+#include "core/base/err.h"
+
+typedef uint64_t raft_index;
+typedef uint64_t raft_term;
+typedef uint64_t raft_node; /* 0: nobody */
+
+#define RAFT_VOTERS_MAX 7
+
+/* Times in ticks; the owner decides how long a tick is (50 ms in the server). */
+#define RAFT_HEARTBEAT_TICKS 2
+#define RAFT_ELECTION_TICKS  6 /* the timeout is drawn from [this, 2 × this) */
+#define RAFT_QUIESCE_TICKS   10
+
+/* Bounds of one APPEND. */
+#define RAFT_APPEND_BYTES   (256u * 1024)
+#define RAFT_APPEND_ENTRIES 64
+#define RAFT_INFLIGHT_MAX   128 /* APPENDs to one follower that are not answered yet */
+#define RAFT_SNAPSHOT_BYTES (1u << 20)
+
+enum raft_entry_kind { RAFT_ENTRY_NOOP, RAFT_ENTRY_DATA };
+
+struct raft_entry {
+    raft_index index;
+    raft_term term;
+    uint8_t kind;
+    struct blob *data; /* counted; NULL for a no-op */
+};
+
+/* The terms of a log without its entries: run i covers [first, first of run i+1). */
+struct raft_run {
+    raft_index first;
+    raft_term term;
+};
+
+enum raft_message_type {
+    RAFT_PREVOTE = 1,
+    RAFT_PREVOTE_REPLY,
+    RAFT_VOTE,
+    RAFT_VOTE_REPLY,
+    RAFT_APPEND, /* also the heartbeat */
+    RAFT_APPEND_REPLY,
+    RAFT_ALIVE, /* answers a heartbeat at once, claims nothing */
+    RAFT_SNAPSHOT,
+    RAFT_SNAPSHOT_REPLY,
+    RAFT_QUIESCE,
+    RAFT_TIMEOUT_NOW, /* leadership transfer, thesis §3.10 */
+    RAFT_MESSAGE_TYPES
+};
+
+struct raft_message {
+    enum raft_message_type type;
+    uint64_t group;
+    raft_node from, to;
+    raft_term term;
+    raft_index
+        index; /* VOTE: last index; APPEND: previous; REPLY: match or hint; SNAPSHOT: its index */
+    raft_term index_term;       /* the term of that index */
+    raft_index commit;          /* SNAPSHOT and its reply: number of the attempt */
+    bool reject;                /* replies */
+    bool forced;                /* VOTE of a transfer: leader stickiness does not apply */
+    bool first;                 /* SNAPSHOT: begins the attempt */
+    bool last;                  /* SNAPSHOT: state follows, this is the end; its reply: installed */
+    struct raft_entry *entries; /* owned; APPEND, SNAPSHOT (kept records) */
+    uint32_t entry_count;
+    struct blob *state;    /* counted; last SNAPSHOT */
+    struct raft_run *runs; /* owned; last SNAPSHOT */
+    uint32_t run_count;
+};
+void raft_message_deinit(struct raft_message *m);
+
+struct raft;
+
+/* The owner's store, asked for what the group has let go of. Called from within raft_ functions. */
+struct raft_storage_ops {
+    /* An entry of the contiguous log, first <= index <= last. The reference is the caller's. */
+    enum err (*read)(void *arg, raft_index index, struct raft_entry *entry);
+    /* The first kept record at or above `index` and not above `limit`; ERR_NOT_FOUND: none. */
+    enum err (*read_kept)(void *arg, raft_index index, raft_index limit, struct raft_entry *entry);
+    /* The state as of now, with its index: the last one handed out by raft_next_committed(). */
+    enum err (*state)(void *arg, raft_index *index, struct blob **state);
+};
+
+struct raft_config {
+    uint64_t group;
+    raft_node self;
+    raft_node voters[RAFT_VOTERS_MAX];
+    unsigned voter_count;
+    uint64_t seed;
+    const struct raft_storage_ops *storage;
+    void *arg; /* for storage */
+    /* From disk; all zero for a new group. */
+    raft_term term;
+    raft_node vote;
+    raft_index applied; /* index of the state the owner has loaded */
+    raft_index first;   /* first index whose entry is certainly there; applied + 1 or below */
+    const struct raft_run *runs; /* of [1, applied] */
+    uint32_t run_count;
+    const struct raft_entry *entries; /* applied + 1 …, contiguous; references are copied */
+    uint32_t entry_count;
+};
+
+/* Never NULL. */
+struct raft *raft_new(const struct raft_config *config);
+void raft_free(struct raft *r);
+
+/* --- input --- */
+
+void raft_tick(struct raft *r);
+/* A message from a peer. Messages of strangers are ignored. */
+void raft_step(struct raft *r, const struct raft_message *m);
+/* Leader only, else ERR_NOT_LEADER. Takes the reference on success. The entry counts when it comes
+ * out of raft_next_committed() with this index and this term. */
+MUST_USE enum err raft_propose(struct raft *r, struct blob *data, raft_index *index);
+/* Everything up to request `seq` is on disk. */
+void raft_persisted(struct raft *r, uint64_t seq);
+/* The store has failed for good: never lead, vote or answer again. Reliability rule 4. */
+void raft_poison(struct raft *r);
+/* The transport's word: a peer is reachable again, or not. */
+void raft_peer_up(struct raft *r, raft_node peer, bool up);
+/* Leader: hand over to `to`, or to whoever is furthest (0). Best effort. */
+void raft_transfer(struct raft *r, raft_node to);
+/* Ends quiescence. */
+void raft_wake(struct raft *r);
+/* The owner has dropped entries below `first` that are not kept records. */
+void raft_compacted(struct raft *r, raft_index first);
+/* Lets go of entries in memory that are applied and persisted, down to about `keep_bytes`. */
+void raft_trim_memory(struct raft *r, size_t keep_bytes);
+
+/* --- output --- */
+
+struct raft_persist {
+    uint64_t seq;
+    bool has_hard_state;
+    raft_term term;
+    raft_node vote;
+    raft_index truncate_from;         /* 0: nothing; delete this index and all above, first */
+    const struct raft_entry *entries; /* then write these; borrowed until the next call */
+    uint32_t entry_count;
+    /* The entries are records of a snapshot under way, not log: mark them, so that a restart does
+     * not take them for a continuation of the log, which may end in front of them with anything. */
+    bool kept_records;
+};
+/* False when there is nothing to persist. Requests must reach the disk in the order taken. */
+bool raft_take_persist(struct raft *r, struct raft_persist *out);
+/* False when there is none. The caller deinits the message. */
+bool raft_next_message(struct raft *r, struct raft_message *out);
+/* NULL when there is none. Borrowed until the next raft_ call. */
+const struct raft_entry *raft_next_committed(struct raft *r);
+struct raft_install {
+    raft_index index;
+    struct blob *state; /* counted, the caller's */
+    uint64_t seq;       /* say raft_persisted(seq) once state and index are on disk */
+};
+/* The owner replaces its state by this one, and on disk: state, applied index, log cut behind it.
+ */
+bool raft_take_install(struct raft *r, struct raft_install *out);
+
+/* --- questions --- */
+
+bool raft_is_leader(const struct raft *r);
+/* Leader, and the first entry of its term has been handed out for applying: its state is complete.
+ */
+bool raft_is_ready_leader(const struct raft *r);
+raft_node raft_leader(const struct raft *r); /* 0: unknown */
+raft_term raft_term_now(const struct raft *r);
+raft_term raft_term_at(const struct raft *r, raft_index index); /* 0: not in the log */
+raft_index raft_last(const struct raft *r);
+raft_index raft_commit(const struct raft *r);
+raft_index raft_applied(const struct raft *r);
+/* A received state waits to be taken: applied() is its index already, the owner's state is not. */
+bool raft_is_installing(const struct raft *r);
+bool raft_is_quiesced(const struct raft *r);
+uint64_t raft_group(const struct raft *r);
+/* Entry still in memory, or NULL. Borrowed. */
+const struct raft_entry *raft_peek(const struct raft *r, raft_index index);
+const struct raft_run *raft_runs(const struct raft *r, uint32_t *count);
+unsigned raft_voters(const struct raft *r, raft_node voters[RAFT_VOTERS_MAX]);
+/* Leader: how far a follower is behind (entries), and ticks since it was heard. */
+struct raft_peer_state {
+    raft_index match;
+    uint32_t silent_ticks;
+    bool current; /* seen by its leader, up, and has all that is committed */
+};
+struct raft_peer_state raft_peer_state(const struct raft *r, raft_node peer);
+
+#endif

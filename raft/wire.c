@@ -1,0 +1,130 @@
+#include "raft/wire.h"
+
+#include "core/base/mem.h"
+
+/* varint group · u8 type · u8 flags · varint term, index, index_term, commit
+ * varint entries, each: varint index, term · u8 kind · bytes data
+ * with FLAG_STATE: varint runs, each varint first, term · bytes state */
+enum { FLAG_REJECT = 1, FLAG_FORCED = 2, FLAG_LAST = 4, FLAG_STATE = 8, FLAG_FIRST = 16 };
+
+void raft_wire_encode(struct buffer *out, const struct raft_message *m)
+{
+    buffer_put_varint(out, m->group);
+    buffer_put_u8(out, (uint8_t)m->type);
+    buffer_put_u8(out, (uint8_t)((m->reject ? FLAG_REJECT : 0) | (m->forced ? FLAG_FORCED : 0) |
+                                 (m->first ? FLAG_FIRST : 0) | (m->last ? FLAG_LAST : 0) |
+                                 (m->state != NULL ? FLAG_STATE : 0)));
+    buffer_put_varint(out, m->term);
+    buffer_put_varint(out, m->index);
+    buffer_put_varint(out, m->index_term);
+    buffer_put_varint(out, m->commit);
+    buffer_put_varint(out, m->entry_count);
+    for (uint32_t i = 0; i < m->entry_count; i++) {
+        const struct raft_entry *e = &m->entries[i];
+        buffer_put_varint(out, e->index);
+        buffer_put_varint(out, e->term);
+        buffer_put_u8(out, e->kind);
+        buffer_put_bytes(out, e->data == NULL ? BYTES_NONE : blob_bytes(e->data));
+    }
+    if (m->state != NULL) {
+        buffer_put_varint(out, m->run_count);
+        for (uint32_t i = 0; i < m->run_count; i++) {
+            buffer_put_varint(out, m->runs[i].first);
+            buffer_put_varint(out, m->runs[i].term);
+        }
+        buffer_put_bytes(out, blob_bytes(m->state));
+    }
+}
+
+bool raft_wire_group(struct bytes bytes, uint64_t *group)
+{
+    struct reader r = reader_make(bytes);
+    *group = reader_varint(&r);
+    return !r.bad;
+}
+
+static void decode_entries(struct reader *r, struct raft_message *m)
+{
+    uint64_t count = reader_varint(r);
+    /* An entry takes four bytes at least: a count beyond that is a lie, before memory is spent. */
+    if (r->bad || count > (uint64_t)(r->end - r->at) / 4) {
+        r->bad = true;
+        return;
+    }
+    m->entries = mem_zalloc((size_t)count * sizeof *m->entries);
+    for (uint64_t i = 0; i < count && !r->bad; i++) {
+        struct raft_entry *e = &m->entries[i];
+        e->index = reader_varint(r);
+        e->term = reader_varint(r);
+        e->kind = reader_u8(r);
+        struct bytes data = reader_bytes(r);
+        if (e->kind > RAFT_ENTRY_DATA) {
+            r->bad = true;
+        }
+        if (!r->bad && e->kind == RAFT_ENTRY_DATA) {
+            e->data = blob_copy(data);
+        }
+        m->entry_count++;
+    }
+}
+
+static void decode_state(struct reader *r, struct raft_message *m)
+{
+    uint64_t count = reader_varint(r);
+    if (r->bad || count > (uint64_t)(r->end - r->at) / 2) {
+        r->bad = true;
+        return;
+    }
+    m->runs = mem_zalloc((size_t)count * sizeof *m->runs);
+    for (uint64_t i = 0; i < count && !r->bad; i++) {
+        m->runs[i].first = reader_varint(r);
+        m->runs[i].term = reader_varint(r);
+        bool ascends = i == 0 ? m->runs[i].first > 0
+                              : m->runs[i].first > m->runs[i - 1].first &&
+                                    m->runs[i].term > m->runs[i - 1].term;
+        r->bad = r->bad || !ascends;
+        m->run_count++;
+    }
+    struct bytes state = reader_bytes(r);
+    if (!r->bad) {
+        m->state = blob_copy(state);
+    }
+}
+
+enum err raft_wire_decode(struct bytes bytes, struct raft_message *m)
+{
+    struct reader r = reader_make(bytes);
+    *m = (struct raft_message){0};
+    m->group = reader_varint(&r);
+    uint8_t type = reader_u8(&r);
+    uint8_t flags = reader_u8(&r);
+    m->type = (enum raft_message_type)type;
+    m->reject = (flags & FLAG_REJECT) != 0;
+    m->forced = (flags & FLAG_FORCED) != 0;
+    m->first = (flags & FLAG_FIRST) != 0;
+    m->last = (flags & FLAG_LAST) != 0;
+    m->term = reader_varint(&r);
+    m->index = reader_varint(&r);
+    m->index_term = reader_varint(&r);
+    m->commit = reader_varint(&r);
+    if (!r.bad) {
+        decode_entries(&r, m);
+    }
+    if (!r.bad && (flags & FLAG_STATE) != 0) {
+        decode_state(&r, m);
+    }
+    /* Entries of an APPEND follow each other, those of a SNAPSHOT ascend. */
+    raft_index before = type == RAFT_APPEND ? m->index : 0;
+    for (uint32_t i = 0; i < m->entry_count && !r.bad; i++) {
+        raft_index at = m->entries[i].index;
+        r.bad = type == RAFT_APPEND ? at != before + 1 : at <= before;
+        before = at;
+    }
+    bool state_expected = type == RAFT_SNAPSHOT && m->last;
+    if (!reader_done(&r) || type == 0 || type >= RAFT_MESSAGE_TYPES ||
+        state_expected != (m->state != NULL)) {
+        raft_message_deinit(m);
+        return ERR_PARSE;
+    }
+    return OK;
+}

@@ -1,0 +1,188 @@
+"""Three servers: the walk-through that users start from, fail-over, a nats-server as neighbour."""
+import asyncio
+import json
+
+import nats
+import pytest
+from nats.js.api import ConsumerConfig
+
+from harness import PEER, Cluster, eventually, eventually_async
+
+USERS = """
+authorization {
+  users = [
+    { user: im_service, password: service },
+    { user: im_readonly, password: readonly,
+      permissions: { publish: "_INBOX.>", subscribe: ">" } } ]
+}
+"""
+
+
+async def test_walk_through(tmp_path):
+    c = Cluster(tmp_path, conf=USERS)
+    c.start()
+    errors = []
+    async def on_error(e):
+        errors.append(str(e))
+    service = await nats.connect(c[0].url, user="im_service", password="service")
+    reader = await nats.connect(c[1].url, user="im_readonly", password="readonly",
+                                error_cb=on_error, reconnect_time_wait=0.1)
+    # publish on one node, subscribe on another
+    sub = await reader.subscribe("greet.*")
+    await reader.flush()
+    async def crosses():
+        await service.publish("greet.joe", b"hello")
+        try:
+            return await sub.next_msg(timeout=0.5)
+        except nats.errors.TimeoutError:
+            return None
+    assert (await eventually_async(crosses)).data == b"hello"
+    # the reader may not publish
+    await reader.publish("greet.joe", b"no")
+    async def refused():
+        return any('permissions violation for publish to "greet.joe"' in e.lower() for e in errors)
+    await eventually_async(refused, what="the permissions violation")
+    # request and reply across nodes
+    other = await nats.connect(c[2].url, user="im_service", password="service")
+    async def answer(m):
+        await m.respond(b"pong " + m.data)
+    await other.subscribe("ping", queue="workers", cb=answer)
+    await other.flush()
+    async def pong():
+        try:
+            return await service.request("ping", b"1", timeout=1)
+        except nats.errors.NoRespondersError:
+            return None
+    assert (await eventually_async(pong)).data == b"pong 1"
+    # a stream with limits, written with acks, read by a pull consumer that acks
+    js = service.jetstream()
+    info = await js.add_stream(name="EVENTS", subjects=["events.>"], max_msgs=100,
+                               max_bytes=1 << 20, num_replicas=3)
+    assert len(info.cluster.replicas) == 2
+    for i in range(10):
+        assert (await js.publish("events.n", b"%d" % i)).seq == i + 1
+    pull = await other.jetstream().pull_subscribe("events.>", durable="worker")
+    for i, m in enumerate(await pull.fetch(10, timeout=5)):
+        assert m.data == b"%d" % i and m.subject == "events.n"
+        await m.ack_sync()
+    # a node is killed: its client finds another one, the stream goes on
+    assert len(reader.discovered_servers) >= 2
+    c[1].kill()
+    async def moved():
+        return reader.is_connected and not reader.connected_url.netloc.endswith(str(c[1].port))
+    await eventually_async(moved, what="the client's fail-over")
+    async def goes_on():
+        try:
+            return await js.publish("events.n", b"after", timeout=1)
+        except (nats.errors.Error, nats.js.errors.Error):
+            return None
+    assert (await eventually_async(goes_on)).seq >= 11
+    for n in (service, reader, other):
+        await n.close()
+    c.kill()
+
+
+async def test_queue_groups_span_nodes_and_deliver_once(cluster):
+    members = [await nats.connect(s.url) for s in cluster.servers]
+    counts = [0, 0, 0]
+    for i, nc in enumerate(members):
+        async def work(m, i=i):
+            counts[i] += 1
+            await m.respond(b"%d" % i)
+        await nc.subscribe("work", queue="q", cb=work)
+        await nc.flush()
+    client = await nats.connect(cluster[0].url)
+    async def all_three():
+        await asyncio.gather(*(client.request("work", b"", timeout=2) for _ in range(20)))
+        return all(counts)
+    await eventually_async(all_three, what="every node's member being chosen")
+    before = sum(counts)
+    await asyncio.gather(*(client.request("work", b"", timeout=2) for _ in range(300)))
+    assert sum(counts) == before + 300
+    for nc in members + [client]:
+        await nc.close()
+
+
+async def test_monitoring_tells_the_truth(cluster):
+    nc = await nats.connect(cluster[0].url, name="watcher")
+    js = nc.jetstream()
+    await js.add_stream(name="S", subjects=["s"], num_replicas=3)
+    for _ in range(25):
+        await js.publish("s", b"x" * 10)
+    eventually(lambda: cluster.replicas_agree("S"), what="replicas agreeing")
+    varz = cluster[0].get("/varz")
+    assert varz["server_name"] == "nats-1" and varz["connections"] == 1 and varz["remotes"] == 2
+    assert varz["cluster"]["name"] == "C1" and varz["jetstream"]["meta"]["cluster_size"] == 3
+    assert varz["in_client_msgs"] >= 25
+    conn = cluster[0].get("/connz?subs=1")["connections"][0]
+    assert conn["name"] == "watcher" and conn["in_msgs"] >= 25 and conn["subscriptions_list"]
+    routes = cluster[0].get("/routez")
+    assert {r["remote_name"] for r in routes["routes"]} == {"nats-2", "nats-3"}
+    jsz = cluster[1].get("/jsz?streams=1")
+    assert jsz["streams"] == 1 and jsz["messages"] == 25
+    assert cluster[2].get("/healthz") == {"status": "ok"}
+    import urllib.request
+    text = urllib.request.urlopen(f"http://127.0.0.1:{cluster[0].http}/metrics").read().decode()
+    assert 'jetstream_stream_messages{account="$G",stream="S"' in text
+    assert "nats_routes 2" in text
+    with urllib.request.urlopen(f"http://127.0.0.1:{cluster[0].http}//varz") as r:
+        assert json.loads(r.read())["server_name"] == "nats-1"
+    await nc.close()
+
+
+async def test_orderly_restart_of_each_node(cluster):
+    nc = await nats.connect(servers=cluster.urls(), reconnect_time_wait=0.1,
+                            max_reconnect_attempts=-1)
+    js = nc.jetstream()
+    await js.add_stream(name="S", subjects=["s"], num_replicas=3)
+    published = 0
+    for s in cluster.servers:
+        for _ in range(20):
+            async def put():
+                try:
+                    return await js.publish("s", b"x", timeout=1)
+                except (nats.errors.Error, nats.js.errors.Error):
+                    return None
+            await eventually_async(put)
+            published += 1
+        s.stop()
+        s.start()
+        cluster.wait_healthy()
+    state = eventually(lambda: cluster.replicas_agree("S"), 20, "replicas agreeing")
+    assert state["messages"] >= published
+    await nc.close()
+
+
+@pytest.mark.skipif(PEER is None, reason="nats-server is not installed: no mixed mesh")
+async def test_a_nats_server_is_a_good_neighbour(tmp_path):
+    c = Cluster(tmp_path, jetstream=False, binaries=[None, PEER, None])
+    for s in c.servers:
+        s.start()
+    a, b, d = [await nats.connect(s.url) for s in c.servers]
+    for receiver, sender in ((a, b), (b, a), (b, d), (d, a)):
+        sub = await receiver.subscribe("x.*")
+        await receiver.flush()
+        async def crosses():
+            await sender.publish("x.1", b"payload" * 1000, headers={"h": "v"})
+            try:
+                return await sub.next_msg(timeout=0.5)
+            except nats.errors.TimeoutError:
+                return None
+        m = await eventually_async(crosses, 15)
+        assert m.data == b"payload" * 1000 and m.headers["h"] == "v"
+        await sub.unsubscribe()
+    async def answer(m):
+        await m.respond(b"from nats-server")
+    await b.subscribe("svc", queue="q", cb=answer)
+    await b.flush()
+    async def reply():
+        try:
+            return await a.request("svc", b"", timeout=1)
+        except nats.errors.NoRespondersError:
+            return None
+    assert (await eventually_async(reply)).data == b"from nats-server"
+    with pytest.raises(nats.errors.NoRespondersError):
+        await b.request("nobody", b"", timeout=2)
+    for n in (a, b, d):
+        await n.close()
+    c.kill()

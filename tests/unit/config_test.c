@@ -1,0 +1,119 @@
+#include <criterion/criterion.h>
+
+#include "core/auth/auth.h"
+#include "core/config/options.h"
+
+/* Applies text; *report must be released by the caller. */
+static struct options *apply(const char *text, struct option_report *report, struct error *error)
+{
+    struct conf *conf = conf_parse("test.conf", bytes_of(text), error);
+    if (conf == NULL) {
+        return NULL;
+    }
+    struct options *o = options_new();
+    (void)options_apply_conf(o, conf, report);
+    conf_free(conf);
+    return o;
+}
+
+static void release(struct options *o, struct option_report *report)
+{
+    options_free(o);
+    buffer_deinit(&report->errors);
+    buffer_deinit(&report->warnings);
+}
+
+Test(config, the_grammar_takes_its_many_forms)
+{
+    struct option_report report = {0};
+    struct error error;
+    struct options *o = apply("port: 4333 # comment\n"
+                              "server_name = \"a\\tb\"\n"
+                              "debug true\n"
+                              "LIMIT: 8k\nmax_payload: $LIMIT; ping_interval: \"90s\"\n"
+                              "cluster { name: C1, listen: 127.0.0.1:6333\n"
+                              "  routes = [\n nats-route://a:1\n nats-route://b:2 ] }\n"
+                              "jetstream { store_dir: '/x', max_file: \"1G\" }\n",
+                              &report, &error);
+    cr_assert_not_null(o, "%s", error.message);
+    cr_assert_eq(report.errors.len, 0, "%.*s", BYTES_ARG(buffer_bytes(&report.errors)));
+    cr_assert_eq(o->port, 4333);
+    cr_assert_str_eq(o->server_name, "a\tb");
+    cr_assert(o->debug);
+    cr_assert_eq(o->max_payload, 8000);
+    cr_assert_eq(o->ping_interval_ns, 90 * INT64_C(1000000000));
+    cr_assert_eq(o->cluster_port, 6333);
+    cr_assert_eq(o->routes.count, 2);
+    cr_assert_eq(o->jetstream_max_file, 1 << 30);
+    release(o, &report);
+}
+
+Test(config, problems_come_with_their_place)
+{
+    struct option_report report = {0};
+    struct error error;
+    struct options *o = apply("port: 1\n  prot: 2\nport: \"x\"\n", &report, &error);
+    buffer_append_char(&report.errors, '\0');
+    cr_assert_not_null(strstr(report.errors.data, "test.conf:2:3: unknown field \"prot\""), "%s",
+                       report.errors.data);
+    cr_assert_not_null(strstr(report.errors.data, "interface {} is string, not int64"));
+    release(o, &report);
+    cr_assert_null(apply("a: [1", &report, &error));
+    cr_assert_not_null(strstr(error.message, "Parse error on line 1"));
+}
+
+Test(config, what_is_not_there_yet_is_refused_or_warned_about)
+{
+    struct option_report report = {0};
+    struct error error;
+    struct options *o = apply("tls { cert_file: x }\nprof_port: 1\n", &report, &error);
+    buffer_append_char(&report.errors, '\0');
+    buffer_append_char(&report.warnings, '\0');
+    cr_assert_not_null(strstr(report.errors.data, "\"tls\" is not supported"));
+    cr_assert_not_null(strstr(report.warnings.data, "\"prof_port\" is known but has no effect"));
+    release(o, &report);
+}
+
+Test(auth, users_permissions_and_bcrypt)
+{
+    struct option_report report = {0};
+    struct error error;
+    struct options *o = apply("authorization { users = [\n"
+                              "  {user: im_service, pass: s}\n"
+                              "  {user: im_readonly, pass: "
+                              "\"$2a$04$TCbvjCvD3BCY8gIBFqa9sO4dDJHYVFe6u6yy3j0rEMWvmS3AFpcCC\",\n"
+                              "   permissions: { publish: \"_INBOX.>\", subscribe: { allow: \">\", "
+                              "deny: \"secret.*\" } } }\n"
+                              "] }\n",
+                              &report, &error);
+    cr_assert_eq(report.errors.len, 0, "%.*s", BYTES_ARG(buffer_bytes(&report.errors)));
+    struct auth *auth = auth_new(o);
+    const struct auth_user *user;
+    struct auth_credentials good = {BYTES_LIT("im_service"), BYTES_LIT("s"), BYTES_NONE};
+    struct auth_credentials bad = {BYTES_LIT("im_service"), BYTES_LIT("x"), BYTES_NONE};
+    struct auth_credentials hashed = {BYTES_LIT("im_readonly"), BYTES_LIT("r"), BYTES_NONE};
+    struct auth_credentials none = {0};
+    cr_assert(auth_required(auth));
+    cr_assert_eq(auth_check(auth, &good, &user), AUTH_OK);
+    cr_assert_null(user->permissions);
+    cr_assert_eq(auth_check(auth, &bad, &user), AUTH_REFUSED);
+    cr_assert_eq(auth_check(auth, &none, &user), AUTH_REFUSED);
+    cr_assert_eq(auth_check(auth, &hashed, &user), AUTH_NEEDS_BCRYPT);
+    const struct permissions *p = user->permissions;
+    cr_assert(permissions_publish(p, BYTES_LIT("_INBOX.x.y")));
+    cr_assert_not(permissions_publish(p, BYTES_LIT("foo")));
+    cr_assert(permissions_subscribe(p, BYTES_LIT("foo.>"), BYTES_NONE));
+    cr_assert_not(permissions_subscribe(p, BYTES_LIT("secret.a"), BYTES_NONE));
+    cr_assert_not(permissions_deliver(p, BYTES_LIT("secret.a"), BYTES_NONE));
+    cr_assert_not(auth_check_bcrypt(NULL, BYTES_LIT("r")));
+    auth_free(auth);
+    release(o, &report);
+}
+
+Test(auth, comparing_does_not_depend_on_what_is_compared)
+{
+    cr_assert(auth_equal(BYTES_LIT("abc"), BYTES_LIT("abc")));
+    cr_assert_not(auth_equal(BYTES_LIT("abc"), BYTES_LIT("abd")));
+    cr_assert_not(auth_equal(BYTES_LIT("abc"), BYTES_LIT("abcabc")));
+    cr_assert_not(auth_equal(BYTES_LIT("abc"), BYTES_NONE));
+}

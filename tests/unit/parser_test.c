@@ -1,0 +1,82 @@
+#include <criterion/criterion.h>
+
+#include "core/protocol/parser.h"
+
+static enum parser_status first(enum parser_kind kind, const char *text, struct proto_op *op)
+{
+    static struct parser p; /* kept: the operation may point into it */
+    parser_deinit(&p);
+    parser_init(&p, kind, 4096, 1 << 20);
+    p.headers = true;
+    const char *at = text;
+    return parser_next(&p, &at, text + strlen(text), op);
+}
+
+Test(parser, client_operations)
+{
+    struct proto_op op;
+    cr_assert_eq(first(PARSER_CLIENT, "PUB foo 000000002\r\nhi\r\n", &op), PARSER_OP);
+    cr_assert(bytes_is(op.size_text, "000000002"));
+    cr_assert(bytes_is(op.payload, "hi"));
+    cr_assert_eq(first(PARSER_CLIENT, "pub\tfoo  rep  2 \r\nhi\r\n", &op), PARSER_OP);
+    cr_assert(bytes_is(op.reply, "rep"));
+    cr_assert_eq(first(PARSER_CLIENT, "HPUB foo 12 14\r\nNATS/1.0\r\n\r\nhi\r\n", &op), PARSER_OP);
+    cr_assert_eq(op.header_len, 12);
+    cr_assert_eq(first(PARSER_CLIENT, "CONNECT{}\r\n", &op), PARSER_OP);
+    cr_assert_eq(first(PARSER_CLIENT, "SUB foo 1\n", &op), PARSER_OP);
+    cr_assert_eq(first(PARSER_CLIENT, "PING abc\r\n", &op), PARSER_OP);
+    cr_assert_eq(op.verb, VERB_PING);
+}
+
+Test(parser, refusals)
+{
+    static const struct {
+        const char *text;
+        enum parser_status status;
+    } rows[] = {{"PUB foo +5\r\n", PARSER_BAD_ARGS},
+                {"PUB foo -1\r\n", PARSER_BAD_ARGS},
+                {"PUB foo 1234567890\r\n", PARSER_BAD_ARGS},
+                {"PUB foo 1e3\r\n", PARSER_BAD_ARGS},
+                {"PUB foo 2\r\nhixx", PARSER_BAD_ARGS},
+                {"HPUB foo 9 5\r\n", PARSER_BAD_ARGS},
+                {"PUB a b c d\r\n", PARSER_BAD_ARGS},
+                {"SUB foo\r\n", PARSER_BAD_ARGS},
+                {"\r\n", PARSER_BAD_VERB},
+                {" PING\r\n", PARSER_BAD_VERB},
+                {"MSG a 1 0\r\n\r\n", PARSER_BAD_VERB},
+                {"RS+ $G foo\r\n", PARSER_BAD_VERB},
+                {"PUB foo 2000000\r\n", PARSER_PAYLOAD_TOO_LARGE}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct proto_op op;
+        cr_assert_eq(first(PARSER_CLIENT, rows[i].text, &op), rows[i].status, "%s", rows[i].text);
+    }
+}
+
+Test(parser, control_line_limit_counts_arguments_only)
+{
+    char line[5000];
+    for (int extra = 0; extra < 2; extra++) {
+        struct proto_op op;
+        size_t len = 4096 + (size_t)extra - 2; /* " 1" follows the subject */
+        memcpy(line, "SUB ", 4);
+        memset(line + 4, 'a', len);
+        memcpy(line + 4 + len, " 1\r\n", 5);
+        cr_assert_eq(first(PARSER_CLIENT, line, &op), extra ? PARSER_LINE_TOO_LONG : PARSER_OP);
+    }
+}
+
+Test(parser, route_operations)
+{
+    struct proto_op op;
+    cr_assert_eq(first(PARSER_ROUTE, "RMSG $G foo + rep q1 q2 2\r\nhi\r\n", &op), PARSER_OP);
+    cr_assert(bytes_is(op.reply, "rep"));
+    cr_assert_eq(op.queue_count, 2);
+    cr_assert_eq(first(PARSER_ROUTE, "RMSG $G foo | q1 0\r\n\r\n", &op), PARSER_OP);
+    cr_assert_null(op.reply.ptr);
+    cr_assert_eq(first(PARSER_ROUTE, "HMSG $G foo 12 14\r\nNATS/1.0\r\n\r\nhi\r\n", &op),
+                 PARSER_OP);
+    cr_assert_eq(op.header_len, 12);
+    cr_assert_eq(first(PARSER_ROUTE, "RS+ $G foo q 3\r\n", &op), PARSER_OP);
+    cr_assert_eq(op.weight, 3);
+    cr_assert_eq(first(PARSER_ROUTE, "RS+ $G\r\n", &op), PARSER_BAD_ARGS);
+}
