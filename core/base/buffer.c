@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/base/clock.h"
 #include "core/base/mem.h"
 
 void buffer_deinit(struct buffer *b)
@@ -182,6 +183,16 @@ uint64_t reader_varint(struct reader *r)
     }
     r->bad = true;
     return 0;
+}
+
+int64_t reader_time(struct reader *r)
+{
+    uint64_t v = reader_u64(r);
+    if (v > TIME_MAX_NS) {
+        r->bad = true;
+        return 0;
+    }
+    return (int64_t)v;
 }
 
 struct bytes reader_bytes(struct reader *r)

@@ -54,6 +54,8 @@ uint8_t reader_u8(struct reader *r);
 uint32_t reader_u32(struct reader *r);
 uint64_t reader_u64(struct reader *r);
 uint64_t reader_varint(struct reader *r);
+/* A point in time, written as u64 ns; before 1970 or after TIME_MAX_NS is bad. */
+int64_t reader_time(struct reader *r);
 /* Borrows from the bytes given to reader_make(). */
 struct bytes reader_bytes(struct reader *r);
 struct bytes reader_take(struct reader *r, size_t len);

@@ -11,6 +11,16 @@
 #define NS_PER_SEC INT64_C(1000000000)
 #define NS_PER_MS  INT64_C(1000000)
 
+/* The last point in time that data may name (in 2116). What is left of int64 is room to add or
+ * subtract a duration without overflow. */
+#define TIME_MAX_NS (INT64_MAX / 2)
+
+/* `now` + `wait`, at most TIME_MAX_NS; `wait` may be any duration, below zero counts as zero. */
+static inline int64_t time_after(int64_t now, int64_t wait)
+{
+    return wait <= 0 ? now : now >= TIME_MAX_NS - wait ? TIME_MAX_NS : now + wait;
+}
+
 int64_t clock_now_ns(void);  /* since 1970, UTC */
 int64_t clock_mono_ns(void); /* never goes back */
 

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "core/base/check.h"
+#include "core/base/clock.h"
 #include "core/base/json.h"
 #include "core/base/mem.h"
 #include "core/subject/subject.h"
@@ -256,7 +257,7 @@ static uint64_t starting_point(struct stream *s, const struct consumer_config *c
 
 enum err consumer_apply_create(struct stream *s, struct reader *r, struct apply_result *result)
 {
-    int64_t now = (int64_t)reader_u64(r);
+    int64_t now = reader_time(r);
     struct bytes text = reader_bytes(r);
     json_error_t reason;
     json_t *json = reader_done(r) ? json_parse(text, &reason) : NULL;
@@ -317,7 +318,7 @@ static void deliver_one(struct stream *s, struct consumer *c, uint64_t seq, int6
     struct pending_message *p = consumer_pending(c, seq);
     if (p != NULL) { /* a redelivery: new consumer sequence, the old one stays in pending (§5) */
         p->deliveries++;
-        p->due_ns = now + consumer_wait_ns(c, p->deliveries);
+        p->due_ns = time_after(now, consumer_wait_ns(c, p->deliveries));
         return;
     }
     if (seq > c->delivered_stream_seq) {
@@ -340,7 +341,7 @@ static void deliver_one(struct stream *s, struct consumer *c, uint64_t seq, int6
 enum err consumer_apply_deliver(struct stream *s, struct reader *r, struct apply_result *result)
 {
     struct bytes name = reader_bytes(r);
-    int64_t now = (int64_t)reader_u64(r);
+    int64_t now = reader_time(r);
     uint64_t count = reader_varint(r);
     struct consumer *c = map_get(&s->consumers, name);
     result->consumer = c;
@@ -369,10 +370,10 @@ static void ack_one(struct consumer *c, enum ack_op op, uint64_t seq, uint64_t a
         settle(c, p);
         return;
     case ACK_OP_NAK:
-        p->due_ns = now + (int64_t)arg;
+        p->due_ns = time_after(now, arg > INT64_MAX ? INT64_MAX : (int64_t)arg);
         return;
     case ACK_OP_PROGRESS:
-        p->due_ns = now + consumer_wait_ns(c, p->deliveries);
+        p->due_ns = time_after(now, consumer_wait_ns(c, p->deliveries));
         return;
     }
 }
@@ -380,7 +381,7 @@ static void ack_one(struct consumer *c, enum ack_op op, uint64_t seq, uint64_t a
 enum err consumer_apply_acks(struct stream *s, struct reader *r, struct apply_result *result)
 {
     struct bytes name = reader_bytes(r);
-    int64_t now = (int64_t)reader_u64(r);
+    int64_t now = reader_time(r);
     uint64_t count = reader_varint(r);
     struct consumer *c = map_get(&s->consumers, name);
     result->consumer = c;

@@ -1,6 +1,7 @@
 #include "jetstream/state/entry.h"
 
 #include "core/base/check.h"
+#include "core/base/clock.h"
 
 void messages_begin(struct messages_builder *b, uint64_t first_seq, int64_t now_ns)
 {
@@ -49,7 +50,7 @@ bool messages_open(struct messages_reader *r, struct bytes entry)
     uint8_t kind = reader_u8(&r->reader);
     r->next_seq = reader_varint(&r->reader);
     r->left = reader_u32(&r->reader);
-    r->base_ns = (int64_t)reader_u64(&r->reader);
+    r->base_ns = reader_time(&r->reader);
     return !r->reader.bad && kind == ENTRY_MESSAGES && r->next_seq > 0;
 }
 
@@ -63,12 +64,12 @@ bool messages_next(struct messages_reader *r, struct stored_message *m)
     uint64_t header = reader_varint(&r->reader);
     uint64_t body = reader_varint(&r->reader);
     m->seq = r->next_seq;
-    bool time_overflows =
-        delta > INT64_MAX || __builtin_add_overflow(r->base_ns, (int64_t)delta, &m->time_ns);
+    bool too_late = delta > (uint64_t)(TIME_MAX_NS - r->base_ns);
+    m->time_ns = too_late ? 0 : r->base_ns + (int64_t)delta;
     m->subject = reader_take(&r->reader, (size_t)subject);
     m->header = reader_take(&r->reader, (size_t)header);
     m->body = reader_take(&r->reader, (size_t)body);
-    if (r->reader.bad || time_overflows) {
+    if (r->reader.bad || too_late) {
         r->left = 0;
         return false;
     }

@@ -130,13 +130,13 @@ static void read_consumer(struct stream *s, struct reader *r)
         r->bad = true;
     }
     json_decref(json);
-    c->created_ns = (int64_t)reader_u64(r);
+    c->created_ns = reader_time(r);
     c->delivered_seq = reader_varint(r);
     c->delivered_stream_seq = reader_varint(r);
     c->floor_seq = reader_varint(r);
     c->floor_stream_seq = reader_varint(r);
-    c->last_delivered_ns = (int64_t)reader_u64(r);
-    c->last_acked_ns = (int64_t)reader_u64(r);
+    c->last_delivered_ns = reader_time(r);
+    c->last_acked_ns = reader_time(r);
     c->filtered_left = reader_varint(r);
     c->start_seq = reader_varint(r);
     c->has_filter = reader_u8(r) != 0;
@@ -145,7 +145,7 @@ static void read_consumer(struct stream *s, struct reader *r)
         struct pending_message p;
         p.stream_seq = reader_varint(r);
         p.consumer_seq = reader_varint(r);
-        p.due_ns = (int64_t)reader_u64(r);
+        p.due_ns = reader_time(r);
         p.deliveries = (uint32_t)reader_varint(r);
         bool ascends =
             c->pending_count == 0 || c->pending[c->pending_count - 1].stream_seq < p.stream_seq;
@@ -199,13 +199,13 @@ enum err stream_decode(struct stream *s, struct bytes state)
     }
     stream_config_deinit(&s->config);
     s->config = config;
-    s->created_ns = (int64_t)reader_u64(&r);
+    s->created_ns = reader_time(&r);
     s->totals.first_seq = reader_varint(&r);
     s->totals.last_seq = reader_varint(&r);
     s->totals.messages = reader_varint(&r);
     s->totals.bytes = reader_varint(&r);
-    s->totals.first_ns = (int64_t)reader_u64(&r);
-    s->totals.last_ns = (int64_t)reader_u64(&r);
+    s->totals.first_ns = reader_time(&r);
+    s->totals.last_ns = reader_time(&r);
     s->content_hash = reader_u64(&r);
     struct bytes last_id = reader_bytes(&r);
     s->last_msg_id = last_id.len == 0 ? NULL : mem_dup(last_id.ptr, last_id.len);
@@ -222,7 +222,7 @@ enum err stream_decode(struct stream *s, struct bytes state)
     for (uint64_t i = 0; i < ids && !r.bad; i++) {
         struct bytes id = reader_bytes(&r);
         uint64_t seq = reader_varint(&r);
-        int64_t time_ns = (int64_t)reader_u64(&r);
+        int64_t time_ns = reader_time(&r);
         if (!r.bad) {
             stream_remember_id(s, id, seq, time_ns);
         }
