@@ -1,0 +1,34 @@
+/* Shared by the files of a client's session: client.c, client_login.c, client_subs.c. All of it
+ * runs on the client's loop. */
+#ifndef CORE_BROKER_CLIENT_INTERNAL_H
+#define CORE_BROKER_CLIENT_INTERNAL_H
+
+#include "core/broker/broker_internal.h"
+
+/* "<ip>:<port> - cid:<id>…": how every log line about a client begins. */
+struct client_prefix {
+    char text[256];
+};
+struct client_prefix client_prefix(const struct client *c);
+
+/* -ERR '<text>'; the connection stays open. */
+void client_send_err(struct client *c, const char *text);
+/* +OK when the client is verbose. */
+void client_send_ok(struct client *c);
+/* Logs and sends the error (NULL: neither), then closes. `c` must not be used afterwards. */
+void client_fail(struct client *c, const char *text, enum close_reason reason);
+/* Permissions Violation for <what> "<subject>"[ using queue "<queue>"] */
+void client_violation(struct client *c, const char *what, struct bytes subject, struct bytes queue);
+/* Input that arrived on the connection, or was held back while a password was verified. */
+void client_process(struct client *c, const char *data, size_t len);
+void client_arm_ping(struct client *c, int64_t after_ns);
+
+void client_on_sub(struct client *c, const struct proto_op *op);
+void client_on_unsub(struct client *c, const struct proto_op *op);
+void client_drop_subscriptions(struct client *c);
+
+void client_on_connect(struct client *c, const struct proto_op *op);
+/* The first operation is not CONNECT: false when that is not allowed; the client is closed then. */
+bool client_admit(struct client *c);
+
+#endif

@@ -1,0 +1,225 @@
+/* A client's subscriptions, and delivery to them. client_deliver() runs on any loop, under the
+ * connection's outbox lock; everything else on the client's loop. */
+#include <stdlib.h>
+
+#include "core/base/log.h"
+#include "core/base/mem.h"
+#include "core/broker/client_internal.h"
+#include "core/subject/subject.h"
+
+/* --- subscriptions --- */
+
+static void remove_subscription(struct client *c, struct subscription *sub)
+{
+    (void)map_remove(&c->subs, sub->sid);
+    pthread_mutex_lock(&c->conn->lock);
+    sub->dead = true;
+    pthread_mutex_unlock(&c->conn->lock);
+    interest_remove(c->account->interest, &sub->entry);
+    broker_local_changed(c->broker, c->account, sub->entry.subject, sub->entry.queue, -1);
+    loop_retire(free, sub);
+}
+
+void client_drop_subscriptions(struct client *c)
+{
+    struct map_entry *e;
+    for (uint32_t i = 0; (e = map_next(&c->subs, &i)) != NULL;) {
+        struct subscription *sub = e->value;
+        pthread_mutex_lock(&c->conn->lock);
+        sub->dead = true;
+        pthread_mutex_unlock(&c->conn->lock);
+        interest_remove(c->account->interest, &sub->entry);
+        broker_local_changed(c->broker, c->account, sub->entry.subject, sub->entry.queue, -1);
+        loop_retire(free, sub);
+    }
+    map_clear(&c->subs);
+}
+
+/* A subscription has reached its UNSUB max on some loop: the owner removes it. Looked up again by
+ * sid, because it may be gone, or another one, by then. */
+struct expired_sub {
+    struct conn *conn; /* counted */
+    size_t len;
+    char sid[];
+};
+
+static void expire_task(void *arg)
+{
+    struct expired_sub *expired = arg;
+    if (!expired->conn->closed) {
+        struct client *c = expired->conn->owner;
+        struct subscription *sub = map_get(&c->subs, bytes_make(expired->sid, expired->len));
+        pthread_mutex_lock(&expired->conn->lock);
+        bool reached = sub != NULL && sub->max > 0 && sub->delivered >= sub->max;
+        pthread_mutex_unlock(&expired->conn->lock);
+        if (reached) {
+            remove_subscription(c, sub);
+        }
+    }
+    conn_release(expired->conn);
+    free(expired);
+}
+
+static void expire_soon(struct subscription *sub)
+{
+    struct conn *conn = sub->client->conn;
+    struct expired_sub *expired = mem_alloc(sizeof *expired + sub->sid.len);
+    expired->conn = conn_retain(conn);
+    expired->len = sub->sid.len;
+    memcpy(expired->sid, sub->sid.ptr, sub->sid.len);
+    loop_post(conn->loop, expire_task, expired);
+}
+
+void client_on_sub(struct client *c, const struct proto_op *op)
+{
+    if (op->queue.ptr != NULL && bytes_is(op->queue, "_sys_")) {
+        client_violation(c, "Subscription to", op->subject, op->queue);
+        return;
+    }
+    if (!subject_is_valid(op->subject)) {
+        client_send_err(c, "Invalid Subject");
+        return;
+    }
+    if (!permissions_subscribe(c->permissions, op->subject, op->queue)) {
+        log_error("%s - Subscription Violation - Subject \"%.*s\", SID %.*s", client_prefix(c).text,
+                  BYTES_ARG(op->subject), BYTES_ARG(op->sid));
+        client_violation(c, "Subscription to", op->subject, op->queue);
+        return;
+    }
+    int64_t max = c->broker->options->max_subscriptions;
+    if (max > 0 && c->subs.count >= (uint64_t)max) {
+        client_send_err(c, "maximum subscriptions exceeded");
+        return;
+    }
+    if (map_get(&c->subs, op->sid) == NULL) {
+        struct subscription *sub =
+            mem_alloc(sizeof *sub + op->subject.len + op->queue.len + op->sid.len);
+        *sub = (struct subscription){.client = c};
+        char *p = sub->text;
+        memcpy(p, op->subject.ptr, op->subject.len);
+        sub->entry.subject = bytes_make(p, op->subject.len);
+        p += op->subject.len;
+        if (op->queue.ptr != NULL) {
+            memcpy(p, op->queue.ptr, op->queue.len);
+            sub->entry.queue = bytes_make(p, op->queue.len);
+            p += op->queue.len;
+        }
+        memcpy(p, op->sid.ptr, op->sid.len);
+        sub->sid = bytes_make(p, op->sid.len);
+        sub->entry.weight = 1;
+        sub->entry.kind = SUB_CLIENT;
+        (void)map_put(&c->subs, op->sid, sub);
+        interest_add(c->account->interest, &sub->entry);
+        broker_local_changed(c->broker, c->account, sub->entry.subject, sub->entry.queue, +1);
+    }
+    client_send_ok(c);
+}
+
+void client_on_unsub(struct client *c, const struct proto_op *op)
+{
+    struct subscription *sub = map_get(&c->subs, op->sid);
+    if (sub != NULL) {
+        uint64_t max = 0;
+        if (!bytes_to_u64(op->max, &max)) {
+            max = 0;
+        }
+        pthread_mutex_lock(&c->conn->lock);
+        bool later = max > sub->delivered;
+        sub->max = later ? max : 0;
+        pthread_mutex_unlock(&c->conn->lock);
+        if (!later) {
+            remove_subscription(c, sub);
+        }
+    }
+    client_send_ok(c);
+}
+
+/* --- delivery, any loop --- */
+
+static char *put(char *p, struct bytes b)
+{
+    memcpy(p, b.ptr, b.len);
+    return p + b.len;
+}
+
+static size_t print_u32(char *end, uint32_t v)
+{
+    size_t n = 0;
+    do {
+        *--end = (char)('0' + v % 10);
+        v /= 10;
+        n++;
+    } while (v > 0);
+    return n;
+}
+
+bool client_deliver(struct subscription *sub, const struct message *m, size_t *pending)
+{
+    struct client *c = sub->client;
+    struct conn *conn = c->conn;
+    if (UNLIKELY(permissions_filter(c->permissions)) &&
+        !permissions_deliver(c->permissions, m->subject, sub->entry.queue)) {
+        return false;
+    }
+    struct bytes subject = m->shown.ptr != NULL ? m->shown : m->subject;
+    struct bytes payload = m->payload;
+    char size_digits[10], header_digits[10];
+    struct bytes size = m->size_text;
+    struct bytes header_size = BYTES_NONE;
+    if (m->header_len > 0 && !c->headers) { /* it did not negotiate headers: cut them off */
+        payload = bytes_skip(payload, m->header_len);
+        size = BYTES_NONE;
+    } else if (m->header_len > 0) {
+        size_t n = print_u32(header_digits + sizeof header_digits, m->header_len);
+        header_size = bytes_make(header_digits + sizeof header_digits - n, n);
+    }
+    if (size.ptr == NULL) {
+        size_t n = print_u32(size_digits + sizeof size_digits, (uint32_t)payload.len);
+        size = bytes_make(size_digits + sizeof size_digits - n, n);
+    }
+    size_t line = 4 + subject.len + 1 + sub->sid.len + 1 + size.len + 2;
+    line += m->reply.ptr != NULL ? m->reply.len + 1 : 0;
+    line += header_size.ptr != NULL ? header_size.len + 2 : 0;
+    char *p = conn_begin(conn, line + payload.len + 2);
+    if (p == NULL) {
+        return false;
+    }
+    /* The lock is held: `dead`, `max` and `delivered` stand still. */
+    if (UNLIKELY(sub->dead || (sub->max > 0 && sub->delivered >= sub->max))) {
+        conn_cancel(conn, line + payload.len + 2);
+        return false;
+    }
+    sub->delivered++;
+    bool expires = sub->max > 0 && sub->delivered >= sub->max;
+    p = put(p, header_size.ptr != NULL ? BYTES_LIT("HMSG ") : BYTES_LIT("MSG "));
+    p = put(p, subject);
+    *p++ = ' ';
+    p = put(p, sub->sid);
+    *p++ = ' ';
+    if (m->reply.ptr != NULL) {
+        p = put(p, m->reply);
+        *p++ = ' ';
+    }
+    if (header_size.ptr != NULL) {
+        p = put(p, header_size);
+        *p++ = ' ';
+    }
+    p = put(p, size);
+    *p++ = '\r';
+    *p++ = '\n';
+    if (payload.len > 0) {
+        p = put(p, payload);
+    }
+    *p++ = '\r';
+    *p++ = '\n';
+    *pending = conn_end(conn, 1, payload.len);
+    struct broker_loop *here = broker_here(c->broker);
+    count(&here->out_msgs, 1);
+    count(&here->out_bytes, payload.len);
+    count(&here->client_out_msgs, 1);
+    count(&here->client_out_bytes, payload.len);
+    if (UNLIKELY(expires)) {
+        expire_soon(sub);
+    }
+    return true;
+}
