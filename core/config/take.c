@@ -1,0 +1,175 @@
+/* Typed reading of configuration values. */
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/base/clock.h"
+#include "core/base/mem.h"
+#include "core/config/take_internal.h"
+
+void complain(struct context *c, const struct conf_member *m, const char *format, ...)
+{
+    char text[512];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    buffer_printf(&c->report->errors, "%s:%d:%d: %s\n", m->file, m->line, m->column, text);
+}
+
+void warn_no_effect(struct context *c, const struct conf_member *m)
+{
+    buffer_printf(&c->report->warnings,
+                  "%s:%d:%d: option \"%.*s\" is known but has no effect in this version yet\n",
+                  m->file, m->line, m->column, BYTES_ARG(m->key));
+}
+
+bool expect_type(struct context *c, const struct conf_member *m, enum conf_type type)
+{
+    if (m->value.type == type) {
+        return true;
+    }
+    complain(c, m, "interface conversion: interface {} is %s, not %s",
+             conf_type_name(m->value.type), conf_type_name(type));
+    return false;
+}
+
+void take_text(struct context *c, const struct conf_member *m, char **field)
+{
+    if (expect_type(c, m, CONF_STRING)) {
+        option_set(field, m->value.text.ptr);
+    }
+}
+
+void take_bool(struct context *c, const struct conf_member *m, bool *field)
+{
+    if (expect_type(c, m, CONF_BOOL)) {
+        *field = m->value.integer != 0;
+    }
+}
+
+void take_int(struct context *c, const struct conf_member *m, int64_t *field)
+{
+    if (expect_type(c, m, CONF_INT)) {
+        *field = m->value.integer;
+    }
+}
+
+void take_int32(struct context *c, const struct conf_member *m, int64_t *field)
+{
+    if (expect_type(c, m, CONF_INT)) {
+        if (m->value.integer > INT32_MAX) {
+            complain(c, m, "%.*s value is too big", BYTES_ARG(m->key));
+            return;
+        }
+        *field = m->value.integer;
+    }
+}
+
+void take_duration(struct context *c, const struct conf_member *m, int64_t *field)
+{
+    if (m->value.type == CONF_INT || m->value.type == CONF_FLOAT) {
+        *field = m->value.type == CONF_INT ? m->value.integer * NS_PER_SEC
+                                           : (int64_t)(m->value.real * 1e9);
+        buffer_printf(&c->report->warnings,
+                      "%s:%d:%d: invalid use of field \"%.*s\": %.*s should be converted to a "
+                      "duration\n",
+                      m->file, m->line, m->column, BYTES_ARG(m->key), BYTES_ARG(m->key));
+    } else if (expect_type(c, m, CONF_STRING) && !clock_parse_duration(m->value.text, field)) {
+        complain(c, m, "error parsing %.*s: time: invalid duration \"%.*s\"", BYTES_ARG(m->key),
+                 BYTES_ARG(m->value.text));
+    }
+}
+
+/* 4222 or "host:port" */
+void take_listen(struct context *c, const struct conf_member *m, char **host, int *port)
+{
+    if (m->value.type == CONF_INT) {
+        *port = (int)m->value.integer;
+        return;
+    }
+    if (!expect_type(c, m, CONF_STRING)) {
+        return;
+    }
+    char *user, *password, *name;
+    if (option_parse_url(m->value.text.ptr, &user, &password, &name, port) != OK) {
+        complain(c, m, "could not parse address string \"%.*s\"", BYTES_ARG(m->value.text));
+    } else {
+        option_set(host, name);
+    }
+    free(user);
+    free(password);
+    free(name);
+}
+
+void take_port(struct context *c, const struct conf_member *m, int *port)
+{
+    int64_t value = *port;
+    take_int(c, m, &value);
+    if (value < -1 || value > 65535) {
+        complain(c, m, "port %lld is out of range", (long long)value);
+    } else {
+        *port = (int)value;
+    }
+}
+
+/* Calls `apply` for each member found in `rows`; a row without handler warns; others are errors. */
+void apply_table(struct context *c, const struct conf_value *map, const struct option_row *rows)
+{
+    for (uint32_t i = 0; i < map->count; i++) {
+        const struct conf_member *m = &map->members[i];
+        const struct option_row *row = rows;
+        while (row->name != NULL && !bytes_eq_nocase(m->key, bytes_of(row->name))) {
+            row++;
+        }
+        if (row->name == NULL) {
+            if (!m->used_as_variable) {
+                complain(c, m, "unknown field \"%.*s\"", BYTES_ARG(m->key));
+            }
+        } else if (row->apply == NULL) {
+            warn_no_effect(c, m);
+        } else {
+            row->apply(c, m);
+        }
+    }
+}
+
+/* Unquoted sizes are integers already; quoted ones end in K, M, G or T, base 1024. */
+void take_size(struct context *c, const struct conf_member *m, int64_t *field)
+{
+    if (m->value.type == CONF_INT) {
+        *field = m->value.integer;
+        return;
+    }
+    if (!expect_type(c, m, CONF_STRING)) {
+        return;
+    }
+    char *rest;
+    long long value = strtoll(m->value.text.ptr, &rest, 10);
+    const char *units = "KMGT";
+    const char *unit = rest[0] == '\0' ? NULL : strchr(units, rest[0]);
+    if (m->value.text.len == 0) {
+        *field = 0;
+    } else if (unit == NULL || rest[1] != '\0' || rest == m->value.text.ptr) {
+        complain(c, m, "%.*s sizes defined as strings must end in K, M, G, T", BYTES_ARG(m->key));
+    } else {
+        *field = value << (10 * (unit - units + 1));
+    }
+}
+
+bool key_in(struct bytes key, const char *const *names)
+{
+    for (; *names != NULL; names++) {
+        if (bytes_eq_nocase(key, bytes_of(*names))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Security must not silently be weaker than what the file asks for. */
+void refuse(struct context *c, const struct conf_member *m)
+{
+    complain(c, m, "\"%.*s\" is not supported in this version yet", BYTES_ARG(m->key));
+}

@@ -1,0 +1,49 @@
+/* take: reads one configuration value into one field, or says in the report, with file, line and
+ * column, why not. Wording: nats-server's. Shared by the files that know the options. */
+#ifndef CORE_CONFIG_TAKE_INTERNAL_H
+#define CORE_CONFIG_TAKE_INTERNAL_H
+
+#include "core/config/options_internal.h"
+
+struct context {
+    struct options *o;
+    struct option_report *report;
+};
+
+typedef void (*option_handler)(struct context *c, const struct conf_member *m);
+
+/* `apply` NULL: the option is known, and has no effect yet. */
+struct option_row {
+    const char *name;
+    option_handler apply;
+};
+
+/* "FILE:LINE:COLUMN: …" into the errors. */
+void complain(struct context *c, const struct conf_member *m, const char *format, ...)
+    PRINTF_LIKE(3, 4);
+void warn_no_effect(struct context *c, const struct conf_member *m);
+bool expect_type(struct context *c, const struct conf_member *m, enum conf_type type);
+void take_text(struct context *c, const struct conf_member *m, char **field);
+void take_bool(struct context *c, const struct conf_member *m, bool *field);
+void take_int(struct context *c, const struct conf_member *m, int64_t *field);
+void take_int32(struct context *c, const struct conf_member *m, int64_t *field);
+/* "1m30s"; a number is seconds, with a warning. */
+void take_duration(struct context *c, const struct conf_member *m, int64_t *field);
+/* 4222 or "host:port" */
+void take_listen(struct context *c, const struct conf_member *m, char **host, int *port);
+void take_port(struct context *c, const struct conf_member *m, int *port);
+/* Unquoted sizes are integers already; quoted ones end in K, M, G or T, base 1024. */
+void take_size(struct context *c, const struct conf_member *m, int64_t *field);
+/* Security must not silently be weaker than what the file asks for. */
+void refuse(struct context *c, const struct conf_member *m);
+/* Is the key one of these (NULL-terminated), case aside? */
+bool key_in(struct bytes key, const char *const *names);
+/* Calls the handler of each member; rows end with a NULL name. Others are errors. */
+void apply_table(struct context *c, const struct conf_value *map, const struct option_row *rows);
+
+/* Blocks of the file, one per source file: conf_accounts.c, conf_cluster.c. */
+void on_authorization(struct context *c, const struct conf_member *m);
+void on_accounts(struct context *c, const struct conf_member *m);
+void on_cluster(struct context *c, const struct conf_member *m);
+
+#endif
