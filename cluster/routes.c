@@ -161,7 +161,9 @@ static void send_info(struct route *r)
         buffer_deinit(&ip);
     }
     json_put_text(info, "cluster", cluster_name(routes));
-    if (!o->no_advertise) {
+    if (broker_is_lame_duck(routes->broker)) {
+        json_put_bool(info, "ldm", true);
+    } else if (!o->no_advertise) {
         json_put(info, "connect_urls", broker_own_urls(routes->broker));
     }
     if (r->gossip != GOSSIP_DEFAULT) {
@@ -928,6 +930,16 @@ enum err routes_listen(struct routes *routes, struct error *error)
     }
     loop_post(routes->loop, start, routes);
     return OK;
+}
+
+void routes_tell_lame_duck(struct routes *routes)
+{
+    CHECK(loop_is_current(routes->loop));
+    for (struct route *r = routes->list; r != NULL; r = r->next) {
+        if (r->registered) {
+            send_info(r);
+        }
+    }
 }
 
 void routes_shutdown(struct routes *routes)

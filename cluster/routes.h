@@ -16,6 +16,8 @@ struct peers;
 /* `peers` may be NULL: then connections of consensus are refused. */
 struct routes *routes_new(struct broker *broker, struct peers *peers);
 MUST_USE enum err routes_listen(struct routes *routes, struct error *error);
+/* Loop 0: tells the neighbours that this server's clients are to go elsewhere. */
+void routes_tell_lame_duck(struct routes *routes);
 /* Loop 0: closes listener, routes and dials. */
 void routes_shutdown(struct routes *routes);
 /* After the loops have stopped. */

@@ -18,120 +18,56 @@
 #include "core/base/log.h"
 #include "core/base/mem.h"
 #include "core/broker/broker.h"
+#include "command.h"
 #include "core/config/options.h"
+#include "core/config/reload.h"
 #include "jetstream/jetstream.h"
 #include "monitoring/monitoring.h"
+#include "ports_file.h"
 
 struct server {
-    struct options *options;
+    int argc;
+    char **argv;
+    struct configuration configuration;
+    pthread_t signals; /* the thread that takes them */
     struct loops *loops;
     struct broker *broker;
     struct peers *peers;           /* NULL without cluster or JetStream */
     struct routes *routes;         /* NULL without cluster */
     struct jetstream *js;          /* NULL without JetStream */
     struct monitoring *monitoring; /* NULL without http_port */
+    bool js_stopped;               /* by lame duck mode */
     sem_t done;
 };
 
-/* --- options --- */
-
-static void print_version(const char *program)
+static void wait_for(sem_t *done)
 {
-    const char *slash = strrchr(program, '/');
-    const char *name = slash == NULL ? program : slash + 1;
-    if (strcmp(name, "nats-server") == 0) {
-        printf("nats-server: v%s\n", NATS_PROTOCOL_VERSION);
-    } else {
-        printf("trireme: v%s (nats-server protocol v%s)\n", TRIREME_VERSION, NATS_PROTOCOL_VERSION);
+    while (sem_wait(done) != 0) { /* EINTR */
     }
 }
 
-/* Reads flags, file, flags again. Returns NULL when the program is to end with *exit_code. */
-static struct options *read_options(int argc, char **argv, int *exit_code)
+static bool open_log(const struct options *o, struct error *error)
 {
-    struct options *o = options_new();
-    struct options_command command;
-    struct option_report report = {0};
-    struct error error;
-    struct conf *conf = NULL;
-    *exit_code = 1;
-    enum err err = options_apply_flags(o, argc, argv, &command, &error);
-    if (err != OK) {
-        fprintf(stderr, "nats-server: %s\n", error.message);
-        goto stop;
-    }
-    switch (command.action) {
-    case OPTIONS_VERSION:
-        print_version(argv[0]);
-        *exit_code = 0;
-        goto stop;
-    case OPTIONS_HELP:
-        printf("%s", options_usage);
-        *exit_code = 0;
-        goto stop;
-    case OPTIONS_BAD_FLAG:
-        fprintf(stderr, "%s\n", error.message);
-        printf("%s", options_usage);
-        *exit_code = 0;
-        goto stop;
-    case OPTIONS_SIGNAL:
-        fprintf(stderr, "nats-server: --signal is not supported in this version yet; use kill\n");
-        goto stop;
-    case OPTIONS_TEST_CONFIG:
-        if (o->config_file == NULL) {
-            fprintf(stderr, "nats-server: must specify [-c, --config] option to check "
-                            "configuration file syntax\n");
-            goto stop;
-        }
-        break;
-    case OPTIONS_RUN:
-        break;
-    }
-    if (o->config_file != NULL) {
-        conf = conf_load(o->config_file, &error);
-        if (conf == NULL) {
-            fprintf(stderr, "nats-server: %s\n", error.message);
-            goto stop;
-        }
-        err = options_apply_conf(o, conf, &report);
-        if (report.warnings.len > 0) {
-            fprintf(stderr, "%.*s", BYTES_ARG(buffer_bytes(&report.warnings)));
-        }
-        if (err != OK) {
-            fprintf(stderr, "nats-server: %.*s", BYTES_ARG(buffer_bytes(&report.errors)));
-            goto stop;
-        }
-        if (command.action == OPTIONS_TEST_CONFIG) {
-            if (report.warnings.len == 0) {
-                fprintf(stderr, "nats-server: configuration file %s is valid\n", o->config_file);
-                *exit_code = 0;
-            }
-            goto stop;
-        }
-    }
-    err = options_apply_flags(o, argc, argv, &command, &error);
-    err = err == OK ? options_finish(o, &error) : err;
-    if (err != OK) {
-        fprintf(stderr, "nats-server: %s\n", error.message);
-        goto stop;
-    }
-    conf_free(conf);
-    buffer_deinit(&report.errors);
-    buffer_deinit(&report.warnings);
-    return o;
-stop:
-    conf_free(conf);
-    buffer_deinit(&report.errors);
-    buffer_deinit(&report.warnings);
-    free(command.signal);
-    options_free(o);
-    return NULL;
+    struct log_options log = {o->log_file, o->debug, o->trace, o->logtime, o->logtime_utc};
+    return log_open(&log, error) == OK;
+}
+
+static const char *signal_name(int number)
+{
+    return number == SIGINT    ? "interrupt"
+           : number == SIGTERM ? "terminated"
+           : number == SIGHUP  ? "hangup"
+           : number == SIGUSR1 ? "user defined signal 1"
+                               : "user defined signal 2";
 }
 
 /* --- start --- */
 
 static void write_pid_file(const char *path)
 {
+    if (path == NULL) {
+        return;
+    }
     FILE *f = fopen(path, "w");
     if (f == NULL) {
         log_fatal("Could not write pidfile: open %s: %s", path, strerror(errno));
@@ -147,18 +83,34 @@ static void banner(const struct server *s)
     log_info("Starting nats-server");
     log_info("  Version:  %s (Trireme %s)", NATS_PROTOCOL_VERSION, TRIREME_VERSION);
     log_info("  Git:      [not set]");
-    if (s->options->cluster_port != 0) {
-        log_info("  Cluster:  %s",
-                 s->options->cluster_name == NULL ? "" : s->options->cluster_name);
+    if (s->configuration.options->cluster_port != 0) {
+        log_info("  Cluster:  %s", s->configuration.options->cluster_name == NULL
+                                       ? ""
+                                       : s->configuration.options->cluster_name);
     }
     log_info("  Name:     %s", broker_server_name(s->broker));
-    if (s->options->jetstream) {
+    if (s->configuration.options->jetstream) {
         hash_name8(bytes_of(broker_server_name(s->broker)), node);
         log_info("  Node:     %s", node);
     }
     log_info("  ID:       %s", broker_server_id(s->broker));
-    if (s->options->config_file != NULL) {
-        log_info("Using configuration file: %s", s->options->config_file);
+    if (s->configuration.options->config_file != NULL) {
+        log_info("Using configuration file: %s (sha256:%s)", s->configuration.options->config_file,
+                 s->configuration.digest);
+    }
+}
+
+static void write_ports_file(const struct server *s)
+{
+    const struct options *o = s->configuration.options;
+    if (o->ports_file_dir != NULL) {
+        ports_file_write(
+            o->ports_file_dir, s->argv[0],
+            &(struct ports){
+                .clients = {o->host, broker_client_port(s->broker)},
+                .monitoring = {o->http_host == NULL ? o->host : o->http_host,
+                               s->monitoring == NULL ? 0 : monitoring_port(s->monitoring)},
+                .cluster = {o->cluster_host, s->routes == NULL ? 0 : routes_port(s->routes)}});
     }
 }
 
@@ -176,7 +128,7 @@ static void start_peers(void *arg)
 /* ERR with *error filled: the caller logs it and ends the program. */
 static enum err start(struct server *s, struct error *error)
 {
-    const struct options *o = s->options;
+    const struct options *o = s->configuration.options;
     unsigned loops = o->loops > 0 ? (unsigned)o->loops : (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
     s->loops = loops_start(loops > LOOPS_MAX ? LOOPS_MAX : loops);
     s->broker = broker_new(o, s->loops);
@@ -203,8 +155,7 @@ static enum err start(struct server *s, struct error *error)
     }
     if (err == OK && s->js != NULL) { /* clients that get in find their streams */
         jetstream_start(s->js, on_jetstream_ready, s);
-        while (sem_wait(&s->done) != 0) {
-        }
+        wait_for(&s->done);
     }
     return err == OK ? broker_listen(s->broker, error) : err;
 }
@@ -235,7 +186,7 @@ static void stop(void *arg)
     if (s->monitoring != NULL) {
         monitoring_shutdown(s->monitoring);
     }
-    if (s->js != NULL) {
+    if (s->js != NULL && !s->js_stopped) {
         jetstream_shutdown(s->js, stop_network, s);
     } else {
         stop_network(s);
@@ -258,30 +209,148 @@ static void free_server(struct server *s)
     }
 }
 
-/* Signals are taken by this thread alone, one at a time. */
-static void run_until_signal(const sigset_t *signals)
+/* --- reload --- */
+
+struct reload {
+    struct server *server;
+    struct configuration fresh;
+};
+
+static void on_reloaded(void *arg)
 {
+    struct server *s = arg;
+    sem_post(&s->done);
+}
+
+static void apply_reload(void *arg)
+{
+    struct reload *r = arg;
+    broker_reload(r->server->broker, r->fresh.options, on_reloaded, r->server);
+    if (r->server->js != NULL) {
+        jetstream_accounts_changed(r->server->js);
+    }
+}
+
+static void free_options(void *arg)
+{
+    options_free(arg);
+}
+
+/* On a loop: readers of the old options are in the middle of a turn at most. */
+static void retire_options(void *arg)
+{
+    loop_retire(free_options, arg);
+}
+
+static bool same_text(const char *a, const char *b)
+{
+    return (a == NULL) == (b == NULL) && (a == NULL || strcmp(a, b) == 0);
+}
+
+/* All or nothing: what is wrong with the file, or cannot change while running, leaves everything as
+ * it was. */
+static void reload(struct server *s)
+{
+    struct reload r = {.server = s};
+    struct options *before = s->configuration.options;
+    struct buffer changes = {0}, why = {0};
+    struct error error;
+    if (before->config_file == NULL) {
+        log_error("Failed to reload server configuration: can only reload config when a file is "
+                  "provided using -c or --config");
+        return;
+    }
+    bool well = command_read_again(s->argc, s->argv, &r.fresh, &why);
+    if (well && options_compare(before, r.fresh.options, &changes, &error) != OK) {
+        buffer_append_text(&why, error.message);
+        options_free(r.fresh.options);
+        well = false;
+    }
+    if (well && !open_log(r.fresh.options, &error)) {
+        buffer_append_text(&why, error.message);
+        options_free(r.fresh.options);
+        well = false;
+    }
+    if (!well) {
+        log_error("Failed to reload server configuration: %.*s", BYTES_ARG(buffer_bytes(&why)));
+    } else {
+        loop_post(loops_at(s->loops, 0), apply_reload, &r);
+        wait_for(&s->done);
+        s->configuration = r.fresh;
+        if (!same_text(before->pid_file, r.fresh.options->pid_file)) {
+            write_pid_file(r.fresh.options->pid_file);
+        }
+        if (!same_text(before->ports_file_dir, r.fresh.options->ports_file_dir)) {
+            ports_file_remove(before->ports_file_dir, s->argv[0]);
+            write_ports_file(s);
+        }
+        loop_post(loops_at(s->loops, 0), retire_options, before);
+        struct bytes rest = buffer_bytes(&changes), line;
+        while (bytes_token(&rest, '\n', &line)) {
+            if (line.len > 0) {
+                log_info("Reloaded: %.*s", BYTES_ARG(line));
+            }
+        }
+        log_info("Reloaded server configuration (sha256:%s)", r.fresh.digest);
+    }
+    buffer_deinit(&changes);
+    buffer_deinit(&why);
+}
+
+/* --- lame duck mode --- */
+
+#define SIGNAL_LAME_DUCK_OVER (SIGRTMIN)
+
+static void lame_duck_over(void *arg)
+{
+    struct server *s = arg;
+    (void)pthread_kill(s->signals, SIGNAL_LAME_DUCK_OVER);
+}
+
+static void lame_duck_clients(void *arg)
+{
+    struct server *s = arg;
+    if (s->routes != NULL) {
+        routes_tell_lame_duck(s->routes);
+    }
+    broker_lame_duck_clients(s->broker, lame_duck_over, s);
+}
+
+static void lame_duck(void *arg)
+{
+    struct server *s = arg;
+    broker_lame_duck(s->broker);
+    if (s->js != NULL) { /* before the clients leave, so that other nodes lead their streams */
+        s->js_stopped = true;
+        jetstream_shutdown(s->js, lame_duck_clients, s);
+    } else {
+        lame_duck_clients(s);
+    }
+}
+
+/* Signals are taken by this thread alone, one at a time. */
+static void run_until_signal(struct server *s, const sigset_t *signals)
+{
+    bool ending = false; /* in lame duck mode: SIGTERM has to wait */
+    s->signals = pthread_self();
     for (;;) {
-        int signal_number;
-        if (sigwait(signals, &signal_number) != 0) {
+        int number;
+        if (sigwait(signals, &number) != 0) {
             continue;
         }
-        switch (signal_number) {
-        case SIGUSR1:
-            log_info("Trapped \"user defined signal 1\" signal");
-            log_reopen();
-            break;
-        case SIGHUP:
-            log_info("Trapped \"hangup\" signal");
-            log_warn("Reloading the configuration is not supported in this version yet; "
-                     "restart the server");
-            break;
-        case SIGUSR2:
-            log_info("Trapped \"user defined signal 2\" signal");
-            log_warn("Lame duck mode is not supported in this version yet: shutting down");
+        if (number == SIGNAL_LAME_DUCK_OVER) {
             return;
-        default:
-            log_info("Trapped \"%s\" signal", signal_number == SIGINT ? "interrupt" : "terminated");
+        }
+        log_info("Trapped \"%s\" signal", signal_name(number));
+        if (number == SIGUSR1) {
+            log_reopen();
+        } else if (number == SIGHUP) {
+            reload(s);
+        } else if (number == SIGUSR2 && !ending) {
+            ending = true;
+            log_info("Entering lame duck mode, stop accepting new clients");
+            loop_post(loops_at(s->loops, 0), lame_duck, s);
+        } else if (number == SIGINT || (number == SIGTERM && !ending)) {
             return;
         }
     }
@@ -290,45 +359,41 @@ static void run_until_signal(const sigset_t *signals)
 int main(int argc, char **argv)
 {
     int exit_code;
-    struct server s = {0};
+    struct server s = {.argc = argc, .argv = argv};
     struct error error = {0};
-    s.options = read_options(argc, argv, &exit_code);
-    if (s.options == NULL) {
+    if (!command_read(argc, argv, &s.configuration, &exit_code)) {
         return exit_code;
     }
     sigset_t signals;
     sigemptyset(&signals);
-    static const int handled[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2};
+    const int handled[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGNAL_LAME_DUCK_OVER};
     for (size_t i = 0; i < sizeof handled / sizeof handled[0]; i++) {
         sigaddset(&signals, handled[i]);
     }
     (void)pthread_sigmask(SIG_BLOCK, &signals, NULL); /* inherited by every thread */
     (void)signal(SIGPIPE, SIG_IGN);
-    struct log_options log = {s.options->log_file, s.options->debug, s.options->trace,
-                              s.options->logtime, s.options->logtime_utc};
-    if (log_open(&log, &error) != OK) {
+    if (!open_log(s.configuration.options, &error)) {
         fprintf(stderr, "%s\n", error.message);
         return 1;
     }
     (void)sem_init(&s.done, 0, 0);
-    if (s.options->pid_file != NULL) {
-        write_pid_file(s.options->pid_file);
-    }
+    write_pid_file(s.configuration.options->pid_file);
     if (start(&s, &error) != OK) {
         log_fatal("%s", error.message);
         _exit(1); /* the loops hold nothing that needs an orderly end */
     }
+    write_ports_file(&s);
     log_info("Server is ready");
-    run_until_signal(&signals);
+    run_until_signal(&s, &signals);
     log_info("Initiating Shutdown...");
     loop_post(loops_at(s.loops, 0), stop, &s);
-    while (sem_wait(&s.done) != 0) {
-    }
+    wait_for(&s.done);
+    ports_file_remove(s.configuration.options->ports_file_dir, argv[0]);
     loops_stop(s.loops);
     free_server(&s);
     broker_free(s.broker);
     loops_free(s.loops);
     log_info("Server Exiting..");
-    options_free(s.options);
+    options_free(s.configuration.options);
     return 0;
 }

@@ -198,20 +198,38 @@ static void check_ready(void *arg)
     broker_gather(js->broker, count_not_leading, counted, js);
 }
 
-static void start(void *arg)
+void jetstream_accounts_changed(struct jetstream *js)
 {
-    struct jetstream *js = arg;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < js->api_sub_count; i++) {
+        if (atomic_load(&js->api_subs[i].account->jetstream)) {
+            js->api_subs[kept++] = js->api_subs[i];
+        } else {
+            broker_unsubscribe(js->broker, js->api_subs[i].sub);
+        }
+    }
+    js->api_sub_count = kept;
     struct account **accounts = accounts_list(broker_accounts(js->broker));
     for (uint32_t i = 0; accounts[i] != NULL; i++) {
-        if (accounts[i]->jetstream) {
-            js->api_subs =
-                mem_realloc(js->api_subs, (js->api_sub_count + 1) * sizeof(struct internal_sub *));
-            js->api_subs[js->api_sub_count++] =
+        bool known = false;
+        for (uint32_t k = 0; k < kept; k++) {
+            known = known || js->api_subs[k].account == accounts[i];
+        }
+        if (!known && atomic_load(&accounts[i]->jetstream)) {
+            VEC_RESERVE(js->api_subs, js->api_sub_cap, js->api_sub_count);
+            js->api_subs[js->api_sub_count++] = (struct api_sub){
+                accounts[i],
                 broker_subscribe(js->broker, accounts[i], BYTES_LIT("$JS.API.>"), BYTES_NONE,
-                                 loops_at(js->loops, 0), api_on_requests, js);
+                                 loops_at(js->loops, 0), api_on_requests, js)};
         }
     }
     free(accounts);
+}
+
+static void start(void *arg)
+{
+    struct jetstream *js = arg;
+    jetstream_accounts_changed(js);
     meta_group_start(js);
     js->ready_deadline_ns = clock_mono_ns() + READY_MAX_MS * NS_PER_MS;
     check_ready(js);
@@ -283,7 +301,7 @@ static void close_all(void *arg)
     js->stopping = true;
     loop_timer_cancel(loops_at(js->loops, 0), &js->ready_timer);
     for (uint32_t i = 0; i < js->api_sub_count; i++) {
-        broker_unsubscribe(js->broker, js->api_subs[i]);
+        broker_unsubscribe(js->broker, js->api_subs[i].sub);
     }
     js->api_sub_count = 0;
     collect_stop(js);

@@ -23,6 +23,9 @@ struct jetstream *jetstream_new(struct broker *broker, struct peers *peers, stru
  * that can be is led again, at the latest after READY_MAX_MS; in a cluster at once, for that may
  * take as long as the other servers. */
 void jetstream_start(struct jetstream *js, void (*ready)(void *), void *arg);
+/* Loop 0: accounts may have got, or lost, JetStream by a reload: the API answers in those that
+ * have it. Streams stay. */
+void jetstream_accounts_changed(struct jetstream *js);
 /* Loop 0: leaders step aside, groups are checkpointed and closed; then `done` on loop 0. */
 void jetstream_shutdown(struct jetstream *js, void (*done)(void *), void *arg);
 /* After the loops have stopped. */

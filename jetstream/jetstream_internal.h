@@ -43,10 +43,13 @@ struct jetstream {
     struct shard **shards; /* one per loop */
     uint64_t self;
     char *store_dir;
-    struct meta_group meta;         /* loop 0 */
-    struct map hosted;              /* loop 0: "account\nstream" → struct hosted */
-    struct internal_sub **api_subs; /* one per account with JetStream */
-    uint32_t api_sub_count;
+    struct meta_group meta; /* loop 0 */
+    struct map hosted;      /* loop 0: "account\nstream" → struct hosted */
+    struct api_sub {
+        struct account *account;
+        struct internal_sub *sub;
+    } * api_subs; /* one per account with JetStream; loop 0 */
+    uint32_t api_sub_count, api_sub_cap;
     struct map questions; /* loop 0: id → struct question (collect.c) */
     uint64_t next_question;
     atomic_uint_fast64_t api_total, api_errors;

@@ -24,6 +24,12 @@ struct monitoring {
     json_t *requests; /* path → count: http_req_stats */
 };
 
+/* NULL without JetStream; also in lame duck mode, which ends it before the clients have gone. */
+static struct jetstream *live_jetstream(const struct monitoring *m)
+{
+    return broker_is_lame_duck(m->broker) ? NULL : m->js;
+}
+
 /* One scrape that waits for the loops. */
 struct scrape {
     struct monitoring *m;
@@ -257,7 +263,7 @@ static json_t *varz(const struct monitoring *m, json_t *streams)
     json_put(v, "mqtt", json_object());
     json_put(v, "websocket", json_object());
     json_t *js = json_object();
-    if (m->js != NULL) {
+    if (live_jetstream(m) != NULL) {
         struct js_totals totals = sum_streams(streams);
         json_t *stats = js_stats_json(m, &totals);
         json_put(js, "config", js_config_json(m));
@@ -336,7 +342,7 @@ static void varz_done(void *arg, json_t *streams)
 
 static void on_varz(struct monitoring *m, struct http_request *q)
 {
-    if (m->js == NULL) {
+    if (live_jetstream(m) == NULL) {
         reply_json(q, 200, varz(m, NULL), 2);
     } else {
         jetstream_describe(m->js, varz_done, scrape_new(m, q));
@@ -516,7 +522,14 @@ static void on_healthz(struct monitoring *m, struct http_request *q)
         !query_bool(q, "details", &details)) {
         return;
     }
-    if (server_only || enabled_only || old_enabled || m->js == NULL) {
+    if (broker_is_lame_duck(m->broker)) {
+        json_t *o = json_object();
+        json_put_text(o, "status", "error");
+        json_put_text(o, "error", "failed to be ready for connections after 1ms: server");
+        reply_json(q, 500, o, 0);
+        return;
+    }
+    if (server_only || enabled_only || old_enabled || live_jetstream(m) == NULL) {
         reply_health(q, details, NULL);
     } else if (meta_only) {
         reply_health(q, details, jetstream_meta_health(m->js));
@@ -624,7 +637,7 @@ static void on_jsz(struct monitoring *m, struct http_request *q)
         !query_bool(q, "raft", &ignored)) {
         return;
     }
-    if (m->js == NULL) {
+    if (live_jetstream(m) == NULL) {
         json_t *o = json_object();
         json_put_int(o, "memory", 0);
         json_put_int(o, "storage", 0);
@@ -690,7 +703,7 @@ static void metrics_done(void *arg, json_t *streams)
         metric(&out, "nats_routes", "gauge", "Connected neighbours.",
                routes_count(m->routes).remotes);
     }
-    if (m->js != NULL) {
+    if (live_jetstream(m) != NULL) {
         struct jetstream_totals t = jetstream_totals(m->js);
         metric(&out, "jetstream_api_requests_total", "counter", "API requests seen.",
                (double)t.api_total);
@@ -728,7 +741,7 @@ static void metrics_done(void *arg, json_t *streams)
 static void on_metrics(struct monitoring *m, struct http_request *q)
 {
     struct scrape *s = scrape_new(m, q);
-    if (m->js == NULL) {
+    if (live_jetstream(m) == NULL) {
         metrics_done(s, NULL);
     } else {
         jetstream_describe(m->js, metrics_done, s);
@@ -831,4 +844,9 @@ void monitoring_free(struct monitoring *m)
     http_free(m->http);
     json_decref(m->requests);
     free(m);
+}
+
+int monitoring_port(const struct monitoring *m)
+{
+    return m->port;
 }

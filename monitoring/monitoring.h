@@ -15,6 +15,7 @@ struct monitoring;
 struct monitoring *monitoring_new(struct broker *broker, struct routes *routes,
                                   struct jetstream *js);
 MUST_USE enum err monitoring_listen(struct monitoring *m, struct error *error);
+int monitoring_port(const struct monitoring *m);
 /* Loop 0. */
 void monitoring_shutdown(struct monitoring *m);
 void monitoring_free(struct monitoring *m);

@@ -21,8 +21,8 @@ typedef void (*account_announce_cb)(void *arg, struct account *account, struct b
                                     struct bytes queue, uint32_t weight);
 
 struct account {
-    char *name; /* owned; may contain any byte but blanks */
-    bool jetstream;
+    char *name;            /* owned; may contain any byte but blanks */
+    atomic_bool jetstream; /* changes by a reload */
     bool is_system;
     struct interest *interest;
     struct interest_cache *caches[LOOPS_MAX]; /* one per loop, made on first use by that loop */

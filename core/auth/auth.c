@@ -5,147 +5,79 @@
 
 #include "core/base/map.h"
 #include "core/base/mem.h"
-#include "core/subject/subject.h"
-
-struct permissions {
-    const struct permission_options *rules; /* borrowed from the options */
-};
+#include "core/base/nkey.h"
 
 struct auth {
     const struct options *options; /* borrowed */
-    struct map users;              /* name → struct auth_user, owned */
-    struct permissions *permissions;
+    struct map users;              /* name or nkey → struct auth_user, owned */
     const struct auth_user *no_auth_user;
     struct auth_user single; /* of authorization { user, password } or { token } */
     bool required;
+    bool any_nkey, any_bcrypt;
 };
 
-/* --- permissions --- */
+enum work_kind { WORK_BCRYPT, WORK_NKEY };
 
-static bool any_subject(const struct permission_rules *rules, struct bytes subject)
+struct auth_work {
+    enum work_kind kind;
+    bool single;  /* the user is auth->single */
+    char *name;   /* owned, like the rest; NULL: nobody's, run for the time it takes */
+    char *secret; /* bcrypt hash; NULL for nkeys */
+    char *given;  /* password or signature */
+    size_t given_len;
+    char *nonce;
+    size_t nonce_len;
+    uint8_t key[32];
+};
+
+static bool is_bcrypt(const char *password)
 {
-    for (uint32_t i = 0; i < rules->count; i++) {
-        if (subject_matches(bytes_of(rules->rules[i].subject), subject)) {
-            return true;
-        }
-    }
-    return false;
+    return password[0] == '$' && password[1] == '2' && password[2] != '\0' &&
+           strchr("abxy", password[2]) != NULL && password[3] == '$';
 }
 
-bool permissions_publish(const struct permissions *p, struct bytes subject)
+static void add_user(struct auth *auth, const struct account_options *account,
+                     const struct user_options *u)
 {
-    if (p == NULL) {
-        return true;
-    }
-    if (any_subject(&p->rules->publish_deny, subject)) {
-        return false;
-    }
-    return !p->rules->publish_allow_set || any_subject(&p->rules->publish_allow, subject);
+    const struct permissions *rules =
+        u->permissions.set ? &u->permissions : &account->default_permissions;
+    struct auth_user *user = NEW(struct auth_user);
+    *user = (struct auth_user){u->user, account->name, rules->set ? rules : NULL, u->password,
+                               u->connection_types};
+    free(map_put(&auth->users, bytes_of(u->user), user));
+    auth->any_nkey = auth->any_nkey || u->nkey;
+    auth->any_bcrypt = auth->any_bcrypt || (!u->nkey && is_bcrypt(u->password));
 }
-
-bool permissions_subscribe(const struct permissions *p, struct bytes subject, struct bytes queue)
-{
-    if (p == NULL) {
-        return true;
-    }
-    const struct permission_rules *deny = &p->rules->subscribe_deny;
-    for (uint32_t i = 0; i < deny->count; i++) {
-        const struct permission_rule *rule = &deny->rules[i];
-        bool names_us = rule->queue == NULL ||
-                        (queue.ptr != NULL && subject_matches(bytes_of(rule->queue), queue));
-        if (names_us && subject_matches(bytes_of(rule->subject), subject)) {
-            return false;
-        }
-    }
-    if (!p->rules->subscribe_allow_set) {
-        return true;
-    }
-    bool plain = false;
-    bool queued_rule = false;
-    bool queued = false;
-    const struct permission_rules *allow = &p->rules->subscribe_allow;
-    for (uint32_t i = 0; i < allow->count; i++) {
-        const struct permission_rule *rule = &allow->rules[i];
-        if (!subject_matches(bytes_of(rule->subject), subject)) {
-            continue;
-        }
-        if (rule->queue == NULL) {
-            plain = true;
-        } else if (queue.ptr != NULL) {
-            queued_rule = true;
-            queued = queued || subject_matches(bytes_of(rule->queue), queue);
-        }
-    }
-    return queued_rule ? queued : plain;
-}
-
-bool permissions_deliver(const struct permissions *p, struct bytes subject, struct bytes queue)
-{
-    if (p == NULL) {
-        return true;
-    }
-    const struct permission_rules *deny = &p->rules->subscribe_deny;
-    for (uint32_t i = 0; i < deny->count; i++) {
-        const struct permission_rule *rule = &deny->rules[i];
-        bool names_us = rule->queue == NULL ||
-                        (queue.ptr != NULL && subject_matches(bytes_of(rule->queue), queue));
-        if (names_us && subject_matches(bytes_of(rule->subject), subject)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-bool permissions_filter(const struct permissions *p)
-{
-    return p != NULL && p->rules->subscribe_deny.count > 0;
-}
-
-/* --- users --- */
 
 struct auth *auth_new(const struct options *options)
 {
     struct auth *auth = NEW(struct auth);
     auth->options = options;
-    uint32_t count = 0;
-    for (uint32_t a = 0; a < options->account_count; a++) {
-        count += options->accounts[a].user_count;
-    }
-    auth->permissions = mem_zalloc((count + 1) * sizeof *auth->permissions);
-    uint32_t n = 0;
-    for (uint32_t a = 0; a < options->account_count; a++) {
-        const struct account_options *account = &options->accounts[a];
-        for (uint32_t i = 0; i < account->user_count; i++) {
-            const struct user_options *u = &account->users[i];
-            const struct permission_options *rules =
-                u->permissions.set ? &u->permissions : &account->default_permissions;
-            auth->permissions[n].rules = rules;
-            struct auth_user *user = NEW(struct auth_user);
-            *user = (struct auth_user){u->user, account->name,
-                                       rules->set ? &auth->permissions[n] : NULL, u->password};
-            (void)map_put(&auth->users, bytes_of(u->user), user);
-            n++;
-        }
-    }
-    const char *secret = options->token != NULL ? options->token : options->password;
-    auth->single = (struct auth_user){options->user == NULL ? "" : options->user, "$G", NULL,
-                                      secret == NULL ? "" : secret};
-    if (options->no_auth_user != NULL) {
-        auth->no_auth_user = map_get(&auth->users, bytes_of(options->no_auth_user));
-    }
     /* Accounts without any user, $SYS for one, do not make a server demand credentials; one that
      * lists users does, also when all of them are in the system account and there is no
      * authorization block — then plain clients keep $G (configuration reference §8.9). */
     bool only_system = true;
     for (uint32_t a = 0; a < options->account_count; a++) {
-        bool is_system = options->system_account != NULL &&
-                         strcmp(options->accounts[a].name, options->system_account) == 0;
-        only_system = only_system && (is_system || options->accounts[a].user_count == 0);
+        const struct account_options *account = &options->accounts[a];
+        for (uint32_t i = 0; i < account->user_count; i++) {
+            add_user(auth, account, &account->users[i]);
+        }
+        bool is_system =
+            options->system_account != NULL && strcmp(account->name, options->system_account) == 0;
+        only_system = only_system && (is_system || account->user_count == 0);
     }
-    auth->required = options->user != NULL || options->token != NULL || n > 0;
-    if (only_system && n > 0 && options->user == NULL && options->token == NULL &&
-        options->no_auth_user == NULL) {
-        static const struct auth_user global = {"", "$G", NULL, ""};
+    const char *secret = options->token != NULL ? options->token : options->password;
+    auth->single = (struct auth_user){.name = options->user == NULL ? "" : options->user,
+                                      .account = "$G",
+                                      .password = secret == NULL ? "" : secret};
+    auth->any_bcrypt = auth->any_bcrypt || is_bcrypt(auth->single.password);
+    if (options->no_auth_user != NULL) {
+        auth->no_auth_user = map_get(&auth->users, bytes_of(options->no_auth_user));
+    }
+    bool single = options->user != NULL || options->token != NULL;
+    auth->required = single || auth->users.count > 0;
+    if (only_system && auth->users.count > 0 && !single && options->no_auth_user == NULL) {
+        static const struct auth_user global = {.name = "", .account = "$G", .password = ""};
         auth->no_auth_user = &global;
     }
     return auth;
@@ -161,7 +93,6 @@ void auth_free(struct auth *auth)
         free(e->value);
     }
     map_deinit(&auth->users);
-    free(auth->permissions);
     free(auth);
 }
 
@@ -175,6 +106,11 @@ bool auth_info_required(const struct auth *auth)
     return auth->required && auth->no_auth_user == NULL;
 }
 
+bool auth_wants_nonce(const struct auth *auth)
+{
+    return auth->any_nkey || auth->options->always_nonce;
+}
+
 bool auth_equal(struct bytes a, struct bytes b)
 {
     unsigned char difference = a.len != b.len;
@@ -185,60 +121,164 @@ bool auth_equal(struct bytes a, struct bytes b)
     return difference == 0;
 }
 
-static bool is_bcrypt(const char *password)
+/* --- work --- */
+
+static struct auth_work *work_new(enum work_kind kind, const struct auth_user *user, bool single,
+                                  struct bytes given, struct bytes nonce)
 {
-    return password[0] == '$' && password[1] == '2' && password[2] != '\0' &&
-           strchr("abxy", password[2]) != NULL && password[3] == '$';
+    struct auth_work *w = NEW(struct auth_work);
+    w->kind = kind;
+    w->single = single;
+    w->name = user == NULL ? NULL : mem_strdup(user->name);
+    w->secret = user == NULL || user->password == NULL ? NULL : mem_strdup(user->password);
+    w->given = mem_dup(given.ptr, given.len);
+    w->given_len = given.len;
+    w->nonce = mem_dup(nonce.ptr, nonce.len);
+    w->nonce_len = nonce.len;
+    return w;
 }
 
-bool auth_check_bcrypt(const char *hash, struct bytes password)
+static bool check_bcrypt(const char *hash, const char *password)
 {
     static const char dummy[] = "$2a$11$abcdefghijklmnopqrstuuwdVBGiCHVOPFxKmIvNYHKgDlVnWuTSm";
     struct crypt_data *data = NEW(struct crypt_data);
-    char *text = mem_dup(password.ptr, password.len);
-    const char *setting = hash == NULL ? dummy : hash;
-    const char *result = crypt_r(text, setting, data);
+    const char *result = crypt_r(password, hash == NULL ? dummy : hash, data);
     bool equal = hash != NULL && result != NULL && auth_equal(bytes_of(result), bytes_of(hash));
-    explicit_bzero(text, password.len);
-    free(text);
+    explicit_bzero(data, sizeof *data);
     free(data);
     return equal;
 }
 
-static enum auth_result compare(const char *expected, struct bytes given)
+bool auth_work_run(const struct auth_work *w)
 {
-    if (is_bcrypt(expected)) {
-        return AUTH_NEEDS_BCRYPT;
+    return w->kind == WORK_BCRYPT ? check_bcrypt(w->secret, w->given)
+                                  : nkey_verify(w->key, bytes_make(w->nonce, w->nonce_len),
+                                                bytes_make(w->given, w->given_len));
+}
+
+static bool same_secret(const char *a, const char *b)
+{
+    return (a == NULL) == (b == NULL) && (a == NULL || auth_equal(bytes_of(a), bytes_of(b)));
+}
+
+const struct auth_user *auth_work_user(const struct auth *auth, const struct auth_work *w)
+{
+    if (w->name == NULL) {
+        return NULL;
     }
-    return auth_equal(bytes_of(expected), given) ? AUTH_OK : AUTH_REFUSED;
+    const struct auth_user *user =
+        w->single ? &auth->single : map_get(&auth->users, bytes_of(w->name));
+    return user != NULL && same_secret(user->password, w->secret) ? user : NULL;
+}
+
+const char *auth_work_name(const struct auth_work *w)
+{
+    return w->name == NULL ? "" : w->name;
+}
+
+void auth_work_free(struct auth_work *w)
+{
+    if (w == NULL) {
+        return;
+    }
+    explicit_bzero(w->given, w->given_len);
+    free(w->given);
+    free(w->nonce);
+    free(w->name);
+    free(w->secret);
+    free(w);
+}
+
+/* --- credentials --- */
+
+static bool type_allowed(const struct auth_user *user, enum connection_type type)
+{
+    return user->connection_types == 0 || (user->connection_types & type) != 0;
+}
+
+/* `user` may be NULL: then the answer is no, after the usual time. */
+static enum auth_result compare(const struct auth *auth, const struct auth_user *user,
+                                struct bytes given, struct auth_work **work)
+{
+    bool single = user == &auth->single;
+    if (user == NULL ? auth->any_bcrypt : is_bcrypt(user->password)) {
+        *work = work_new(WORK_BCRYPT, user, single, given, BYTES_NONE);
+        return AUTH_NEEDS_WORK;
+    }
+    return user != NULL && auth_equal(bytes_of(user->password), given) ? AUTH_OK : AUTH_REFUSED;
+}
+
+static enum auth_result check_nkey(const struct auth *auth, const struct auth_credentials *c,
+                                   struct auth_work **work)
+{
+    const struct auth_user *user = map_get(&auth->users, c->nkey);
+    uint8_t key[32];
+    if (user == NULL || user->password != NULL || !type_allowed(user, c->type) ||
+        c->nonce.len == 0 || !nkey_decode(c->nkey, NKEY_USER, key)) {
+        return AUTH_REFUSED;
+    }
+    *work = work_new(WORK_NKEY, user, false, c->signature, c->nonce);
+    memcpy((*work)->key, key, sizeof key);
+    return AUTH_NEEDS_WORK;
+}
+
+static bool gives_nothing(const struct auth_credentials *c)
+{
+    return c->user.len == 0 && c->token.len == 0 && c->password.len == 0 && c->nkey.len == 0;
 }
 
 enum auth_result auth_check(const struct auth *auth, const struct auth_credentials *c,
-                            const struct auth_user **user)
+                            const struct auth_user **user, struct auth_work **work)
 {
     *user = NULL;
+    *work = NULL;
     if (!auth->required) {
         return AUTH_OK;
     }
-    if (c->user.len == 0 && c->token.len == 0 && c->password.len == 0 &&
-        auth->no_auth_user != NULL) {
+    if (c->mapped_user.len > 0) { /* the certificate has proved who it is: no password */
+        const struct auth_user *mapped = map_get(&auth->users, c->mapped_user);
+        *user = mapped;
+        return mapped != NULL && type_allowed(mapped, c->type) ? AUTH_OK : AUTH_REFUSED;
+    }
+    if (gives_nothing(c) && auth->no_auth_user != NULL) {
         *user = auth->no_auth_user;
-        return AUTH_OK;
+        return type_allowed(*user, c->type) ? AUTH_OK : AUTH_REFUSED;
+    }
+    if (gives_nothing(c)) {
+        return AUTH_REFUSED;
+    }
+    if (c->nkey.len > 0) {
+        return check_nkey(auth, c, work);
     }
     const struct options *o = auth->options;
-    struct auth_user *known = c->user.len == 0 ? NULL : map_get(&auth->users, c->user);
-    if (known != NULL) {
-        *user = known;
-        return compare(known->password, c->password);
+    struct bytes given = c->password;
+    const struct auth_user *known = c->user.len == 0 ? NULL : map_get(&auth->users, c->user);
+    if (known != NULL && (known->password == NULL || !type_allowed(known, c->type))) {
+        known = NULL;
     }
-    if (o->token != NULL) {
+    if (known == NULL && o->token != NULL) {
         /* Some libraries send a token as a user name without password. */
-        *user = &auth->single;
-        return compare(auth->single.password, c->token.len > 0 ? c->token : c->user);
+        known = &auth->single;
+        given = c->token.len > 0 ? c->token : c->user;
+    } else if (known == NULL && o->user != NULL && auth_equal(bytes_of(o->user), c->user)) {
+        known = &auth->single;
     }
-    if (o->user != NULL && auth_equal(bytes_of(o->user), c->user)) {
-        *user = &auth->single;
-        return compare(auth->single.password, c->password);
+    enum auth_result result = compare(auth, known, given, work);
+    *user = result == AUTH_OK ? known : NULL;
+    return result;
+}
+
+const struct auth_user *auth_renew(const struct auth *auth, const struct auth_user *before)
+{
+    const struct options *o = auth->options;
+    const struct auth_user *now = map_get(&auth->users, bytes_of(before->name));
+    bool single = o->token != NULL ? before->name[0] == '\0'
+                                   : o->user != NULL && strcmp(o->user, before->name) == 0;
+    if (now == NULL && single) {
+        now = &auth->single;
     }
-    return AUTH_REFUSED;
+    return now != NULL && same_secret(now->password, before->password) &&
+                   strcmp(now->account, before->account) == 0
+               ? now
+               : NULL;
 }

@@ -1,28 +1,37 @@
-/* auth: who may connect, and what a connected user may publish and subscribe.
+/* auth: who may connect.
  *
- * Built once from the options, read-only afterwards, shared by all loops. */
+ * Built from the options, read-only afterwards, shared by all loops; a reload builds another one.
+ * JWT and auth callout have their place in auth_check(): both end in a user like the others. */
 #ifndef CORE_AUTH_AUTH_H
 #define CORE_AUTH_AUTH_H
 
+#include "core/auth/permissions.h"
 #include "core/base/bytes.h"
 #include "core/config/options.h"
 
-struct permissions;
 struct auth;
 
 struct auth_user {
-    const char *name;
+    const char *name;                      /* an nkey user's public key; "" for a token */
     const char *account;                   /* name of the account this user belongs to */
     const struct permissions *permissions; /* NULL: everything is allowed */
-    const char *password;                  /* plain or bcrypt; never printed */
+    const char *password;                  /* plain or bcrypt; NULL for nkeys; never printed */
+    uint32_t connection_types;             /* of enum connection_type; 0: any */
 };
 
-/* What CONNECT carries. */
+/* What CONNECT carries, and what it is judged against. All borrowed. */
 struct auth_credentials {
     struct bytes user, password, token;
+    struct bytes nkey, signature;
+    struct bytes nonce;       /* as this connection's INFO had it */
+    struct bytes mapped_user; /* from the client's certificate (verify_and_map); ptr NULL: none */
+    enum connection_type type;
 };
 
-enum auth_result { AUTH_OK, AUTH_REFUSED, AUTH_NEEDS_BCRYPT };
+/* A comparison that takes milliseconds, with all its inputs. */
+struct auth_work;
+
+enum auth_result { AUTH_OK, AUTH_REFUSED, AUTH_NEEDS_WORK };
 
 /* Borrows `options`. */
 struct auth *auth_new(const struct options *options);
@@ -31,23 +40,25 @@ void auth_free(struct auth *auth);
 bool auth_required(const struct auth *auth);
 /* False when a connection without credentials has a user to be bound to. */
 bool auth_info_required(const struct auth *auth);
-/* *user is NULL for connections that are bound to $G without a user. AUTH_NEEDS_BCRYPT: the
- * password must be compared by auth_check_bcrypt() in the work pool, because that takes
- * milliseconds. */
+/* True when INFO must carry a nonce to be signed. */
+bool auth_wants_nonce(const struct auth *auth);
+/* *user is NULL for connections that are bound to $G without a user.
+ * AUTH_NEEDS_WORK: *work is the caller's, for auth_work_run() in the work pool; *user is not set.
+ * An unknown user costs as much as a wrong password. */
 enum auth_result auth_check(const struct auth *auth, const struct auth_credentials *credentials,
-                            const struct auth_user **user);
-/* Blocking. `user` as auth_check() gave it; NULL compares with a dummy, for equal time. */
-bool auth_check_bcrypt(const char *hash, struct bytes password);
+                            const struct auth_user **user, struct auth_work **work);
+/* Blocking, any thread. True when the secret is right. */
+bool auth_work_run(const struct auth_work *work);
+/* The user whose secret was verified, as `auth`, which may be newer, knows it; NULL when it does
+ * not any more. */
+const struct auth_user *auth_work_user(const struct auth *auth, const struct auth_work *work);
+/* The name that was claimed, for the log. */
+const char *auth_work_name(const struct auth_work *work);
+void auth_work_free(struct auth_work *work);
+/* `before`, who is logged in, as `auth` knows it; NULL when name, secret or account are not the
+ * same there. */
+const struct auth_user *auth_renew(const struct auth *auth, const struct auth_user *before);
 /* Equal length and content, in time that depends on the lengths only. */
 bool auth_equal(struct bytes a, struct bytes b);
-
-/* NULL permissions allow everything. NATS client protocol, §8. */
-bool permissions_publish(const struct permissions *p, struct bytes subject);
-bool permissions_subscribe(const struct permissions *p, struct bytes subject, struct bytes queue);
-/* May a message on this literal subject be delivered? A subscription broader than a deny entry is
- * accepted and filtered here; plain and queue deny entries form one union. */
-bool permissions_deliver(const struct permissions *p, struct bytes subject, struct bytes queue);
-/* False when permissions_deliver() is always true, so that the message path can skip it. */
-bool permissions_filter(const struct permissions *p);
 
 #endif

@@ -184,3 +184,48 @@ bool clock_parse_duration(struct bytes text, int64_t *ns)
     *ns = (int64_t)(sign * total);
     return true;
 }
+
+/* `value` / `unit` with up to nine decimals, none of them a trailing zero. */
+static void format_decimal(uint64_t value, uint64_t unit, const char *suffix, char *text)
+{
+    char digits[16] = "";
+    uint64_t rest = value % unit;
+    if (rest > 0) {
+        int n = snprintf(digits, sizeof digits, ".%09llu",
+                         (unsigned long long)(rest * (1000000000u / unit)));
+        while (n > 0 && digits[n - 1] == '0') {
+            digits[--n] = '\0';
+        }
+    }
+    (void)snprintf(text, 32, "%llu%s%s", (unsigned long long)(value / unit), digits, suffix);
+}
+
+void clock_format_duration(int64_t ns, char text[CLOCK_DURATION_MAX])
+{
+    uint64_t left = ns < 0 ? -(uint64_t)ns : (uint64_t)ns;
+    char seconds[32];
+    const char *sign = ns < 0 ? "-" : "";
+    if (left < 1000) {
+        (void)snprintf(text, CLOCK_DURATION_MAX, left == 0 ? "%s0s" : "%s%lluns", sign,
+                       (unsigned long long)left);
+        return;
+    }
+    if (left < 1000000000u) {
+        bool micro = left < 1000000u;
+        format_decimal(left, micro ? 1000u : 1000000u, micro ? "\xc2\xb5s" : "ms", seconds);
+        (void)snprintf(text, CLOCK_DURATION_MAX, "%s%s", sign, seconds);
+        return;
+    }
+    uint64_t minutes = left / 60000000000u;
+    format_decimal(left % 60000000000u, 1000000000u, "s", seconds);
+    if (minutes == 0) {
+        (void)snprintf(text, CLOCK_DURATION_MAX, "%s%s", sign, seconds);
+    } else if (minutes < 60) {
+        (void)snprintf(text, CLOCK_DURATION_MAX, "%s%llum%s", sign, (unsigned long long)minutes,
+                       seconds);
+    } else {
+        (void)snprintf(text, CLOCK_DURATION_MAX, "%s%lluh%llum%s", sign,
+                       (unsigned long long)(minutes / 60), (unsigned long long)(minutes % 60),
+                       seconds);
+    }
+}

@@ -32,6 +32,9 @@ size_t clock_format_rfc3339(int64_t ns, char text[CLOCK_RFC3339_MAX]);
 bool clock_parse_rfc3339(struct bytes text, int64_t *ns);
 /* "1m5s", "2h0m5s", "1d0h0m0s": NATS monitoring's uptime. */
 void clock_format_uptime(int64_t ns, char text[48]);
+#define CLOCK_DURATION_MAX 80
+/* Go's duration notation: "2m0s", "1.5s", "250ms", "0s". Writes a NUL. */
+void clock_format_duration(int64_t ns, char text[CLOCK_DURATION_MAX]);
 /* Go's duration notation: "1h30m", "250ms", "-1.5s", "0". */
 bool clock_parse_duration(struct bytes text, int64_t *ns);
 

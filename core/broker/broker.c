@@ -15,42 +15,24 @@
 #include "core/base/mem.h"
 #include "core/broker/broker_internal.h"
 
-/* A server id looks like a public nkey: 'N' and 55 characters of base32. Nobody verifies anything
- * with it in this version; it only has to be unique per start. */
-static void make_server_id(char id[57])
-{
-    static const char base32[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-    uint8_t raw[55];
-    random_system(raw, sizeof raw);
-    id[0] = 'N';
-    for (int i = 0; i < 55; i++) {
-        id[i + 1] = base32[raw[i] & 31];
-    }
-    id[56] = '\0';
-}
-
 struct broker *broker_new(const struct options *options, struct loops *loops)
 {
     struct broker *b = NEW(struct broker);
-    b->options = options;
+    atomic_init(&b->options, options);
     b->loops = loops;
     b->accounts = accounts_new();
-    b->auth = auth_new(options);
+    atomic_init(&b->auth, auth_new(options));
     b->start_ns = clock_now_ns();
     b->listen_fd = -1;
     b->neighbour_urls = json_array();
     pthread_mutex_init(&b->info_lock, NULL);
-    make_server_id(b->server_id);
+    nkey_new_server(b->server_id);
     b->server_name = mem_strdup(options->server_name == NULL ? b->server_id : options->server_name);
-    for (uint32_t i = 0; i < options->account_count; i++) {
-        struct account *a = accounts_get(b->accounts, bytes_of(options->accounts[i].name));
-        a->jetstream = options->jetstream && options->accounts[i].jetstream;
-    }
     const char *system = options->system_account == NULL ? "$SYS" : options->system_account;
     b->global = accounts_get(b->accounts, BYTES_LIT("$G"));
     b->system = accounts_get(b->accounts, bytes_of(system));
     b->system->is_system = true;
-    b->system->jetstream = false;
+    broker_apply_accounts(b, options);
     b->per_loop = mem_zalloc(loops_count(loops) * sizeof *b->per_loop);
     for (unsigned i = 0; i < loops_count(loops); i++) {
         b->per_loop[i].broker = b;
@@ -70,11 +52,27 @@ void broker_free(struct broker *b)
     }
     free(b->per_loop);
     accounts_free(b->accounts);
-    auth_free(b->auth);
+    auth_free(atomic_load(&b->auth));
     json_decref(b->neighbour_urls);
     pthread_mutex_destroy(&b->info_lock);
     free(b->server_name);
     free(b);
+}
+
+void broker_apply_accounts(struct broker *b, const struct options *options)
+{
+    struct account **list = accounts_list(b->accounts);
+    for (uint32_t i = 0; list[i] != NULL; i++) {
+        if (options_find_account(options, bytes_of(list[i]->name)) == NULL) {
+            atomic_store(&list[i]->jetstream, false);
+        }
+    }
+    free(list);
+    for (uint32_t i = 0; i < options->account_count; i++) {
+        struct account *a = accounts_get(b->accounts, bytes_of(options->accounts[i].name));
+        atomic_store(&a->jetstream,
+                     options->jetstream && options->accounts[i].jetstream && a != b->system);
+    }
 }
 
 /* --- accepting --- */
@@ -130,8 +128,8 @@ static void start_listening(void *arg)
 
 enum err broker_bind(struct broker *b, struct error *error)
 {
-    b->port = b->options->port;
-    b->listen_fd = net_bind(b->options->host, &b->port, error);
+    b->port = broker_options(b)->port;
+    b->listen_fd = net_bind(broker_options(b)->host, &b->port, error);
     return b->listen_fd < 0 ? ERR_IO : OK;
 }
 
@@ -140,7 +138,7 @@ enum err broker_listen(struct broker *b, struct error *error)
     if (net_listen(b->listen_fd, error) != OK) {
         return ERR_IO;
     }
-    log_info("Listening for client connections on %s:%d", b->options->host, b->port);
+    log_info("Listening for client connections on %s:%d", broker_options(b)->host, b->port);
     loop_post(b->per_loop[0].loop, start_listening, b);
     return OK;
 }
@@ -164,15 +162,21 @@ static void clients_closed(void *arg)
     b->shutdown_done(b->shutdown_arg);
 }
 
-static void close_listener(void *arg)
+void broker_close_listener(struct broker *b)
 {
-    struct broker *b = arg;
     if (b->listening) {
         b->listening = false;
         (void)uv_poll_stop(&b->listen_poll);
         uv_close((uv_handle_t *)&b->listen_poll, NULL);
         (void)close(b->listen_fd);
     }
+}
+
+static void begin_shutdown(void *arg)
+{
+    struct broker *b = arg;
+    loop_timer_cancel(b->per_loop[0].loop, &b->lame_duck_timer);
+    broker_close_listener(b);
     broker_gather(b, close_clients, clients_closed, b);
 }
 
@@ -181,7 +185,7 @@ void broker_shutdown(struct broker *b, void (*done)(void *), void *arg)
     atomic_store(&b->shutting_down, true);
     b->shutdown_done = done;
     b->shutdown_arg = arg;
-    loop_post(b->per_loop[0].loop, close_listener, b);
+    loop_post(b->per_loop[0].loop, begin_shutdown, b);
 }
 
 /* --- gathering --- */
@@ -243,12 +247,12 @@ static void add_url(json_t *urls, const char *host, int port)
 json_t *broker_own_urls(const struct broker *b)
 {
     json_t *urls = json_array();
-    const char *host = b->options->host;
-    if (b->options->client_advertise != NULL) {
-        if (strchr(b->options->client_advertise, ':') != NULL) {
-            (void)json_array_append_new(urls, json_string(b->options->client_advertise));
+    const char *host = broker_options(b)->host;
+    if (broker_options(b)->client_advertise != NULL) {
+        if (strchr(broker_options(b)->client_advertise, ':') != NULL) {
+            (void)json_array_append_new(urls, json_string(broker_options(b)->client_advertise));
         } else {
-            add_url(urls, b->options->client_advertise, b->port);
+            add_url(urls, broker_options(b)->client_advertise, b->port);
         }
         return urls;
     }
@@ -289,6 +293,11 @@ static void told_clients(void *arg)
     (void)arg;
 }
 
+void broker_tell_clients(struct broker *b)
+{
+    broker_gather(b, tell_clients, told_clients, b);
+}
+
 void broker_set_neighbour_urls(struct broker *b, const json_t *urls)
 {
     pthread_mutex_lock(&b->info_lock);
@@ -297,8 +306,8 @@ void broker_set_neighbour_urls(struct broker *b, const json_t *urls)
     bool changed = !json_equal(old, b->neighbour_urls);
     json_decref(old);
     pthread_mutex_unlock(&b->info_lock);
-    if (changed && !b->options->no_advertise) {
-        broker_gather(b, tell_clients, told_clients, b);
+    if (changed && !broker_options(b)->no_advertise) {
+        broker_tell_clients(b);
     }
 }
 
@@ -353,7 +362,7 @@ void broker_stats(const struct broker *b, struct broker_stats *s)
 
 const struct options *broker_options(const struct broker *b)
 {
-    return b->options;
+    return atomic_load_explicit(&b->options, memory_order_acquire);
 }
 struct loops *broker_loops(const struct broker *b)
 {

@@ -1,9 +1,11 @@
 /* broker: client sessions and the routing of messages; the hub everything else plugs into.
  *
- *   client.c    a client's session: protocol, permissions, subscriptions
+ *   client*.c   a client's session: protocol, login, subscriptions, description
  *   route.c     one message to all who want it (local clients, internal subscribers, links)
  *   internal.c  subscribers and publishers inside the server: JetStream, system requests
  *   broker.c    start-up, INFO, connect_urls, gathering for monitoring
+ *   reload.c    a new configuration while clients are connected
+ *   lame_duck.c moving the clients elsewhere before the end
  *
  * Owner threads: each client belongs to one loop. broker_publish() and friends run on any loop. */
 #ifndef CORE_BROKER_BROKER_H
@@ -101,11 +103,24 @@ struct broker *broker_new(const struct options *options, struct loops *loops);
 MUST_USE enum err broker_bind(struct broker *broker, struct error *error);
 /* Lets clients in. */
 MUST_USE enum err broker_listen(struct broker *broker, struct error *error);
+/* Loop 0. `options` become the current ones: borrowed until the next reload's `done`. Users,
+ * permissions, limits and accounts apply to connected clients at once: one that may not be here any
+ * more gets "Authorization Violation" and is closed. `done` runs on loop 0; nobody holds the old
+ * options beyond the current turn then. One reload at a time. */
+void broker_reload(struct broker *broker, const struct options *options, void (*done)(void *),
+                   void *arg);
+/* Lame duck mode, loop 0, in two steps, so that JetStream can end between them: nobody gets in any
+ * more; … */
+void broker_lame_duck(struct broker *broker);
+/* … and clients are told, and closed one by one after the grace period. `done`: none is left. */
+void broker_lame_duck_clients(struct broker *broker, void (*done)(void *), void *arg);
+bool broker_is_lame_duck(const struct broker *broker);
 /* Closes the listener and every client; asynchronous: `done` runs on loop 0. */
 void broker_shutdown(struct broker *broker, void (*done)(void *), void *arg);
 /* After the loops have stopped. */
 void broker_free(struct broker *broker);
 
+/* Replaced by a reload: hold the result for a turn of a loop, not longer. */
 const struct options *broker_options(const struct broker *broker);
 struct loops *broker_loops(const struct broker *broker);
 struct accounts *broker_accounts(const struct broker *broker);

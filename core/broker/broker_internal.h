@@ -2,6 +2,7 @@
 #ifndef CORE_BROKER_BROKER_INTERNAL_H
 #define CORE_BROKER_BROKER_INTERNAL_H
 
+#include "core/base/nkey.h"
 #include "core/broker/broker.h"
 #include "core/protocol/parser.h"
 
@@ -41,8 +42,9 @@ struct internal_sub {
 
 enum client_state {
     CLIENT_NEW,       /* no CONNECT yet, or none accepted */
-    CLIENT_VERIFYING, /* a bcrypt comparison runs in the work pool; reading is paused */
-    CLIENT_READY
+    CLIENT_VERIFYING, /* its secret is compared in the work pool; reading is paused */
+    CLIENT_READY,
+    CLIENT_REFUSED /* the answer waits, because its address guesses too often */
 };
 
 struct client {
@@ -53,16 +55,19 @@ struct client {
     enum client_state state;
     struct parser parser;
     struct account *account;
-    const struct auth_user *user; /* borrowed; NULL without credentials */
-    const struct permissions *permissions;
-    struct map publish_cache; /* subject → allowed; bounded */
-    struct map subs;          /* sid → struct subscription */
+    const struct auth_user *user;                    /* borrowed; NULL without credentials */
+    _Atomic(const struct permissions *) permissions; /* written by the owner, read by any loop */
+    bool anonymous;                                  /* gave no credentials */
+    struct map publish_cache;                        /* subject → allowed; bounded */
+    struct map subs;                                 /* sid → struct subscription */
+    struct map replies; /* allow_responses: subject → struct reply_right; outbox lock */
     bool verbose, pedantic, echo, headers, no_responders;
     bool stalled;        /* reading is paused until a destination has drained */
     bool got_first_pong; /* may receive asynchronous INFO */
     bool sent_connect_info;
     int protocol;
     char *name, *lang, *version;
+    char nonce[16];          /* as INFO had it; empty: none */
     struct loop_timer timer; /* authentication first, then PING */
     int pings_out;
     int64_t ping_sent_ns, rtt_ns;
@@ -70,6 +75,13 @@ struct client {
     uint64_t in_msgs, in_bytes, stalls;
     struct buffer held; /* bytes that arrived while CLIENT_VERIFYING */
 };
+
+/* Failed logins of the addresses that share one place of a small table. */
+struct login_failures {
+    uint32_t count;
+    int64_t last_ns; /* monotonic */
+};
+#define LOGIN_FAILURE_PLACES 256
 
 /* What one loop keeps for the broker; only its thread writes. */
 struct broker_loop {
@@ -82,6 +94,7 @@ struct broker_loop {
     struct internal_sub **batched; /* subscribers with a batch being built */
     uint32_t batched_count, batched_cap;
     struct turn_task batch_task;
+    struct login_failures failures[LOGIN_FAILURE_PLACES];
     /* counters: written here, read by anyone */
     atomic_uint_fast64_t in_msgs, in_bytes, out_msgs, out_bytes;
     atomic_uint_fast64_t client_in_msgs, client_in_bytes, client_out_msgs, client_out_bytes;
@@ -89,13 +102,15 @@ struct broker_loop {
 };
 
 struct broker {
-    const struct options *options; /* borrowed */
-    struct loops *loops;           /* borrowed */
+    /* What a reload replaces: read at most once per turn's use, freed when every loop is past it.
+     */
+    _Atomic(const struct options *) options; /* borrowed */
+    _Atomic(struct auth *) auth;
+    struct loops *loops; /* borrowed */
     struct accounts *accounts;
     struct account *global, *system;
-    struct auth *auth;
     struct broker_loop *per_loop;
-    char server_id[57];
+    char server_id[NKEY_TEXT_MAX];
     char *server_name;
     int64_t start_ns;
     atomic_uint_fast64_t next_id;
@@ -105,13 +120,33 @@ struct broker {
     uv_poll_t listen_poll;
     bool listening;
     atomic_bool shutting_down;
+    atomic_bool lame_duck;
     account_announce_cb announce;
     void *announce_arg;
     pthread_mutex_t info_lock; /* leaf; guards neighbour_urls */
     json_t *neighbour_urls;
     void (*shutdown_done)(void *);
     void *shutdown_arg;
+    struct loop_timer lame_duck_timer;
+    int64_t lame_duck_pause_ns; /* between two closings, at most */
+    void (*lame_duck_done)(void *);
+    void *lame_duck_arg;
+    struct auth *old_auth;      /* during a reload */
+    bool info_changed;          /* by the reload under way */
+    atomic_int_fast64_t excess; /* clients to close because max_connections was lowered */
+    void (*reload_done)(void *);
+    void *reload_arg;
 };
+
+static inline const struct auth *broker_auth(struct broker *broker)
+{
+    return atomic_load_explicit(&broker->auth, memory_order_acquire);
+}
+
+static inline const struct permissions *client_permissions(const struct client *c)
+{
+    return atomic_load_explicit(&c->permissions, memory_order_acquire);
+}
 
 static inline struct broker_loop *broker_here(struct broker *broker)
 {
@@ -144,6 +179,15 @@ void client_close(struct client *client, enum close_reason reason);
 /* Pauses a producer until destinations have drained, at most STALL_MAX_MS. */
 void client_stall(struct client *client);
 void broker_resume_stalled(struct loop *loop);
+/* The configuration's part of the accounts: who has JetStream. */
+void broker_apply_accounts(struct broker *b, const struct options *options);
+/* Loop 0. Nobody gets in any more. */
+void broker_close_listener(struct broker *b);
+/* INFO to all clients that take it unasked. Any loop. */
+void broker_tell_clients(struct broker *b);
+/* The configuration has changed: is the client still who it was, and may it still do what it does?
+ * Closes it, or drops the subscriptions that are not allowed any more. The client's loop. */
+void client_reauthorize(struct client *c);
 void internal_deliver(struct internal_sub *sub, const struct message *m);
 /* Counts local interest and lets the neighbours know. */
 void broker_local_changed(struct broker *broker, struct account *account, struct bytes subject,

@@ -79,7 +79,7 @@ static const char allowed_mark, denied_mark;
 
 static bool may_publish(struct client *c, struct bytes subject)
 {
-    if (c->permissions == NULL) {
+    if (client_permissions(c) == NULL) {
         return true;
     }
     const void *known = map_get(&c->publish_cache, subject);
@@ -87,7 +87,7 @@ static bool may_publish(struct client *c, struct bytes subject)
         if (c->publish_cache.count >= PUBLISH_CACHE_MAX) {
             map_clear(&c->publish_cache);
         }
-        known = permissions_publish(c->permissions, subject) ? &allowed_mark : &denied_mark;
+        known = permissions_publish(client_permissions(c), subject) ? &allowed_mark : &denied_mark;
         (void)map_put(&c->publish_cache, subject, (void *)(uintptr_t)known);
     }
     return known == &allowed_mark;
@@ -144,14 +144,16 @@ static void on_pub(struct client *c, const struct proto_op *op)
 {
     c->in_msgs++;
     c->in_bytes += op->payload.len;
-    if (UNLIKELY(is_reserved_subject(c, op->subject) || !may_publish(c, op->subject))) {
+    if (UNLIKELY(is_reserved_subject(c, op->subject) ||
+                 (!may_publish(c, op->subject) && !client_may_reply(c, op->subject)))) {
         log_error("%s - Publish Violation - Subject \"%.*s\"", client_prefix(c).text,
                   BYTES_ARG(op->subject));
         client_violation(c, "Publish to", op->subject, BYTES_NONE);
         return;
     }
     if (UNLIKELY(is_reserved_reply(op->reply))) {
-        log_error("%s - Publish Violation - Reply \"%.*s\"", client_prefix(c).text, BYTES_ARG(op->reply));
+        log_error("%s - Publish Violation - Reply \"%.*s\"", client_prefix(c).text,
+                  BYTES_ARG(op->reply));
         client_violation(c, "Publish with Reply of", op->reply, BYTES_NONE);
         return;
     }
@@ -219,7 +221,7 @@ static void forget_stalled(struct client *c)
 static void on_ping_timer(void *arg)
 {
     struct client *c = arg;
-    const struct options *o = c->broker->options;
+    const struct options *o = broker_options(c->broker);
     int64_t now = clock_mono_ns();
     bool fresh_rtt = c->rtt_ns > 0 && now - c->ping_sent_ns < 3600 * NS_PER_SEC;
     bool active = clock_now_ns() - c->last_activity_ns < o->ping_interval_ns;
@@ -321,6 +323,16 @@ static void on_bad_input(struct client *c, enum parser_status status)
     }
 }
 
+/* Input behind a CONNECT whose secret is being compared. */
+static void hold(struct client *c, const char *data, size_t len)
+{
+    if (len > HELD_MAX - c->held.len) {
+        client_close(c, CLOSE_AUTH_FAILURE);
+    } else if (len > 0) {
+        buffer_append(&c->held, data, len);
+    }
+}
+
 void client_process(struct client *c, const char *data, size_t len)
 {
     struct conn *conn = c->conn;
@@ -330,26 +342,25 @@ void client_process(struct client *c, const char *data, size_t len)
     uint64_t bytes = c->in_bytes;
     struct broker_loop *here = c->home;
     struct proto_op op;
-    enum parser_status status;
+    enum parser_status status = PARSER_MORE;
     c->last_activity_ns = clock_now_ns();
     c->stalled = false;
-    while ((status = parser_next(&c->parser, &at, end, &op)) == PARSER_OP) {
-        if (UNLIKELY(c->state == CLIENT_NEW) && op.verb != VERB_CONNECT && op.verb != VERB_PONG &&
-            !client_admit(c)) {
-            return;
+    while (c->state != CLIENT_VERIFYING && c->state != CLIENT_REFUSED &&
+           (status = parser_next(&c->parser, &at, end, &op)) == PARSER_OP) {
+        bool may_wait = op.verb == VERB_CONNECT || op.verb == VERB_PONG;
+        if (LIKELY(c->state == CLIENT_READY) || may_wait || client_admit(c)) {
+            on_op(c, &op);
         }
-        on_op(c, &op);
         if (UNLIKELY(conn->closed)) {
             return; /* `c` is gone */
         }
-        if (UNLIKELY(c->state == CLIENT_VERIFYING)) {
-            if ((size_t)(end - at) > HELD_MAX) {
-                client_close(c, CLOSE_AUTH_FAILURE);
-                return;
-            }
-            buffer_append(&c->held, at, (size_t)(end - at));
-            return;
-        }
+    }
+    if (UNLIKELY(c->state == CLIENT_VERIFYING)) {
+        hold(c, at, (size_t)(end - at));
+        return;
+    }
+    if (UNLIKELY(c->state == CLIENT_REFUSED)) {
+        return;
     }
     count(&here->in_msgs, c->in_msgs - msgs);
     count(&here->in_bytes, c->in_bytes - bytes);
@@ -376,6 +387,7 @@ static void destroy(void *arg)
     buffer_deinit(&c->held);
     map_deinit(&c->publish_cache);
     map_deinit(&c->subs);
+    client_forget_replies(c);
     free(c->name);
     free(c->lang);
     free(c->version);
@@ -385,9 +397,11 @@ static void destroy(void *arg)
 static void on_close(struct conn *conn, enum close_reason reason)
 {
     struct client *c = conn->owner;
-    log_debug("%s - Client connection closed: %s", client_prefix(c).text, close_reason_text(reason));
+    log_debug("%s - Client connection closed: %s", client_prefix(c).text,
+              close_reason_text(reason));
     if (reason == CLOSE_SLOW_PENDING || reason == CLOSE_SLOW_DEADLINE) {
-        log_info("%s - Slow Consumer Detected: %s", client_prefix(c).text, close_reason_text(reason));
+        log_info("%s - Slow Consumer Detected: %s", client_prefix(c).text,
+                 close_reason_text(reason));
         count(&c->home->slow_consumers, 1);
     }
     loop_timer_cancel(c->home->loop, &c->timer);
@@ -414,6 +428,18 @@ void client_close(struct client *c, enum close_reason reason)
     conn_close(c->conn, reason);
 }
 
+/* 11 random bytes as 15 characters of base64url (NATS client protocol §3). */
+static void make_nonce(char nonce[16])
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    uint8_t raw[15];
+    random_system(raw, sizeof raw);
+    for (int i = 0; i < 15; i++) {
+        nonce[i] = digits[raw[i] & 63];
+    }
+    nonce[15] = '\0';
+}
+
 void client_open(struct broker *broker, int fd)
 {
     struct broker_loop *home = broker_here(broker);
@@ -421,7 +447,7 @@ void client_open(struct broker *broker, int fd)
         (void)close(fd);
         return;
     }
-    const struct options *o = broker->options;
+    const struct options *o = broker_options(broker);
     struct client *c = NEW(struct client);
     c->broker = broker;
     c->home = home;
@@ -441,6 +467,9 @@ void client_open(struct broker *broker, int fd)
     count(&home->total_connections, 1);
     atomic_fetch_add(&c->account->connections, 1);
     log_debug("%s - Client connection created", client_prefix(c).text);
+    if (auth_wants_nonce(broker_auth(broker))) {
+        make_nonce(c->nonce);
+    }
     client_send_info(c, false);
     struct broker_stats stats;
     broker_stats(broker, &stats);
@@ -448,7 +477,7 @@ void client_open(struct broker *broker, int fd)
         client_fail(c, "maximum connections exceeded", CLOSE_MAX_CONNECTIONS);
         return;
     }
-    if (auth_info_required(broker->auth)) {
+    if (auth_info_required(broker_auth(broker))) {
         loop_timer_arm(home->loop, &c->timer, clock_mono_ns() + o->auth_timeout_ns, on_auth_timer,
                        c);
     } else {

@@ -26,9 +26,17 @@ void client_arm_ping(struct client *c, int64_t after_ns);
 void client_on_sub(struct client *c, const struct proto_op *op);
 void client_on_unsub(struct client *c, const struct proto_op *op);
 void client_drop_subscriptions(struct client *c);
+/* Those the permissions do not allow any more; the client gets an -ERR for each. */
+void client_drop_forbidden_subscriptions(struct client *c);
+
+/* allow_responses: is this the reply subject of a request that was delivered to the client, with an
+ * answer left? Uses one up. */
+bool client_may_reply(struct client *c, struct bytes subject);
+void client_forget_replies(struct client *c);
 
 void client_on_connect(struct client *c, const struct proto_op *op);
-/* The first operation is not CONNECT: false when that is not allowed; the client is closed then. */
+/* The first operation is not CONNECT: false when that is not allowed; the client is closed then,
+ * or will be. */
 bool client_admit(struct client *c);
 
 #endif

@@ -4,6 +4,7 @@
 #include <strings.h>
 
 #include "core/base/clock.h"
+#include "core/base/hash.h"
 #include "core/base/json.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
@@ -15,29 +16,35 @@
 void client_send_info(struct client *c, bool connect_info)
 {
     struct broker *b = c->broker;
+    const struct options *o = broker_options(b);
     json_t *info = broker_identity_info(b);
-    json_put_text(info, "host", b->options->host);
+    json_put_text(info, "host", o->host);
     json_put_int(info, "port", b->port);
     json_put_bool(info, "headers", true);
-    if (auth_info_required(b->auth)) {
+    if (auth_info_required(broker_auth(b))) {
         json_put_bool(info, "auth_required", true);
     }
-    json_put_int(info, "max_payload", b->options->max_payload);
-    if (b->options->jetstream) {
+    if (c->state == CLIENT_NEW && c->nonce[0] != '\0') {
+        json_put_text(info, "nonce", c->nonce);
+    }
+    json_put_int(info, "max_payload", o->max_payload);
+    if (o->jetstream) {
         json_put_bool(info, "jetstream", true);
     }
     json_put_u64(info, "client_id", c->conn->id);
     json_put_text(info, "client_ip", c->conn->remote_host);
-    if (b->options->cluster_port != 0) {
-        json_put_text(info, "cluster",
-                      b->options->cluster_name == NULL ? "" : b->options->cluster_name);
-        if (!b->options->no_advertise) {
-            json_t *urls = broker_own_urls(b);
+    if (o->cluster_port != 0) {
+        json_put_text(info, "cluster", o->cluster_name == NULL ? "" : o->cluster_name);
+        if (!o->no_advertise) {
+            json_t *urls = broker_is_lame_duck(b) ? json_array() : broker_own_urls(b);
             pthread_mutex_lock(&b->info_lock);
             (void)json_array_extend(urls, b->neighbour_urls);
             pthread_mutex_unlock(&b->info_lock);
             json_put(info, "connect_urls", urls);
         }
+    }
+    if (broker_is_lame_duck(b)) {
+        json_put_bool(info, "ldm", true);
     }
     if (connect_info) {
         json_put_bool(info, "connect_info", true);
@@ -58,19 +65,65 @@ void client_send_info(struct client *c, bool connect_info)
     json_decref(info);
 }
 
+/* --- who a client is --- */
+
+static struct account *account_of(const struct client *c, const struct auth_user *user)
+{
+    return user == NULL ? c->broker->global
+                        : accounts_get(c->broker->accounts, bytes_of(user->account));
+}
+
 static void bind_user(struct client *c, const struct auth_user *user)
 {
-    struct account *account = user == NULL
-                                  ? c->broker->global
-                                  : accounts_get(c->broker->accounts, bytes_of(user->account));
+    struct account *account = account_of(c, user);
     if (c->account != account) {
         atomic_fetch_sub(&c->account->connections, 1);
         atomic_fetch_add(&account->connections, 1);
     }
     c->account = account;
     c->user = user;
-    c->permissions = user == NULL ? NULL : user->permissions;
+    atomic_store_explicit(&c->permissions, user == NULL ? NULL : user->permissions,
+                          memory_order_release);
     map_clear(&c->publish_cache);
+}
+
+static void become_ready(struct client *c, const struct auth_user *user)
+{
+    bind_user(c, user);
+    c->state = CLIENT_READY;
+    int64_t first = broker_options(c->broker)->ping_interval_ns;
+    client_arm_ping(c, first < 2 * NS_PER_SEC ? first : 2 * NS_PER_SEC);
+}
+
+/* --- refusing, slower and slower for an address that keeps guessing --- */
+
+#define FREE_FAILURES 10                /* within a minute; then the answer waits */
+#define FAILURE_LIFE  (60 * NS_PER_SEC) /* a quiet address is forgiven */
+#define DELAY_MIN_NS  (20 * NS_PER_MS)
+#define DELAY_MAX_NS  NS_PER_SEC
+
+/* How long the refusal of this address waits. Loops count for themselves: the table is small, and
+ * two addresses that share a place share the count. */
+static int64_t failure_delay(struct broker_loop *here, const char *address)
+{
+    struct login_failures *f =
+        &here->failures[hash_bytes(bytes_of(address)) % LOGIN_FAILURE_PLACES];
+    int64_t now = clock_mono_ns();
+    f->count = now - f->last_ns > FAILURE_LIFE ? 0 : f->count;
+    f->count++;
+    f->last_ns = now;
+    if (f->count <= FREE_FAILURES) {
+        return 0;
+    }
+    uint32_t doublings = f->count - FREE_FAILURES - 1;
+    return doublings > 5 ? DELAY_MAX_NS : DELAY_MIN_NS << doublings;
+}
+
+static void refuse_now(void *arg)
+{
+    struct client *c = arg;
+    client_send_err(c, "Authorization Violation");
+    client_close(c, CLOSE_AUTH_FAILURE);
 }
 
 static void refuse_login(struct client *c, struct bytes user)
@@ -81,73 +134,123 @@ static void refuse_login(struct client *c, struct bytes user)
     } else {
         log_error("%s - authentication error", client_prefix(c).text);
     }
-    client_send_err(c, "Authorization Violation");
-    client_close(c, CLOSE_AUTH_FAILURE);
+    int64_t delay = failure_delay(c->home, c->conn->remote_host);
+    if (delay == 0) {
+        refuse_now(c);
+        return;
+    }
+    c->state = CLIENT_REFUSED;
+    conn_pause(c->conn);
+    loop_timer_arm(c->home->loop, &c->timer, clock_mono_ns() + delay, refuse_now, c);
 }
 
-static void become_ready(struct client *c, const struct auth_user *user)
-{
-    bind_user(c, user);
-    c->state = CLIENT_READY;
-    int64_t first = c->broker->options->ping_interval_ns;
-    client_arm_ping(c, first < 2 * NS_PER_SEC ? first : 2 * NS_PER_SEC);
-    client_send_ok(c);
-}
+/* --- secrets whose comparison takes milliseconds: in the work pool, with their inputs along --- */
 
-/* bcrypt takes milliseconds: it runs in the work pool, with its inputs along. */
-struct bcrypt_work {
+struct login_work {
     uv_work_t work;
     struct conn *conn; /* counted */
-    const struct auth_user *user;
-    char *password;
-    size_t password_len;
-    bool equal;
+    struct auth_work *auth;
+    bool right;
 };
 
-void client_process(struct client *c, const char *data, size_t len);
-
-static void on_bcrypt_work(uv_work_t *work)
+static void on_work(uv_work_t *work)
 {
-    struct bcrypt_work *w = work->data;
-    w->equal = auth_check_bcrypt(w->user->password, bytes_make(w->password, w->password_len));
+    struct login_work *w = work->data;
+    w->right = auth_work_run(w->auth);
 }
 
-static void on_bcrypt_done(uv_work_t *work, int status)
+static void on_work_done(uv_work_t *work, int status)
 {
-    struct bcrypt_work *w = work->data;
+    struct login_work *w = work->data;
     struct conn *conn = w->conn;
     loop_enter(conn->loop);
     if (!conn->closed) {
         struct client *c = conn->owner;
         struct buffer held = c->held;
         c->held = (struct buffer){0};
-        if (status != 0 || !w->equal) {
-            refuse_login(c, bytes_of(w->user->name));
+        /* asked again: a reload may have come between */
+        const struct auth_user *user =
+            status == 0 && w->right ? auth_work_user(broker_auth(c->broker), w->auth) : NULL;
+        if (user == NULL) {
+            refuse_login(c, bytes_of(auth_work_name(w->auth)));
         } else {
-            become_ready(c, w->user);
+            become_ready(c, user);
+            client_send_ok(c);
             conn_resume(conn);
             client_process(c, held.data, held.len);
         }
         buffer_deinit(&held);
     }
-    explicit_bzero(w->password, w->password_len);
-    free(w->password);
+    auth_work_free(w->auth);
     free(w);
     conn_release(conn);
 }
 
-static void verify_bcrypt(struct client *c, const struct auth_user *user, struct bytes password)
+static void verify(struct client *c, struct auth_work *auth)
 {
-    struct bcrypt_work *w = NEW(struct bcrypt_work);
+    struct login_work *w = NEW(struct login_work);
     w->work.data = w;
     w->conn = conn_retain(c->conn);
-    w->user = user;
-    w->password = mem_dup(password.ptr, password.len);
-    w->password_len = password.len;
+    w->auth = auth;
     c->state = CLIENT_VERIFYING;
     conn_pause(c->conn);
-    CHECK(uv_queue_work(loop_uv(c->home->loop), &w->work, on_bcrypt_work, on_bcrypt_done) == 0);
+    CHECK(uv_queue_work(loop_uv(c->home->loop), &w->work, on_work, on_work_done) == 0);
 }
+
+/* The one admission function for all paths (GHSA-hmmp). False: refused, or not known yet. */
+static bool admit(struct client *c, struct auth_credentials *credentials)
+{
+    const struct auth_user *user;
+    struct auth_work *work;
+    credentials->nonce = bytes_of(c->nonce);
+    credentials->type = CONNECTION_STANDARD;
+    c->anonymous = credentials->user.len == 0 && credentials->password.len == 0 &&
+                   credentials->token.len == 0 && credentials->nkey.len == 0;
+    switch (auth_check(broker_auth(c->broker), credentials, &user, &work)) {
+    case AUTH_OK:
+        become_ready(c, user);
+        return true;
+    case AUTH_REFUSED:
+        refuse_login(c, credentials->user.len > 0 ? credentials->user : credentials->nkey);
+        return false;
+    case AUTH_NEEDS_WORK:
+        verify(c, work);
+        return false;
+    }
+    return false;
+}
+
+void client_reauthorize(struct client *c)
+{
+    const struct options *o = broker_options(c->broker);
+    const struct auth *auth = broker_auth(c->broker);
+    c->parser.max_line = (uint32_t)o->max_control_line;
+    c->parser.max_payload = (uint32_t)o->max_payload;
+    c->conn->write_deadline_ns = o->write_deadline_ns;
+    if (c->state != CLIENT_READY) {
+        return; /* it is judged when it logs in */
+    }
+    const struct auth_user *user = NULL;
+    bool stays = true;
+    if (c->anonymous) {
+        struct auth_credentials none = {.type = CONNECTION_STANDARD};
+        struct auth_work *work;
+        stays = auth_check(auth, &none, &user, &work) == AUTH_OK;
+        auth_work_free(work);
+    } else if (auth_required(auth)) {
+        user = c->user == NULL ? NULL : auth_renew(auth, c->user);
+        stays = user != NULL;
+    }
+    if (!stays || account_of(c, user) != c->account) {
+        log_error("%s - not authorized any more by the new configuration", client_prefix(c).text);
+        client_fail(c, "Authorization Violation", CLOSE_AUTH_FAILURE);
+        return;
+    }
+    bind_user(c, user);
+    client_drop_forbidden_subscriptions(c);
+}
+
+/* --- CONNECT --- */
 
 static json_t *member_nocase(json_t *object, const char *key)
 {
@@ -197,21 +300,21 @@ void client_on_connect(struct client *c, const struct proto_op *op)
 {
     json_error_t reason;
     json_t *o = json_parse(op->args, &reason);
-    const char *user = "", *pass = "", *token = "", *account = "", *nkey = "", *jwt = "";
+    const char *user = "", *pass = "", *token = "", *account = "", *nkey = "", *sig = "", *jwt = "";
     const char *name = NULL, *lang = NULL, *version = NULL;
     bool new_account = false;
     c->verbose = c->pedantic = c->echo = true;
     c->headers = c->no_responders = false;
     c->protocol = 0;
-    bool well_formed = json_is_object(o) && read_bool(o, "verbose", &c->verbose) &&
-                       read_bool(o, "pedantic", &c->pedantic) && read_bool(o, "echo", &c->echo) &&
-                       read_bool(o, "headers", &c->headers) &&
-                       read_bool(o, "no_responders", &c->no_responders) &&
-                       read_bool(o, "new_account", &new_account) && read_text(o, "user", &user) &&
-                       read_text(o, "pass", &pass) && read_text(o, "auth_token", &token) &&
-                       read_text(o, "account", &account) && read_text(o, "nkey", &nkey) &&
-                       read_text(o, "jwt", &jwt) && read_text(o, "name", &name) &&
-                       read_text(o, "lang", &lang) && read_text(o, "version", &version);
+    bool well_formed =
+        json_is_object(o) && read_bool(o, "verbose", &c->verbose) &&
+        read_bool(o, "pedantic", &c->pedantic) && read_bool(o, "echo", &c->echo) &&
+        read_bool(o, "headers", &c->headers) && read_bool(o, "no_responders", &c->no_responders) &&
+        read_bool(o, "new_account", &new_account) && read_text(o, "user", &user) &&
+        read_text(o, "pass", &pass) && read_text(o, "auth_token", &token) &&
+        read_text(o, "account", &account) && read_text(o, "nkey", &nkey) &&
+        read_text(o, "sig", &sig) && read_text(o, "jwt", &jwt) && read_text(o, "name", &name) &&
+        read_text(o, "lang", &lang) && read_text(o, "version", &version);
     json_t *protocol = well_formed ? member_nocase(o, "protocol") : NULL;
     if (!well_formed || (protocol != NULL && !json_is_integer(protocol))) {
         json_decref(o);
@@ -231,38 +334,21 @@ void client_on_connect(struct client *c, const struct proto_op *op)
     } else if (*account != '\0' || new_account) {
         refuse_login(c, bytes_of(user));
     } else {
-        struct auth_credentials credentials = {bytes_of(user), bytes_of(pass), bytes_of(token)};
-        const struct auth_user *who;
-        switch (auth_check(c->broker->auth, &credentials, &who)) {
-        case AUTH_OK:
-            become_ready(c, who);
-            break;
-        case AUTH_REFUSED:
-            refuse_login(c, credentials.user);
-            break;
-        case AUTH_NEEDS_BCRYPT:
-            verify_bcrypt(c, who,
-                          credentials.password.len > 0 ? credentials.password
-                          : credentials.token.len > 0  ? credentials.token
-                                                       : credentials.user);
-            break;
+        struct auth_credentials credentials = {.user = bytes_of(user),
+                                               .password = bytes_of(pass),
+                                               .token = bytes_of(token),
+                                               .nkey = bytes_of(nkey),
+                                               .signature = bytes_of(sig)};
+        if (admit(c, &credentials)) {
+            client_send_ok(c);
         }
     }
     json_decref(o);
 }
 
-/* The first operation is not CONNECT: fine when nobody needs credentials, or there is a user for
- * those who have none. One admission function for all paths (GHSA-hmmp). */
+/* Fine when nobody needs credentials, or there is a user for those who have none. */
 bool client_admit(struct client *c)
 {
     struct auth_credentials none = {0};
-    const struct auth_user *who;
-    if (auth_check(c->broker->auth, &none, &who) != AUTH_OK) {
-        refuse_login(c, BYTES_NONE);
-        return false;
-    }
-    bind_user(c, who);
-    c->state = CLIENT_READY;
-    client_arm_ping(c, c->broker->options->ping_interval_ns);
-    return true;
+    return admit(c, &none);
 }

@@ -2,6 +2,7 @@
  * connection's outbox lock; everything else on the client's loop. */
 #include <stdlib.h>
 
+#include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
 #include "core/broker/client_internal.h"
@@ -33,6 +34,30 @@ void client_drop_subscriptions(struct client *c)
         loop_retire(free, sub);
     }
     map_clear(&c->subs);
+}
+
+void client_drop_forbidden_subscriptions(struct client *c)
+{
+    struct subscription **forbidden = NULL;
+    uint32_t count = 0, cap = 0;
+    struct map_entry *e;
+    for (uint32_t i = 0; (e = map_next(&c->subs, &i)) != NULL;) {
+        struct subscription *sub = e->value;
+        if (!permissions_subscribe(client_permissions(c), sub->entry.subject, sub->entry.queue)) {
+            VEC_RESERVE(forbidden, cap, count);
+            forbidden[count++] = sub;
+        }
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        struct buffer text = {0};
+        buffer_printf(&text, "Permissions Violation for Subscription to \"%.*s\" (sid \"%.*s\")",
+                      BYTES_ARG(forbidden[i]->entry.subject), BYTES_ARG(forbidden[i]->sid));
+        buffer_append_char(&text, '\0');
+        client_send_err(c, text.data);
+        buffer_deinit(&text);
+        remove_subscription(c, forbidden[i]);
+    }
+    free(forbidden);
 }
 
 /* A subscription has reached its UNSUB max on some loop: the owner removes it. Looked up again by
@@ -80,13 +105,13 @@ void client_on_sub(struct client *c, const struct proto_op *op)
         client_send_err(c, "Invalid Subject");
         return;
     }
-    if (!permissions_subscribe(c->permissions, op->subject, op->queue)) {
+    if (!permissions_subscribe(client_permissions(c), op->subject, op->queue)) {
         log_error("%s - Subscription Violation - Subject \"%.*s\", SID %.*s", client_prefix(c).text,
                   BYTES_ARG(op->subject), BYTES_ARG(op->sid));
         client_violation(c, "Subscription to", op->subject, op->queue);
         return;
     }
-    int64_t max = c->broker->options->max_subscriptions;
+    int64_t max = broker_options(c->broker)->max_subscriptions;
     if (max > 0 && c->subs.count >= (uint64_t)max) {
         client_send_err(c, "maximum subscriptions exceeded");
         return;
@@ -134,7 +159,7 @@ void client_on_unsub(struct client *c, const struct proto_op *op)
     client_send_ok(c);
 }
 
-/* --- delivery, any loop --- */
+/* --- encoding --- */
 
 static char *put(char *p, struct bytes b)
 {
@@ -153,14 +178,88 @@ static size_t print_u32(char *end, uint32_t v)
     return n;
 }
 
+/* --- allow_responses --- */
+
+/* The right to answer one request; under the outbox lock, because requests are delivered by any
+ * loop. */
+struct reply_right {
+    int64_t left;       /* answers; < 0: without limit */
+    int64_t expires_ns; /* monotonic */
+};
+#define REPLY_RIGHTS_MAX 65536
+#define REPLY_PRUNE_STEP 1024
+
+static void prune_replies(struct map *replies, int64_t now)
+{
+    struct map_entry *e;
+    for (uint32_t i = 0; (e = map_next(replies, &i)) != NULL;) {
+        const struct reply_right *right = e->value;
+        if (right->expires_ns < now) {
+            free(map_remove(replies, e->key));
+        }
+    }
+}
+
+/* Outbox lock held. */
+static void grant_reply(struct client *c, struct bytes reply, int64_t max, int64_t expires_ns)
+{
+    int64_t now = clock_mono_ns();
+    if (c->replies.count > 0 && c->replies.count % REPLY_PRUNE_STEP == 0) {
+        prune_replies(&c->replies, now);
+    }
+    struct reply_right *right = map_get(&c->replies, reply);
+    if (right == NULL) {
+        if (c->replies.count >= REPLY_RIGHTS_MAX) {
+            return; /* the client cannot answer this one: it lets tens of thousands wait */
+        }
+        right = NEW(struct reply_right);
+        (void)map_put(&c->replies, reply, right);
+    }
+    *right = (struct reply_right){max, expires_ns < 0 ? INT64_MAX : time_after(now, expires_ns)};
+}
+
+bool client_may_reply(struct client *c, struct bytes subject)
+{
+    int64_t max, expires_ns;
+    if (!permissions_responses(client_permissions(c), &max, &expires_ns)) {
+        return false;
+    }
+    pthread_mutex_lock(&c->conn->lock);
+    struct reply_right *right = map_get(&c->replies, subject);
+    bool may = right != NULL && right->expires_ns >= clock_mono_ns();
+    if (right != NULL && (!may || right->left == 1)) {
+        free(map_remove(&c->replies, subject));
+    } else if (may && right->left > 0) {
+        right->left--;
+    }
+    pthread_mutex_unlock(&c->conn->lock);
+    return may;
+}
+
+void client_forget_replies(struct client *c)
+{
+    struct map_entry *e;
+    for (uint32_t i = 0; (e = map_next(&c->replies, &i)) != NULL;) {
+        free(e->value);
+    }
+    map_deinit(&c->replies);
+}
+
+/* --- delivery, any loop --- */
+
 bool client_deliver(struct subscription *sub, const struct message *m, size_t *pending)
 {
     struct client *c = sub->client;
     struct conn *conn = c->conn;
-    if (UNLIKELY(permissions_filter(c->permissions)) &&
-        !permissions_deliver(c->permissions, m->subject, sub->entry.queue)) {
+    const struct permissions *permissions = client_permissions(c);
+    if (UNLIKELY(permissions_filter(permissions)) &&
+        !permissions_deliver(permissions, m->subject, sub->entry.queue)) {
         return false;
     }
+    int64_t answers = 0, answer_ns = 0;
+    bool grants = UNLIKELY(permissions != NULL) && m->reply.ptr != NULL &&
+                  permissions_responses(permissions, &answers, &answer_ns) &&
+                  !permissions_publish(permissions, m->reply);
     struct bytes subject = m->shown.ptr != NULL ? m->shown : m->subject;
     struct bytes payload = m->payload;
     char size_digits[10], header_digits[10];
@@ -191,6 +290,9 @@ bool client_deliver(struct subscription *sub, const struct message *m, size_t *p
     }
     sub->delivered++;
     bool expires = sub->max > 0 && sub->delivered >= sub->max;
+    if (UNLIKELY(grants)) {
+        grant_reply(c, m->reply, answers, answer_ns);
+    }
     p = put(p, header_size.ptr != NULL ? BYTES_LIT("HMSG ") : BYTES_LIT("MSG "));
     p = put(p, subject);
     *p++ = ' ';

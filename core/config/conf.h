@@ -38,6 +38,8 @@ struct conf *conf_load(const char *path, struct error *error);
  */
 struct conf *conf_parse(const char *name, struct bytes text, struct error *error);
 const struct conf_value *conf_root(const struct conf *conf);
+/* SHA-256 of what the file says, in hex: comments, order and syntax do not matter. */
+void conf_digest(const struct conf *conf, char hex[65]);
 void conf_free(struct conf *conf);
 
 /* "string", "int64", …: type names as nats-server's messages spell them. */

@@ -1,8 +1,10 @@
 /* authorization{} and accounts{}: who may connect, and what they may do. */
 #include <stdlib.h>
+#include <strings.h>
 
 #include "core/base/clock.h"
 #include "core/base/mem.h"
+#include "core/base/nkey.h"
 #include "core/config/take_internal.h"
 #include "core/subject/subject.h"
 
@@ -72,8 +74,46 @@ static void take_side(struct context *c, const struct conf_member *m, bool *allo
     }
 }
 
-static void take_permissions(struct context *c, const struct conf_member *m,
-                             struct permission_options *p)
+#define RESPONSES_MAX        1
+#define RESPONSES_EXPIRES_NS (120 * NS_PER_SEC)
+
+/* true, or { max, expires }; 0 stands for the default, below zero for no limit. */
+static void take_responses(struct context *c, const struct conf_member *m, struct permissions *p)
+{
+    static const char *const max[] = {"max", "max_msgs", "max_messages", "max_responses", NULL};
+    static const char *const expires[] = {"expires", "expiration", "ttl", NULL};
+    p->responses_max = RESPONSES_MAX;
+    p->responses_expires_ns = RESPONSES_EXPIRES_NS;
+    if (m->value.type == CONF_BOOL) {
+        p->responses_set = m->value.integer != 0;
+        return;
+    }
+    if (m->value.type != CONF_MAP) {
+        complain(c, m, "error parsing response permissions, expected a boolean or a map");
+        return;
+    }
+    p->responses_set = true;
+    for (uint32_t i = 0; i < m->value.count; i++) {
+        const struct conf_member *f = &m->value.members[i];
+        if (key_in(f->key, max)) {
+            take_int(c, f, &p->responses_max);
+        } else if (!key_in(f->key, expires)) {
+            complain(c, f, "Unknown field \"%.*s\" parsing permissions", BYTES_ARG(f->key));
+        } else if (f->value.type != CONF_STRING) {
+            complain(c, f, "error parsing expires, not a duration string");
+        } else {
+            take_duration(c, f, &p->responses_expires_ns);
+        }
+    }
+    if (p->responses_max == 0) {
+        p->responses_max = RESPONSES_MAX;
+    }
+    if (p->responses_expires_ns == 0) {
+        p->responses_expires_ns = RESPONSES_EXPIRES_NS;
+    }
+}
+
+static void take_permissions(struct context *c, const struct conf_member *m, struct permissions *p)
 {
     static const char *const publish[] = {"publish", "pub", "import", NULL};
     static const char *const subscribe[] = {"subscribe", "sub", "export", NULL};
@@ -91,14 +131,64 @@ static void take_permissions(struct context *c, const struct conf_member *m,
         } else if (key_in(side->key, subscribe)) {
             take_side(c, side, &p->subscribe_allow_set, &p->subscribe_allow, &p->subscribe_deny);
         } else if (key_in(side->key, responses)) {
-            complain(c, side,
-                     "\"%.*s\" is not supported in this version yet: refusing to run with "
-                     "other permissions than configured",
-                     BYTES_ARG(side->key));
+            take_responses(c, side, p);
         } else {
             complain(c, side, "Unknown field \"%.*s\" parsing permissions", BYTES_ARG(side->key));
         }
     }
+}
+
+static void take_connection_types(struct context *c, const struct conf_member *m, uint32_t *types)
+{
+    static const struct {
+        const char *name;
+        enum connection_type type;
+    } known[] = {{"STANDARD", CONNECTION_STANDARD},
+                 {"WEBSOCKET", CONNECTION_WEBSOCKET},
+                 {"LEAFNODE", CONNECTION_LEAFNODE},
+                 {"LEAFNODE_WS", CONNECTION_LEAFNODE_WS},
+                 {"MQTT", CONNECTION_MQTT},
+                 {"MQTT_WS", CONNECTION_MQTT_WS},
+                 {"IN_PROCESS", CONNECTION_IN_PROCESS}};
+    struct text_list names = {0};
+    take_texts(c, m, &names);
+    for (uint32_t i = 0; i < names.count; i++) {
+        uint32_t bit = 0;
+        for (size_t k = 0; k < sizeof known / sizeof known[0]; k++) {
+            bit |= strcasecmp(names.items[i], known[k].name) == 0 ? known[k].type : 0;
+        }
+        if (bit == 0) {
+            complain(c, m, "invalid connection types [\"%s\"]", names.items[i]);
+        }
+        *types |= bit;
+    }
+    text_list_clear(&names);
+}
+
+static bool user_is_known(const struct options *o, const char *name)
+{
+    for (uint32_t a = 0; a < o->account_count; a++) {
+        for (uint32_t i = 0; i < o->accounts[a].user_count; i++) {
+            if (strcmp(o->accounts[a].users[i].user, name) == 0) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* NULL when the entry is fine. */
+static const char *problem_with_user(const struct user_options *user, const char *nkey)
+{
+    if (nkey == NULL) {
+        return user->user == NULL ? "User entry requires a user" : NULL;
+    }
+    if (user->user != NULL || user->password != NULL) {
+        return "Nkey users do not take usernames or passwords";
+    }
+    uint8_t key[32];
+    return nkey_decode(bytes_of(nkey), NKEY_USER, key) ? NULL
+                                                       : "Not a valid public nkey for a user";
 }
 
 static void take_user(struct context *c, const struct conf_member *entry,
@@ -107,39 +197,45 @@ static void take_user(struct context *c, const struct conf_member *entry,
     static const char *const name[] = {"user", "username", NULL};
     static const char *const pass[] = {"pass", "password", NULL};
     static const char *const permissions[] = {"permissions", "permission", "authorization", NULL};
+    static const char *const types[] = {"allowed_connection_types", "connection_types", "clients",
+                                        NULL};
     struct user_options user = {0};
+    char *nkey = NULL;
     for (uint32_t i = 0; i < entry->value.count; i++) {
         const struct conf_member *m = &entry->value.members[i];
         if (key_in(m->key, name)) {
             take_text(c, m, &user.user);
         } else if (key_in(m->key, pass)) {
             take_text(c, m, &user.password);
+        } else if (bytes_eq_nocase(m->key, BYTES_LIT("nkey"))) {
+            take_text(c, m, &nkey);
         } else if (key_in(m->key, permissions)) {
             take_permissions(c, m, &user.permissions);
-        } else if (bytes_eq_nocase(m->key, BYTES_LIT("nkey")) ||
-                   bytes_eq_nocase(m->key, BYTES_LIT("proxy_required")) ||
-                   bytes_eq_nocase(m->key, BYTES_LIT("allowed_connection_types")) ||
-                   bytes_eq_nocase(m->key, BYTES_LIT("connection_types"))) {
-            complain(c, m, "\"%.*s\" is not supported in this version yet", BYTES_ARG(m->key));
+        } else if (key_in(m->key, types)) {
+            take_connection_types(c, m, &user.connection_types);
+        } else if (bytes_eq_nocase(m->key, BYTES_LIT("proxy_required"))) {
+            refuse(c, m);
         } else {
             complain(c, m, "unknown field \"%.*s\"", BYTES_ARG(m->key));
         }
     }
-    if (user.user == NULL) {
-        complain(c, entry, "User entry requires a user");
+    const char *problem = problem_with_user(&user, nkey);
+    if (problem != NULL) {
+        complain(c, entry, "%s", problem);
+        free(user.user);
         free(user.password);
-        permission_options_free(&user.permissions);
+        free(nkey);
+        permissions_free(&user.permissions);
         return;
     }
-    for (uint32_t a = 0; a < c->o->account_count; a++) {
-        for (uint32_t i = 0; i < c->o->accounts[a].user_count; i++) {
-            if (strcmp(c->o->accounts[a].users[i].user, user.user) == 0) {
-                complain(c, entry, "Duplicate user \"%s\" detected", user.user);
-            }
-        }
-    }
-    if (user.password == NULL) {
+    if (nkey != NULL) {
+        user.user = nkey;
+        user.nkey = true;
+    } else if (user.password == NULL) {
         user.password = mem_strdup("");
+    }
+    if (user_is_known(c->o, user.user)) {
+        complain(c, entry, "Duplicate %s \"%s\" detected", user.nkey ? "nkey" : "user", user.user);
     }
     VEC_RESERVE(account->users, account->user_cap, account->user_count);
     account->users[account->user_count++] = user;
@@ -169,10 +265,9 @@ static void take_users(struct context *c, const struct conf_member *m,
 
 struct account_options *options_account(struct options *o, struct bytes name)
 {
-    for (uint32_t i = 0; i < o->account_count; i++) {
-        if (bytes_is(name, o->accounts[i].name)) {
-            return &o->accounts[i];
-        }
+    const struct account_options *known = options_find_account(o, name);
+    if (known != NULL) {
+        return &o->accounts[known - o->accounts];
     }
     VEC_RESERVE(o->accounts, o->account_cap, o->account_count);
     struct account_options *a = &o->accounts[o->account_count++];
@@ -288,6 +383,17 @@ void on_accounts(struct context *c, const struct conf_member *m)
                          BYTES_ARG(f->key));
             }
         }
-        (void)options_account(c->o, a->key);
+        struct account_options *account = options_account(c->o, a->key);
+        c->account_users = c->account_users || account->user_count > 0;
+    }
+}
+
+void check_accounts(struct context *c, const struct conf_member *accounts)
+{
+    if (c->account_users && c->o->user != NULL) {
+        complain(c, accounts, "Can not have a single user/pass and accounts");
+    }
+    if (c->account_users && c->o->token != NULL) {
+        complain(c, accounts, "Can not have a token and accounts");
     }
 }

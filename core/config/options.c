@@ -62,7 +62,7 @@ static void rules_free(struct permission_rules *rules)
     free(rules->rules);
 }
 
-void permission_options_free(struct permission_options *p)
+void permissions_free(struct permissions *p)
 {
     rules_free(&p->publish_allow);
     rules_free(&p->publish_deny);
@@ -102,9 +102,9 @@ void options_free(struct options *o)
         for (uint32_t k = 0; k < a->user_count; k++) {
             free(a->users[k].user);
             free(a->users[k].password);
-            permission_options_free(&a->users[k].permissions);
+            permissions_free(&a->users[k].permissions);
         }
-        permission_options_free(&a->default_permissions);
+        permissions_free(&a->default_permissions);
         free(a->users);
         free(a->name);
     }
@@ -112,6 +112,16 @@ void options_free(struct options *o)
     text_list_clear(&o->routes);
     text_list_clear(&o->tags);
     free(o);
+}
+
+const struct account_options *options_find_account(const struct options *o, struct bytes name)
+{
+    for (uint32_t i = 0; i < o->account_count; i++) {
+        if (bytes_is(name, o->accounts[i].name)) {
+            return &o->accounts[i];
+        }
+    }
+    return NULL;
 }
 
 enum err option_parse_url(const char *url, char **user, char **password, char **host, int *port)

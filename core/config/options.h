@@ -24,25 +24,41 @@ struct permission_rules {
     struct permission_rule *rules;
     uint32_t count, cap;
 };
-struct permission_options {
+struct permissions {
     bool set;               /* false: everything is allowed */
     bool publish_allow_set; /* an allow list, even an empty one, excludes the rest */
     bool subscribe_allow_set;
+    bool responses_set;           /* allow_responses */
+    int64_t responses_max;        /* to each request; < 0: without limit */
+    int64_t responses_expires_ns; /* < 0: never */
     struct permission_rules publish_allow, publish_deny;
     struct permission_rules subscribe_allow, subscribe_deny;
 };
 
+/* What kind of connection a user may come by: allowed_connection_types. */
+enum connection_type {
+    CONNECTION_STANDARD = 1,
+    CONNECTION_WEBSOCKET = 2,
+    CONNECTION_LEAFNODE = 4,
+    CONNECTION_LEAFNODE_WS = 8,
+    CONNECTION_MQTT = 16,
+    CONNECTION_MQTT_WS = 32,
+    CONNECTION_IN_PROCESS = 64
+};
+
 struct user_options {
-    char *user;
-    char *password; /* plain or bcrypt */
-    struct permission_options permissions;
+    char *user; /* a public user nkey when `nkey` is set */
+    bool nkey;
+    char *password;            /* plain or bcrypt; NULL for nkeys */
+    uint32_t connection_types; /* of enum connection_type; 0: any */
+    struct permissions permissions;
 };
 
 struct account_options {
     char *name;
     struct user_options *users;
     uint32_t user_count, user_cap;
-    struct permission_options default_permissions;
+    struct permissions default_permissions;
     bool jetstream;
 };
 
@@ -70,6 +86,7 @@ struct options {
     uint32_t account_count, account_cap;
     char *system_account;
     char *no_auth_user;
+    bool always_nonce; /* INFO carries one also when nobody needs to sign it */
 
     char *cluster_name; /* NULL: not given */
     char *cluster_host;
@@ -119,6 +136,8 @@ MUST_USE enum err options_apply_flags(struct options *o, int argc, char *const a
                                       struct options_command *command, struct error *error);
 extern const char options_usage[];
 
+/* NULL when no account of that name is configured. */
+const struct account_options *options_find_account(const struct options *o, struct bytes name);
 void text_list_add(struct text_list *list, struct bytes text);
 /* Replaces an owned string. NULL clears it. */
 void option_set(char **field, const char *value);

@@ -110,6 +110,7 @@ TEXT_OPTION(on_pid_file, pid_file)
 TEXT_OPTION(on_ports_file_dir, ports_file_dir)
 TEXT_OPTION(on_system_account, system_account)
 TEXT_OPTION(on_no_auth_user, no_auth_user)
+BOOL_OPTION(on_always_nonce, always_nonce)
 BOOL_OPTION(on_debug, debug)
 BOOL_OPTION(on_trace, trace)
 BOOL_OPTION(on_logtime, logtime)
@@ -159,15 +160,7 @@ static void on_loops(struct context *c, const struct conf_member *m)
 }
 static void on_tags(struct context *c, const struct conf_member *m)
 {
-    if (m->value.type == CONF_STRING) {
-        text_list_add(&c->o->tags, m->value.text);
-    } else if (expect_type(c, m, CONF_ARRAY)) {
-        for (uint32_t i = 0; i < m->value.count; i++) {
-            if (m->value.members[i].value.type == CONF_STRING) {
-                text_list_add(&c->o->tags, m->value.members[i].value.text);
-            }
-        }
-    }
+    take_texts(c, m, &c->o->tags);
 }
 
 static const struct option_row top_rows[] = {
@@ -208,6 +201,7 @@ static const struct option_row top_rows[] = {
     {"system_account", on_system_account},
     {"system", on_system_account},
     {"no_auth_user", on_no_auth_user},
+    {"always_enable_nonce", on_always_nonce},
     {"cluster", on_cluster},
     {"jetstream", on_jetstream},
     {"store_dir", on_store_dir},
@@ -267,16 +261,19 @@ static const struct option_row top_rows[] = {
     {"resolver_pinned_accounts", NULL},
     {"default_sentinel", NULL},
     {"default_js_domain", NULL},
-    {"always_enable_nonce", NULL},
     {NULL, NULL}};
 
 enum err options_apply_conf(struct options *o, const struct conf *conf,
                             struct option_report *report)
 {
-    struct context c = {o, report};
+    struct context c = {.o = o, .report = report};
     const struct conf_value *root = conf_root(conf);
     apply_table(&c, root, top_rows);
-    if (conf_find(root, "accounts") != NULL && o->system_account == NULL) {
+    const struct conf_member *accounts = conf_find(root, "accounts");
+    if (accounts != NULL) {
+        check_accounts(&c, accounts);
+    }
+    if (accounts != NULL && o->system_account == NULL) {
         for (uint32_t i = 0; i < o->account_count; i++) {
             if (strcmp(o->accounts[i].name, "$SYS") == 0) {
                 option_set(&o->system_account, "$SYS");

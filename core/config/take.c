@@ -82,6 +82,28 @@ void take_duration(struct context *c, const struct conf_member *m, int64_t *fiel
     }
 }
 
+void take_texts(struct context *c, const struct conf_member *m, struct text_list *list)
+{
+    if (m->value.type == CONF_STRING) {
+        text_list_add(list, m->value.text);
+        return;
+    }
+    if (m->value.type != CONF_ARRAY) {
+        complain(c, m, "%.*s: expected a string or an array of strings, got %s", BYTES_ARG(m->key),
+                 conf_type_name(m->value.type));
+        return;
+    }
+    for (uint32_t i = 0; i < m->value.count; i++) {
+        const struct conf_value *v = &m->value.members[i].value;
+        if (v->type != CONF_STRING) {
+            complain(c, m, "%.*s: expected strings in the array, got %s", BYTES_ARG(m->key),
+                     conf_type_name(v->type));
+        } else {
+            text_list_add(list, v->text);
+        }
+    }
+}
+
 /* 4222 or "host:port" */
 void take_listen(struct context *c, const struct conf_member *m, char **host, int *port)
 {

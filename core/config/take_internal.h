@@ -8,6 +8,7 @@
 struct context {
     struct options *o;
     struct option_report *report;
+    bool account_users; /* accounts{} lists users */
 };
 
 typedef void (*option_handler)(struct context *c, const struct conf_member *m);
@@ -24,6 +25,8 @@ void complain(struct context *c, const struct conf_member *m, const char *format
 void warn_no_effect(struct context *c, const struct conf_member *m);
 bool expect_type(struct context *c, const struct conf_member *m, enum conf_type type);
 void take_text(struct context *c, const struct conf_member *m, char **field);
+/* A string, or an array of strings. */
+void take_texts(struct context *c, const struct conf_member *m, struct text_list *list);
 void take_bool(struct context *c, const struct conf_member *m, bool *field);
 void take_int(struct context *c, const struct conf_member *m, int64_t *field);
 void take_int32(struct context *c, const struct conf_member *m, int64_t *field);
@@ -44,6 +47,8 @@ void apply_table(struct context *c, const struct conf_value *map, const struct o
 /* Blocks of the file, one per source file: conf_accounts.c, conf_cluster.c. */
 void on_authorization(struct context *c, const struct conf_member *m);
 void on_accounts(struct context *c, const struct conf_member *m);
+/* When everything has been read: what contradicts authorization{}. */
+void check_accounts(struct context *c, const struct conf_member *accounts);
 void on_cluster(struct context *c, const struct conf_member *m);
 
 #endif

@@ -80,8 +80,22 @@ class Server:
         text = f'server_name: {name}\nlisten: "127.0.0.1:{self.port}"\nhttp: "127.0.0.1:{self.http}"\n'
         if jetstream:
             text += f'jetstream {{ store_dir: "{self.store}" }}\n'
+        self.base = text
+        self.configure(conf)
+
+    def configure(self, conf):
+        """Writes the configuration file; a running server sees it at its next reload."""
         with open(self.conf, "w") as f:
-            f.write(text + conf)
+            f.write(self.base + conf)
+
+    def reload(self, conf):
+        """Writes the file and reloads; returns what the server logged about it."""
+        before = len(self.text())
+        self.configure(conf)
+        self.process.send_signal(signal.SIGHUP)
+        eventually(lambda: "Reloaded server configuration" in self.text()[before:] or
+                   "Failed to reload" in self.text()[before:], what="an answer to the reload")
+        return self.text()[before:]
 
     @property
     def url(self):
@@ -102,9 +116,13 @@ class Server:
         with socket.create_connection(("127.0.0.1", self.port), timeout=1):
             return True
 
-    def tail(self):
+    def text(self):
+        """The whole log."""
         with open(self.log, errors="replace") as f:
-            return f.read()[-3000:]
+            return f.read()
+
+    def tail(self):
+        return self.text()[-3000:]
 
     def kill(self):
         """kill -9"""

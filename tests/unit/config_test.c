@@ -1,6 +1,5 @@
 #include <criterion/criterion.h>
 
-#include "core/auth/auth.h"
 #include "core/config/options.h"
 
 /* Applies text; *report must be released by the caller. */
@@ -72,48 +71,4 @@ Test(config, what_is_not_there_yet_is_refused_or_warned_about)
     cr_assert_not_null(strstr(report.errors.data, "\"tls\" is not supported"));
     cr_assert_not_null(strstr(report.warnings.data, "\"prof_port\" is known but has no effect"));
     release(o, &report);
-}
-
-Test(auth, users_permissions_and_bcrypt)
-{
-    struct option_report report = {0};
-    struct error error;
-    struct options *o = apply("authorization { users = [\n"
-                              "  {user: im_service, pass: s}\n"
-                              "  {user: im_readonly, pass: "
-                              "\"$2a$04$TCbvjCvD3BCY8gIBFqa9sO4dDJHYVFe6u6yy3j0rEMWvmS3AFpcCC\",\n"
-                              "   permissions: { publish: \"_INBOX.>\", subscribe: { allow: \">\", "
-                              "deny: \"secret.*\" } } }\n"
-                              "] }\n",
-                              &report, &error);
-    cr_assert_eq(report.errors.len, 0, "%.*s", BYTES_ARG(buffer_bytes(&report.errors)));
-    struct auth *auth = auth_new(o);
-    const struct auth_user *user;
-    struct auth_credentials good = {BYTES_LIT("im_service"), BYTES_LIT("s"), BYTES_NONE};
-    struct auth_credentials bad = {BYTES_LIT("im_service"), BYTES_LIT("x"), BYTES_NONE};
-    struct auth_credentials hashed = {BYTES_LIT("im_readonly"), BYTES_LIT("r"), BYTES_NONE};
-    struct auth_credentials none = {0};
-    cr_assert(auth_required(auth));
-    cr_assert_eq(auth_check(auth, &good, &user), AUTH_OK);
-    cr_assert_null(user->permissions);
-    cr_assert_eq(auth_check(auth, &bad, &user), AUTH_REFUSED);
-    cr_assert_eq(auth_check(auth, &none, &user), AUTH_REFUSED);
-    cr_assert_eq(auth_check(auth, &hashed, &user), AUTH_NEEDS_BCRYPT);
-    const struct permissions *p = user->permissions;
-    cr_assert(permissions_publish(p, BYTES_LIT("_INBOX.x.y")));
-    cr_assert_not(permissions_publish(p, BYTES_LIT("foo")));
-    cr_assert(permissions_subscribe(p, BYTES_LIT("foo.>"), BYTES_NONE));
-    cr_assert_not(permissions_subscribe(p, BYTES_LIT("secret.a"), BYTES_NONE));
-    cr_assert_not(permissions_deliver(p, BYTES_LIT("secret.a"), BYTES_NONE));
-    cr_assert_not(auth_check_bcrypt(NULL, BYTES_LIT("r")));
-    auth_free(auth);
-    release(o, &report);
-}
-
-Test(auth, comparing_does_not_depend_on_what_is_compared)
-{
-    cr_assert(auth_equal(BYTES_LIT("abc"), BYTES_LIT("abc")));
-    cr_assert_not(auth_equal(BYTES_LIT("abc"), BYTES_LIT("abd")));
-    cr_assert_not(auth_equal(BYTES_LIT("abc"), BYTES_LIT("abcabc")));
-    cr_assert_not(auth_equal(BYTES_LIT("abc"), BYTES_NONE));
 }

@@ -1,0 +1,163 @@
+#include "command.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/broker/broker.h"
+#include "send_signal.h"
+
+static void print_version(const char *program)
+{
+    const char *slash = strrchr(program, '/');
+    const char *name = slash == NULL ? program : slash + 1;
+    if (strcmp(name, "nats-server") == 0) {
+        printf("nats-server: v%s\n", NATS_PROTOCOL_VERSION);
+    } else {
+        printf("trireme: v%s (nats-server protocol v%s)\n", TRIREME_VERSION, NATS_PROTOCOL_VERSION);
+    }
+}
+
+/* Applies the file named in the options. What is wrong with it goes to *why. */
+static bool apply_file(struct options *o, struct option_report *report, char digest[65],
+                       struct buffer *why)
+{
+    struct error error;
+    struct conf *conf = conf_load(o->config_file, &error);
+    if (conf == NULL) {
+        buffer_append_text(why, error.message);
+        buffer_append_char(why, '\n');
+        return false;
+    }
+    enum err err = options_apply_conf(o, conf, report);
+    buffer_append_bytes(why, buffer_bytes(&report->errors));
+    conf_digest(conf, digest);
+    conf_free(conf);
+    return err == OK;
+}
+
+static bool finish(struct options *o, int argc, char **argv, struct buffer *why)
+{
+    struct options_command command;
+    struct error error;
+    enum err err = options_apply_flags(o, argc, argv, &command, &error);
+    free(command.signal);
+    err = err == OK ? options_finish(o, &error) : err;
+    if (err != OK) {
+        buffer_append_text(why, error.message);
+        buffer_append_char(why, '\n');
+    }
+    return err == OK;
+}
+
+static void print_problem(const struct buffer *why)
+{
+    fprintf(stderr, "nats-server: %.*s", BYTES_ARG(buffer_bytes(why)));
+}
+
+/* The file, checked only (-t): a warning is as bad as an error. */
+static int test_config(const struct configuration *c, bool well, const struct option_report *report,
+                       const struct buffer *why)
+{
+    if (!well) {
+        print_problem(why);
+        return 1;
+    }
+    if (report->warnings.len > 0) {
+        return 1;
+    }
+    fprintf(stderr, "nats-server: configuration file %s is valid (sha256:%s)\n",
+            c->options->config_file, c->digest);
+    return 0;
+}
+
+/* False when the program ends here. */
+static bool read_file_and_flags(int argc, char **argv, const struct options_command *command,
+                                struct configuration *c, int *exit_code)
+{
+    struct option_report report = {0};
+    struct buffer why = {0};
+    bool well = true;
+    if (c->options->config_file != NULL) {
+        well = apply_file(c->options, &report, c->digest, &why);
+        fprintf(stderr, "%.*s", BYTES_ARG(buffer_bytes(&report.warnings)));
+    }
+    bool runs = false;
+    *exit_code = 1;
+    if (command->action == OPTIONS_TEST_CONFIG) {
+        *exit_code = test_config(c, well, &report, &why);
+    } else {
+        runs = well && finish(c->options, argc, argv, &why);
+        if (!runs) {
+            print_problem(&why);
+        }
+    }
+    buffer_deinit(&report.errors);
+    buffer_deinit(&report.warnings);
+    buffer_deinit(&why);
+    return runs;
+}
+
+bool command_read(int argc, char **argv, struct configuration *c, int *exit_code)
+{
+    struct options_command command;
+    struct error error;
+    bool runs = false;
+    *c = (struct configuration){.options = options_new()};
+    *exit_code = 1;
+    if (options_apply_flags(c->options, argc, argv, &command, &error) != OK) {
+        fprintf(stderr, "nats-server: %s\n", error.message);
+    } else {
+        switch (command.action) {
+        case OPTIONS_VERSION:
+            print_version(argv[0]);
+            *exit_code = 0;
+            break;
+        case OPTIONS_BAD_FLAG:
+            fprintf(stderr, "%s\n", error.message);
+            /* fall through */
+        case OPTIONS_HELP:
+            printf("%s", options_usage);
+            *exit_code = 0;
+            break;
+        case OPTIONS_SIGNAL:
+            *exit_code = send_signal(command.signal);
+            break;
+        case OPTIONS_TEST_CONFIG:
+            if (c->options->config_file == NULL) {
+                fprintf(stderr, "nats-server: must specify [-c, --config] option to check "
+                                "configuration file syntax\n");
+                break;
+            }
+            /* fall through */
+        case OPTIONS_RUN:
+            runs = read_file_and_flags(argc, argv, &command, c, exit_code);
+            break;
+        }
+    }
+    free(command.signal);
+    if (!runs) {
+        options_free(c->options);
+        c->options = NULL;
+    }
+    return runs;
+}
+
+bool command_read_again(int argc, char **argv, struct configuration *c, struct buffer *why)
+{
+    struct options_command command;
+    struct error error;
+    struct option_report report = {0}; /* warnings were given at the start */
+    *c = (struct configuration){.options = options_new()};
+    bool well = options_apply_flags(c->options, argc, argv, &command, &error) == OK;
+    free(command.signal);
+    well = well && apply_file(c->options, &report, c->digest, why) &&
+           finish(c->options, argc, argv, why);
+    buffer_deinit(&report.errors);
+    buffer_deinit(&report.warnings);
+    if (!well) {
+        options_free(c->options);
+        c->options = NULL;
+    }
+    return well;
+}

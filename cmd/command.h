@@ -1,0 +1,19 @@
+/* command: from the program's arguments to what it is to do. */
+#ifndef CMD_COMMAND_H
+#define CMD_COMMAND_H
+
+#include "core/config/options.h"
+
+struct configuration {
+    struct options *options; /* owned */
+    char digest[65];         /* SHA-256 of the file's content, hex; empty without a file */
+};
+
+/* What main() begins with: answers --version, --help, -t, --signal and mistakes by itself. False
+ * when the program is to end with *exit_code. */
+bool command_read(int argc, char **argv, struct configuration *c, int *exit_code);
+/* The same file and flags again, for a reload. On failure *error says why, in as many lines as
+ * there are mistakes, for the caller to free. */
+bool command_read_again(int argc, char **argv, struct configuration *c, struct buffer *why);
+
+#endif

@@ -1,0 +1,135 @@
+#include "core/config/reload.h"
+
+#include <stddef.h>
+
+#include "core/base/clock.h"
+
+enum field_kind { FIELD_TEXT, FIELD_BOOL, FIELD_INT, FIELD_INT64, FIELD_DURATION, FIELD_TEXTS };
+
+struct field {
+    const char *name; /* as nats-server's messages have it */
+    enum field_kind kind;
+    size_t offset;
+};
+
+#define FIELD(name, kind, member)                                                                  \
+    {                                                                                              \
+        name, FIELD_##kind, offsetof(struct options, member)                                       \
+    }
+
+static const struct field reloadable[] = {FIELD("debug", BOOL, debug),
+                                          FIELD("trace", BOOL, trace),
+                                          FIELD("logtime", BOOL, logtime),
+                                          FIELD("logtime_utc", BOOL, logtime_utc),
+                                          FIELD("log_file", TEXT, log_file),
+                                          FIELD("pid_file", TEXT, pid_file),
+                                          FIELD("ports_file_dir", TEXT, ports_file_dir),
+                                          FIELD("client_advertise", TEXT, client_advertise),
+                                          FIELD("max_connections", INT64, max_connections),
+                                          FIELD("max_control_line", INT64, max_control_line),
+                                          FIELD("max_payload", INT64, max_payload),
+                                          FIELD("ping_interval", DURATION, ping_interval_ns),
+                                          FIELD("ping_max", INT64, ping_max),
+                                          FIELD("write_deadline", DURATION, write_deadline_ns),
+                                          FIELD("authorization timeout", DURATION, auth_timeout_ns),
+                                          FIELD("tags", TEXTS, tags)};
+
+static const struct field fixed[] = {FIELD("ServerName", TEXT, server_name),
+                                     FIELD("Host", TEXT, host),
+                                     FIELD("Port", INT, port),
+                                     FIELD("HTTPHost", TEXT, http_host),
+                                     FIELD("HTTPPort", INT, http_port),
+                                     FIELD("Loops", INT, loops),
+                                     FIELD("MaxPending", INT64, max_pending),
+                                     FIELD("MaxSubs", INT64, max_subscriptions),
+                                     FIELD("LameDuckDuration", DURATION, lame_duck_duration_ns),
+                                     FIELD("LameDuckGracePeriod", DURATION, lame_duck_grace_ns),
+                                     FIELD("SystemAccount", TEXT, system_account),
+                                     FIELD("AlwaysEnableNonce", BOOL, always_nonce),
+                                     FIELD("cluster name", TEXT, cluster_name),
+                                     FIELD("cluster host", TEXT, cluster_host),
+                                     FIELD("cluster port", INT, cluster_port),
+                                     FIELD("cluster user", TEXT, cluster_user),
+                                     FIELD("cluster advertise", TEXT, cluster_advertise),
+                                     FIELD("cluster no_advertise", BOOL, no_advertise),
+                                     FIELD("cluster routes", TEXTS, routes),
+                                     FIELD("cluster connect_retries", INT64, connect_retries),
+                                     FIELD("JetStream", BOOL, jetstream),
+                                     FIELD("StoreDir", TEXT, store_dir),
+                                     FIELD("JetStreamMaxStore", INT64, jetstream_max_file),
+                                     FIELD("JetStreamMaxMemory", INT64, jetstream_max_memory)};
+
+static void print_texts(struct buffer *out, const struct text_list *list)
+{
+    buffer_append_char(out, '[');
+    for (uint32_t i = 0; i < list->count; i++) {
+        buffer_printf(out, "%s%s", i > 0 ? " " : "", list->items[i]);
+    }
+    buffer_append_char(out, ']');
+}
+
+static void print_field(struct buffer *out, const struct field *f, const struct options *o)
+{
+    const void *at = (const char *)o + f->offset;
+    char text[CLOCK_DURATION_MAX];
+    switch (f->kind) {
+    case FIELD_TEXT: {
+        const char *value = *(char *const *)at;
+        buffer_append_text(out, value == NULL ? "" : value);
+        break;
+    }
+    case FIELD_BOOL:
+        buffer_append_text(out, *(const bool *)at ? "true" : "false");
+        break;
+    case FIELD_INT:
+        buffer_printf(out, "%d", *(const int *)at);
+        break;
+    case FIELD_INT64:
+        buffer_printf(out, "%lld", (long long)*(const int64_t *)at);
+        break;
+    case FIELD_DURATION:
+        clock_format_duration(*(const int64_t *)at, text);
+        buffer_append_text(out, text);
+        break;
+    case FIELD_TEXTS:
+        print_texts(out, at);
+        break;
+    }
+}
+
+/* True when the two print differently; the buffers are then filled. */
+static bool differs(const struct field *f, const struct options *before,
+                    const struct options *after, struct buffer *old, struct buffer *new)
+{
+    buffer_clear(old);
+    buffer_clear(new);
+    print_field(old, f, before);
+    print_field(new, f, after);
+    return !bytes_eq(buffer_bytes(old), buffer_bytes(new));
+}
+
+enum err options_compare(const struct options *before, const struct options *after,
+                         struct buffer *changes, struct error *error)
+{
+    struct buffer old = {0}, new = {0};
+    enum err err = OK;
+    for (size_t i = 0; i < sizeof fixed / sizeof fixed[0] && err == OK; i++) {
+        if (differs(&fixed[i], before, after, &old, &new)) {
+            err = error_set(error, ERR_INVALID,
+                            "config reload not supported for %s: old=%.*s, new=%.*s", fixed[i].name,
+                            BYTES_ARG(buffer_bytes(&old)), BYTES_ARG(buffer_bytes(&new)));
+        }
+    }
+    for (size_t i = 0; i < sizeof reloadable / sizeof reloadable[0] && err == OK; i++) {
+        if (differs(&reloadable[i], before, after, &old, &new)) {
+            buffer_printf(changes, "%s = %.*s\n", reloadable[i].name,
+                          BYTES_ARG(buffer_bytes(&new)));
+        }
+    }
+    if (err == OK) { /* always said, changed or not, as nats-server does */
+        buffer_append_text(changes, "authorization users\naccounts\n");
+    }
+    buffer_deinit(&old);
+    buffer_deinit(&new);
+    return err;
+}
