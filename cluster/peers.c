@@ -287,7 +287,7 @@ static void on_data(struct conn *conn, const char *data, size_t len)
     }
 }
 
-static const struct conn_ops peer_ops = {on_data, on_close};
+static const struct conn_ops peer_ops = {.on_data = on_data, .on_close = on_close};
 
 static void on_refused_close(struct conn *conn, enum close_reason reason)
 {
@@ -295,7 +295,7 @@ static void on_refused_close(struct conn *conn, enum close_reason reason)
     conn_release(conn);
 }
 
-static const struct conn_ops refused_ops = {NULL, on_refused_close};
+static const struct conn_ops refused_ops = {.on_close = on_refused_close};
 
 void peers_take_over(struct peers *peers, struct conn *conn, struct bytes hello, const char *rest,
                      size_t rest_len)

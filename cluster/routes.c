@@ -827,7 +827,7 @@ static void on_close(struct conn *conn, enum close_reason reason)
     loop_retire(destroy, r);
 }
 
-static const struct conn_ops route_conn_ops = {on_data, on_close};
+static const struct conn_ops route_conn_ops = {.on_data = on_data, .on_close = on_close};
 
 static void route_close(struct route *r, enum close_reason reason)
 {

@@ -36,14 +36,23 @@ static bool apply_file(struct options *o, struct option_report *report, char dig
     return err == OK;
 }
 
-static bool finish(struct options *o, int argc, char **argv, struct buffer *why)
+static bool load_tls(struct configuration *c, struct error *error)
+{
+    if (c->options->tls.set) {
+        c->tls = tls_context_new(&c->options->tls, TLS_SERVER, error);
+    }
+    return !c->options->tls.set || c->tls != NULL;
+}
+
+static bool finish(struct configuration *c, int argc, char **argv, struct buffer *why)
 {
     struct options_command command;
     struct error error;
-    enum err err = options_apply_flags(o, argc, argv, &command, &error);
+    enum err err = options_apply_flags(c->options, argc, argv, &command, &error);
     free(command.signal);
-    err = err == OK ? options_finish(o, &error) : err;
-    if (err != OK) {
+    err = err == OK ? options_finish(c->options, &error) : err;
+    if (err != OK || !load_tls(c, &error)) {
+        err = ERR_INVALID;
         buffer_append_text(why, error.message);
         buffer_append_char(why, '\n');
     }
@@ -56,9 +65,14 @@ static void print_problem(const struct buffer *why)
 }
 
 /* The file, checked only (-t): a warning is as bad as an error. */
-static int test_config(const struct configuration *c, bool well, const struct option_report *report,
-                       const struct buffer *why)
+static int test_config(struct configuration *c, bool well, const struct option_report *report,
+                       struct buffer *why)
 {
+    struct error error;
+    if (well && !load_tls(c, &error)) {
+        buffer_printf(why, "%s: %s\n", c->options->config_file, error.message);
+        well = false;
+    }
     if (!well) {
         print_problem(why);
         return 1;
@@ -87,7 +101,7 @@ static bool read_file_and_flags(int argc, char **argv, const struct options_comm
     if (command->action == OPTIONS_TEST_CONFIG) {
         *exit_code = test_config(c, well, &report, &why);
     } else {
-        runs = well && finish(c->options, argc, argv, &why);
+        runs = well && finish(c, argc, argv, &why);
         if (!runs) {
             print_problem(&why);
         }
@@ -96,6 +110,13 @@ static bool read_file_and_flags(int argc, char **argv, const struct options_comm
     buffer_deinit(&report.warnings);
     buffer_deinit(&why);
     return runs;
+}
+
+void configuration_free(struct configuration *c)
+{
+    options_free(c->options);
+    tls_context_release(c->tls);
+    *c = (struct configuration){0};
 }
 
 bool command_read(int argc, char **argv, struct configuration *c, int *exit_code)
@@ -137,8 +158,7 @@ bool command_read(int argc, char **argv, struct configuration *c, int *exit_code
     }
     free(command.signal);
     if (!runs) {
-        options_free(c->options);
-        c->options = NULL;
+        configuration_free(c);
     }
     return runs;
 }
@@ -151,13 +171,11 @@ bool command_read_again(int argc, char **argv, struct configuration *c, struct b
     *c = (struct configuration){.options = options_new()};
     bool well = options_apply_flags(c->options, argc, argv, &command, &error) == OK;
     free(command.signal);
-    well = well && apply_file(c->options, &report, c->digest, why) &&
-           finish(c->options, argc, argv, why);
+    well = well && apply_file(c->options, &report, c->digest, why) && finish(c, argc, argv, why);
     buffer_deinit(&report.errors);
     buffer_deinit(&report.warnings);
     if (!well) {
-        options_free(c->options);
-        c->options = NULL;
+        configuration_free(c);
     }
     return well;
 }

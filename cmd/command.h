@@ -3,9 +3,11 @@
 #define CMD_COMMAND_H
 
 #include "core/config/options.h"
+#include "core/net/tls.h"
 
 struct configuration {
     struct options *options; /* owned */
+    struct tls_context *tls; /* counted: of the client port; NULL without */
     char digest[65];         /* SHA-256 of the file's content, hex; empty without a file */
 };
 
@@ -15,5 +17,8 @@ bool command_read(int argc, char **argv, struct configuration *c, int *exit_code
 /* The same file and flags again, for a reload. On failure *error says why, in as many lines as
  * there are mistakes, for the caller to free. */
 bool command_read_again(int argc, char **argv, struct configuration *c, struct buffer *why);
+
+/* Frees what it owns. */
+void configuration_free(struct configuration *c);
 
 #endif

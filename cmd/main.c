@@ -46,6 +46,12 @@ static void wait_for(sem_t *done)
     }
 }
 
+/* A reference for the broker. */
+static struct tls_context *tls_context_of(const struct configuration *c)
+{
+    return c->tls == NULL ? NULL : tls_context_retain(c->tls);
+}
+
 static bool open_log(const struct options *o, struct error *error)
 {
     struct log_options log = {o->log_file, o->debug, o->trace, o->logtime, o->logtime_utc};
@@ -131,7 +137,7 @@ static enum err start(struct server *s, struct error *error)
     const struct options *o = s->configuration.options;
     unsigned loops = o->loops > 0 ? (unsigned)o->loops : (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
     s->loops = loops_start(loops > LOOPS_MAX ? LOOPS_MAX : loops);
-    s->broker = broker_new(o, s->loops);
+    s->broker = broker_new(o, tls_context_of(&s->configuration), s->loops);
     banner(s);
     if (o->cluster_port != 0) {
         s->peers = o->jetstream ? peers_new(s->broker) : NULL;
@@ -225,7 +231,8 @@ static void on_reloaded(void *arg)
 static void apply_reload(void *arg)
 {
     struct reload *r = arg;
-    broker_reload(r->server->broker, r->fresh.options, on_reloaded, r->server);
+    broker_reload(r->server->broker, r->fresh.options, tls_context_of(&r->fresh), on_reloaded,
+                  r->server);
     if (r->server->js != NULL) {
         jetstream_accounts_changed(r->server->js);
     }
@@ -263,12 +270,12 @@ static void reload(struct server *s)
     bool well = command_read_again(s->argc, s->argv, &r.fresh, &why);
     if (well && options_compare(before, r.fresh.options, &changes, &error) != OK) {
         buffer_append_text(&why, error.message);
-        options_free(r.fresh.options);
+        configuration_free(&r.fresh);
         well = false;
     }
     if (well && !open_log(r.fresh.options, &error)) {
         buffer_append_text(&why, error.message);
-        options_free(r.fresh.options);
+        configuration_free(&r.fresh);
         well = false;
     }
     if (!well) {
@@ -276,6 +283,7 @@ static void reload(struct server *s)
     } else {
         loop_post(loops_at(s->loops, 0), apply_reload, &r);
         wait_for(&s->done);
+        tls_context_release(s->configuration.tls);
         s->configuration = r.fresh;
         if (!same_text(before->pid_file, r.fresh.options->pid_file)) {
             write_pid_file(r.fresh.options->pid_file);
@@ -394,6 +402,6 @@ int main(int argc, char **argv)
     broker_free(s.broker);
     loops_free(s.loops);
     log_info("Server Exiting..");
-    options_free(s.configuration.options);
+    configuration_free(&s.configuration);
     return 0;
 }

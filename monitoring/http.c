@@ -261,7 +261,7 @@ static void on_close(struct conn *conn, enum close_reason reason)
     loop_retire(free, c);
 }
 
-static const struct conn_ops http_ops = {on_data, on_close};
+static const struct conn_ops http_ops = {.on_data = on_data, .on_close = on_close};
 
 static void on_listener(uv_poll_t *poll, int status, int events)
 {

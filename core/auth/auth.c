@@ -3,6 +3,7 @@
 #include <crypt.h>
 #include <stdlib.h>
 
+#include "core/auth/dn.h"
 #include "core/base/map.h"
 #include "core/base/mem.h"
 #include "core/base/nkey.h"
@@ -235,7 +236,7 @@ enum auth_result auth_check(const struct auth *auth, const struct auth_credentia
     if (!auth->required) {
         return AUTH_OK;
     }
-    if (c->mapped_user.len > 0) { /* the certificate has proved who it is: no password */
+    if (c->mapped_user.ptr != NULL) { /* the certificate has proved who it is: no password */
         const struct auth_user *mapped = map_get(&auth->users, c->mapped_user);
         *user = mapped;
         return mapped != NULL && type_allowed(mapped, c->type) ? AUTH_OK : AUTH_REFUSED;
@@ -281,4 +282,26 @@ const struct auth_user *auth_renew(const struct auth *auth, const struct auth_us
                    strcmp(now->account, before->account) == 0
                ? now
                : NULL;
+}
+
+const char *auth_user_of_certificate(const struct auth *auth, const struct text_list *alternative,
+                                     const char *subject)
+{
+    const struct auth_user *user;
+    for (uint32_t i = 0; i < alternative->count; i++) {
+        user = map_get(&auth->users, bytes_of(alternative->items[i]));
+        if (user != NULL) {
+            return user->name;
+        }
+    }
+    for (int ordered = 1; ordered >= 0; ordered--) {
+        struct map_entry *e;
+        for (uint32_t i = 0; (e = map_next(&auth->users, &i)) != NULL;) {
+            user = e->value;
+            if (user->password != NULL && dn_equal(e->key, bytes_of(subject), ordered != 0)) {
+                return user->name;
+            }
+        }
+    }
+    return NULL;
 }

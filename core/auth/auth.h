@@ -24,7 +24,8 @@ struct auth_credentials {
     struct bytes user, password, token;
     struct bytes nkey, signature;
     struct bytes nonce;       /* as this connection's INFO had it */
-    struct bytes mapped_user; /* from the client's certificate (verify_and_map); ptr NULL: none */
+    struct bytes mapped_user; /* verify_and_map: whom the client's certificate names, maybe nobody;
+                               * ptr NULL: certificates do not matter */
     enum connection_type type;
 };
 
@@ -47,6 +48,11 @@ bool auth_wants_nonce(const struct auth *auth);
  * An unknown user costs as much as a wrong password. */
 enum auth_result auth_check(const struct auth *auth, const struct auth_credentials *credentials,
                             const struct auth_user **user, struct auth_work **work);
+/* verify_and_map: the name of the user that a certificate with these names belongs to; NULL when it
+ * is nobody's. Alternative names are tried in their order, then the subject: as it is, with its
+ * RDNs in any order. */
+const char *auth_user_of_certificate(const struct auth *auth, const struct text_list *alternative,
+                                     const char *subject);
 /* Blocking, any thread. True when the secret is right. */
 bool auth_work_run(const struct auth_work *work);
 /* The user whose secret was verified, as `auth`, which may be newer, knows it; NULL when it does

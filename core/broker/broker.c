@@ -15,13 +15,15 @@
 #include "core/base/mem.h"
 #include "core/broker/broker_internal.h"
 
-struct broker *broker_new(const struct options *options, struct loops *loops)
+struct broker *broker_new(const struct options *options, struct tls_context *tls,
+                          struct loops *loops)
 {
     struct broker *b = NEW(struct broker);
     atomic_init(&b->options, options);
     b->loops = loops;
     b->accounts = accounts_new();
     atomic_init(&b->auth, auth_new(options));
+    atomic_init(&b->tls, tls);
     b->start_ns = clock_now_ns();
     b->listen_fd = -1;
     b->neighbour_urls = json_array();
@@ -53,6 +55,7 @@ void broker_free(struct broker *b)
     free(b->per_loop);
     accounts_free(b->accounts);
     auth_free(atomic_load(&b->auth));
+    tls_context_release(atomic_load(&b->tls));
     json_decref(b->neighbour_urls);
     pthread_mutex_destroy(&b->info_lock);
     free(b->server_name);
@@ -80,12 +83,25 @@ void broker_apply_accounts(struct broker *b, const struct options *options)
 struct accepted {
     struct broker *broker;
     int fd;
+    bool throttled;
 };
+
+/* tls { connection_rate_limit }: handshakes are dear. */
+static bool is_throttled(struct broker *b)
+{
+    int64_t limit = broker_options(b)->tls.rate_limit;
+    int64_t second = clock_mono_ns() / NS_PER_SEC;
+    if (second != b->rate_second) {
+        b->rate_second = second;
+        b->rate_count = 0;
+    }
+    return limit > 0 && ++b->rate_count > limit;
+}
 
 static void open_client(void *arg)
 {
     struct accepted *accepted = arg;
-    client_open(accepted->broker, accepted->fd);
+    client_open(accepted->broker, accepted->fd, accepted->throttled);
     free(accepted);
 }
 
@@ -111,7 +127,7 @@ static void on_listener(uv_poll_t *poll, int status, int events)
             return;
         }
         struct accepted *accepted = NEW(struct accepted);
-        *accepted = (struct accepted){b, fd};
+        *accepted = (struct accepted){b, fd, is_throttled(b)};
         unsigned next = (unsigned)atomic_fetch_add(&b->next_loop, 1) % loops_count(b->loops);
         loop_post(loops_at(b->loops, next), open_client, accepted);
     }

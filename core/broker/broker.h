@@ -98,17 +98,20 @@ void broker_on_local_interest(struct broker *broker, account_announce_cb announc
 
 /* --- the server --- */
 
-struct broker *broker_new(const struct options *options, struct loops *loops);
+/* `tls`: of the client port, NULL without; taken over. */
+struct broker *broker_new(const struct options *options, struct tls_context *tls,
+                          struct loops *loops);
 /* Takes the client port, which neighbours are told; nobody gets in yet. */
 MUST_USE enum err broker_bind(struct broker *broker, struct error *error);
 /* Lets clients in. */
 MUST_USE enum err broker_listen(struct broker *broker, struct error *error);
 /* Loop 0. `options` become the current ones: borrowed until the next reload's `done`. Users,
  * permissions, limits and accounts apply to connected clients at once: one that may not be here any
- * more gets "Authorization Violation" and is closed. `done` runs on loop 0; nobody holds the old
+ * more gets "Authorization Violation" and is closed. `tls` (taken over) is for handshakes
+ * to come; established ones go on. `done` runs on loop 0; nobody holds the old
  * options beyond the current turn then. One reload at a time. */
-void broker_reload(struct broker *broker, const struct options *options, void (*done)(void *),
-                   void *arg);
+void broker_reload(struct broker *broker, const struct options *options, struct tls_context *tls,
+                   void (*done)(void *), void *arg);
 /* Lame duck mode, loop 0, in two steps, so that JetStream can end between them: nobody gets in any
  * more; … */
 void broker_lame_duck(struct broker *broker);

@@ -63,6 +63,7 @@ struct client {
     struct map replies; /* allow_responses: subject → struct reply_right; outbox lock */
     bool verbose, pedantic, echo, headers, no_responders;
     bool stalled;        /* reading is paused until a destination has drained */
+    bool greeted;        /* INFO was sent */
     bool got_first_pong; /* may receive asynchronous INFO */
     bool sent_connect_info;
     int protocol;
@@ -106,6 +107,9 @@ struct broker {
      */
     _Atomic(const struct options *) options; /* borrowed */
     _Atomic(struct auth *) auth;
+    _Atomic(struct tls_context *) tls; /* of the client port; NULL: plain */
+    int64_t rate_second;               /* loop 0: connections accepted in this second */
+    int64_t rate_count;
     struct loops *loops; /* borrowed */
     struct accounts *accounts;
     struct account *global, *system;
@@ -132,6 +136,7 @@ struct broker {
     void (*lame_duck_done)(void *);
     void *lame_duck_arg;
     struct auth *old_auth;      /* during a reload */
+    struct tls_context *old_tls;
     bool info_changed;          /* by the reload under way */
     atomic_int_fast64_t excess; /* clients to close because max_connections was lowered */
     void (*reload_done)(void *);
@@ -173,7 +178,8 @@ unsigned route_message(struct broker *broker, struct account *account, const str
 /* Encodes into a client's outbox; *pending is then what waits there. False when it was not taken.
  */
 bool client_deliver(struct subscription *sub, const struct message *m, size_t *pending);
-void client_open(struct broker *broker, int fd);
+/* `throttled`: more came in this second than connection_rate_limit lets in; it is told so. */
+void client_open(struct broker *broker, int fd, bool throttled);
 void client_send_info(struct client *client, bool connect_info);
 void client_close(struct client *client, enum close_reason reason);
 /* Pauses a producer until destinations have drained, at most STALL_MAX_MS. */

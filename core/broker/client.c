@@ -421,7 +421,86 @@ static void on_close(struct conn *conn, enum close_reason reason)
     loop_retire(destroy, c);
 }
 
-static const struct conn_ops client_ops = {on_data, on_close};
+static void await_credentials(struct client *c)
+{
+    const struct options *o = broker_options(c->broker);
+    if (auth_info_required(broker_auth(c->broker))) {
+        loop_timer_arm(c->home->loop, &c->timer, clock_mono_ns() + o->auth_timeout_ns,
+                       on_auth_timer, c);
+    } else {
+        client_arm_ping(c, o->ping_interval_ns);
+    }
+}
+
+/* --- TLS ---
+ *
+ *   usual:            INFO in clear → handshake → CONNECT
+ *   handshake_first:  handshake → INFO → CONNECT; with a delay, INFO goes out in clear when nothing
+ *                     has come till then
+ *   allow_non_tls:    INFO in clear → handshake or CONNECT, as the first byte has it */
+
+static void greet(struct client *c)
+{
+    if (!c->greeted) {
+        c->greeted = true;
+        client_send_info(c, false);
+    }
+}
+
+static void on_tls(struct conn *conn, const char *failure)
+{
+    struct client *c = conn->owner;
+    if (failure == NULL) {
+        loop_timer_cancel(c->home->loop, &c->timer);
+        greet(c);
+        await_credentials(c);
+        return;
+    }
+    log_error("%s - TLS handshake error: %s", client_prefix(c).text, failure);
+    if (conn->tls == NULL) { /* it spoke in clear, and is answered so */
+        client_send_err(c, "Secure Connection - TLS Required");
+    }
+    client_close(c, CLOSE_TLS_HANDSHAKE);
+}
+
+static void on_tls_timer(void *arg)
+{
+    on_tls(((struct client *)arg)->conn, "tls: timeout");
+}
+
+/* handshake_first with a delay: nothing came, so this client waits for INFO. */
+static void on_info_timer(void *arg)
+{
+    struct client *c = arg;
+    const struct options *o = broker_options(c->broker);
+    if (c->conn->tls == NULL) {
+        greet(c);
+    }
+    loop_timer_arm(c->home->loop, &c->timer, clock_mono_ns() + o->tls.timeout_ns, on_tls_timer, c);
+}
+
+static void start_tls(struct client *c, struct tls_context *context)
+{
+    const struct options *o = broker_options(c->broker);
+    int64_t now = clock_mono_ns();
+    conn_expect_tls(c->conn, context, o->allow_non_tls);
+    if (o->tls.handshake_first && o->tls.handshake_first_delay_ns > 0) {
+        loop_timer_arm(c->home->loop, &c->timer, now + o->tls.handshake_first_delay_ns,
+                       on_info_timer, c);
+        return;
+    }
+    if (!o->tls.handshake_first) {
+        greet(c);
+    }
+    if (o->allow_non_tls) {
+        await_credentials(c);
+    } else {
+        loop_timer_arm(c->home->loop, &c->timer, now + o->tls.timeout_ns, on_tls_timer, c);
+    }
+}
+
+static const struct conn_ops client_ops = {
+    .on_data = on_data, .on_tls = on_tls, .on_close = on_close};
 
 void client_close(struct client *c, enum close_reason reason)
 {
@@ -440,7 +519,7 @@ static void make_nonce(char nonce[16])
     nonce[15] = '\0';
 }
 
-void client_open(struct broker *broker, int fd)
+void client_open(struct broker *broker, int fd, bool throttled)
 {
     struct broker_loop *home = broker_here(broker);
     if (atomic_load(&broker->shutting_down)) {
@@ -470,18 +549,25 @@ void client_open(struct broker *broker, int fd)
     if (auth_wants_nonce(broker_auth(broker))) {
         make_nonce(c->nonce);
     }
-    client_send_info(c, false);
+    if (throttled) {
+        greet(c);
+        client_fail(c, "Connection throttling is active. Please try again later.",
+                    CLOSE_AUTH_FAILURE);
+        return;
+    }
     struct broker_stats stats;
     broker_stats(broker, &stats);
     if (o->max_connections < 0 || stats.connections > (uint64_t)o->max_connections) {
+        greet(c);
         client_fail(c, "maximum connections exceeded", CLOSE_MAX_CONNECTIONS);
         return;
     }
-    if (auth_info_required(broker_auth(broker))) {
-        loop_timer_arm(home->loop, &c->timer, clock_mono_ns() + o->auth_timeout_ns, on_auth_timer,
-                       c);
+    struct tls_context *tls = atomic_load_explicit(&broker->tls, memory_order_acquire);
+    if (tls != NULL) {
+        start_tls(c, tls);
     } else {
-        client_arm_ping(c, o->ping_interval_ns);
+        greet(c);
+        await_credentials(c);
     }
 }
 

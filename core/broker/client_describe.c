@@ -77,6 +77,12 @@ void broker_describe_clients(struct broker *broker, const struct connz_options *
         if (c->version != NULL) {
             json_put_bytes(o, "version", bytes_of(c->version));
         }
+        if (c->conn->secured) {
+            char cipher[64];
+            tls_session_cipher(c->conn->tls, cipher);
+            json_put_text(o, "tls_version", tls_session_version(c->conn->tls));
+            json_put_text(o, "tls_cipher_suite", cipher);
+        }
         if (options->auth) {
             if (c->user != NULL && c->user->name[0] != '\0') {
                 json_put_text(o, "authorized_user", c->user->name);

@@ -27,6 +27,12 @@ void client_send_info(struct client *c, bool connect_info)
     if (c->state == CLIENT_NEW && c->nonce[0] != '\0') {
         json_put_text(info, "nonce", c->nonce);
     }
+    if (o->tls.set) {
+        json_put_bool(info, o->allow_non_tls ? "tls_available" : "tls_required", true);
+        if (o->tls.verify) {
+            json_put_bool(info, "tls_verify", true);
+        }
+    }
     json_put_int(info, "max_payload", o->max_payload);
     if (o->jetstream) {
         json_put_bool(info, "jetstream", true);
@@ -197,6 +203,22 @@ static void verify(struct client *c, struct auth_work *auth)
     CHECK(uv_queue_work(loop_uv(c->home->loop), &w->work, on_work, on_work_done) == 0);
 }
 
+/* verify_and_map: the user of the client's certificate, "" when it is nobody's. */
+static const char *mapped_user(const struct client *c)
+{
+    struct tls_names names = {0};
+    const char *user = NULL;
+    if (c->conn->secured && tls_peer_names(c->conn->tls, &names)) {
+        user = auth_user_of_certificate(broker_auth(c->broker), &names.alternative, names.subject);
+        if (user == NULL) {
+            log_error("%s - no user for the certificate of \"%s\"", client_prefix(c).text,
+                      names.subject);
+        }
+    }
+    tls_names_deinit(&names);
+    return user == NULL ? "" : user;
+}
+
 /* The one admission function for all paths (GHSA-hmmp). False: refused, or not known yet. */
 static bool admit(struct client *c, struct auth_credentials *credentials)
 {
@@ -206,6 +228,10 @@ static bool admit(struct client *c, struct auth_credentials *credentials)
     credentials->type = CONNECTION_STANDARD;
     c->anonymous = credentials->user.len == 0 && credentials->password.len == 0 &&
                    credentials->token.len == 0 && credentials->nkey.len == 0;
+    if (broker_options(c->broker)->tls.verify_and_map && auth_required(broker_auth(c->broker))) {
+        credentials->mapped_user = bytes_of(mapped_user(c));
+        c->anonymous = false;
+    }
     switch (auth_check(broker_auth(c->broker), credentials, &user, &work)) {
     case AUTH_OK:
         become_ready(c, user);

@@ -27,6 +27,11 @@ static void free_old_auth(void *arg)
     auth_free(arg);
 }
 
+static void free_old_tls(void *arg)
+{
+    tls_context_release(arg);
+}
+
 static void judged(void *arg)
 {
     struct broker *b = arg;
@@ -34,7 +39,9 @@ static void judged(void *arg)
         broker_tell_clients(b);
     }
     loop_retire(free_old_auth, b->old_auth);
+    loop_retire(free_old_tls, b->old_tls);
     b->old_auth = NULL;
+    b->old_tls = NULL;
     b->reload_done(b->reload_arg);
 }
 
@@ -43,7 +50,8 @@ static bool text_differs(const char *a, const char *b)
     return (a == NULL) != (b == NULL) || (a != NULL && strcmp(a, b) != 0);
 }
 
-void broker_reload(struct broker *b, const struct options *options, void (*done)(void *), void *arg)
+void broker_reload(struct broker *b, const struct options *options, struct tls_context *tls,
+                   void (*done)(void *), void *arg)
 {
     CHECK(loop_is_current(b->per_loop[0].loop));
     CHECK(b->old_auth == NULL); /* one reload at a time: signals are handled one by one */
@@ -52,11 +60,15 @@ void broker_reload(struct broker *b, const struct options *options, void (*done)
     b->reload_done = done;
     b->reload_arg = arg;
     b->old_auth = atomic_load(&b->auth);
+    b->old_tls = atomic_load(&b->tls);
     b->info_changed = before->max_payload != options->max_payload ||
                       text_differs(before->client_advertise, options->client_advertise) ||
+                      (b->old_tls == NULL) != (tls == NULL) ||
+                      before->tls.verify != options->tls.verify ||
                       auth_info_required(b->old_auth) != auth_info_required(auth);
     atomic_store_explicit(&b->options, options, memory_order_release);
     atomic_store_explicit(&b->auth, auth, memory_order_release);
+    atomic_store_explicit(&b->tls, tls, memory_order_release);
     broker_apply_accounts(b, options);
     struct broker_stats stats;
     broker_stats(b, &stats);

@@ -35,6 +35,13 @@ const char options_usage[] =
     "        --user <user>, --pass <pass> User and password required for connections\n"
     "        --auth <token>               Authorization token required for connections\n"
     "\n"
+    "TLS options:\n"
+    "        --tls                        Require TLS of clients\n"
+    "        --tlscert <file>             Server certificate\n"
+    "        --tlskey <file>              Private key of the server certificate\n"
+    "        --tlscacert <file>           CA certificates for verifying clients\n"
+    "        --tlsverify                  Require and verify client certificates\n"
+    "\n"
     "Cluster options:\n"
     "        --routes <url, ...>          Routes to solicit and connect to\n"
     "        --cluster <url>              Cluster URL of this server\n"
@@ -98,6 +105,46 @@ BOOL_FLAG(set_no_advertise, no_advertise)
 INT_FLAG(set_port, port)
 INT_FLAG(set_http_port, http_port)
 INT_FLAG(set_connect_retries, connect_retries)
+
+/* Any of the -tls flags puts these files in the place of the file's tls block. */
+static void own_tls(struct options *o)
+{
+    if (!o->tls_by_flags) {
+        tls_options_deinit(&o->tls);
+        o->tls = tls_options_default();
+        o->tls.set = o->tls_by_flags = true;
+    }
+}
+
+static void set_tls(struct options *o, const char *value)
+{
+    own_tls(o);
+    o->tls.set = is_true(value);
+}
+
+static void set_tls_cert(struct options *o, const char *value)
+{
+    own_tls(o);
+    option_set(&o->tls.cert_file, value);
+}
+
+static void set_tls_key(struct options *o, const char *value)
+{
+    own_tls(o);
+    option_set(&o->tls.key_file, value);
+}
+
+static void set_tls_ca(struct options *o, const char *value)
+{
+    own_tls(o);
+    option_set(&o->tls.ca_file, value);
+}
+
+static void set_tls_verify(struct options *o, const char *value)
+{
+    own_tls(o);
+    o->tls.verify = is_true(value);
+}
 
 static void set_debug_trace(struct options *o, const char *value)
 {
@@ -175,6 +222,11 @@ static const struct flag flags[] = {{"a", FLAG_TEXT, set_host},
                                     {"user", FLAG_TEXT, set_user},
                                     {"pass", FLAG_TEXT, set_pass},
                                     {"auth", FLAG_TEXT, set_token},
+                                    {"tls", FLAG_BOOL, set_tls},
+                                    {"tlscert", FLAG_TEXT, set_tls_cert},
+                                    {"tlskey", FLAG_TEXT, set_tls_key},
+                                    {"tlscacert", FLAG_TEXT, set_tls_ca},
+                                    {"tlsverify", FLAG_BOOL, set_tls_verify},
                                     {"cluster", FLAG_TEXT, set_cluster},
                                     {"cluster_listen", FLAG_TEXT, set_cluster},
                                     {"cluster_name", FLAG_TEXT, set_cluster_name},
@@ -183,12 +235,7 @@ static const struct flag flags[] = {{"a", FLAG_TEXT, set_host},
                                     {"no_advertise", FLAG_BOOL, set_no_advertise},
                                     {"connect_retries", FLAG_INT, set_connect_retries}};
 
-static const char *const unsupported_flags[] = {"tls",
-                                                "tlscert",
-                                                "tlskey",
-                                                "tlscacert",
-                                                "tlsverify",
-                                                "ms",
+static const char *const unsupported_flags[] = {"ms",
                                                 "https_port",
                                                 "s",
                                                 "syslog",
@@ -235,6 +282,7 @@ enum err options_apply_flags(struct options *o, int argc, char *const argv[],
                              struct options_command *command, struct error *error)
 {
     *command = (struct options_command){.action = OPTIONS_RUN};
+    o->tls_by_flags = false; /* the flags are applied twice, and the file in between */
     for (int i = 1; i < argc; i++) {
         const char *word = argv[i];
         if (word[0] != '-' || word[1] == '\0') {

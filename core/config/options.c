@@ -7,21 +7,6 @@
 #include "core/base/mem.h"
 #include "core/config/options_internal.h"
 
-void text_list_add(struct text_list *list, struct bytes text)
-{
-    VEC_RESERVE(list->items, list->cap, list->count);
-    list->items[list->count++] = mem_dup(text.ptr, text.len);
-}
-
-void text_list_clear(struct text_list *list)
-{
-    for (uint32_t i = 0; i < list->count; i++) {
-        free(list->items[i]);
-    }
-    free(list->items);
-    *list = (struct text_list){0};
-}
-
 void option_set(char **field, const char *value)
 {
     char *copy = value == NULL ? NULL : mem_strdup(value);
@@ -34,6 +19,7 @@ struct options *options_new(void)
     struct options *o = NEW(struct options);
     o->host = mem_strdup("0.0.0.0");
     o->port = 4222;
+    o->tls = tls_options_default();
     o->logtime = true;
     o->max_payload = 1 << 20;
     o->max_control_line = 4096;
@@ -111,6 +97,7 @@ void options_free(struct options *o)
     free(o->accounts);
     text_list_clear(&o->routes);
     text_list_clear(&o->tags);
+    tls_options_deinit(&o->tls);
     free(o);
 }
 
@@ -189,6 +176,12 @@ enum err options_finish(struct options *o, struct error *error)
             return error_set(error, ERR_INVALID,
                              "jetstream cluster requires `cluster.name` to be set");
         }
+    }
+    if (o->tls.set && o->tls.cert_file == NULL && o->tls.more_certs.count == 0) {
+        return error_set(error, ERR_INVALID, "TLS Server certificate must be present and valid");
+    }
+    if (o->tls.set && o->tls.key_file == NULL && o->tls.more_keys.count == 0) {
+        return error_set(error, ERR_INVALID, "TLS Server private key must be present and valid");
     }
     if (o->lame_duck_grace_ns >= o->lame_duck_duration_ns) {
         return error_set(error, ERR_INVALID,

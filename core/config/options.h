@@ -8,12 +8,8 @@
 
 #include "core/base/buffer.h"
 #include "core/base/err.h"
+#include "core/base/tls_options.h"
 #include "core/config/conf.h"
-
-struct text_list {
-    char **items; /* owned */
-    uint32_t count, cap;
-};
 
 /* Subject patterns that are allowed and denied; `queue` of a subscribe rule may be NULL. */
 struct permission_rule {
@@ -88,6 +84,10 @@ struct options {
     char *no_auth_user;
     bool always_nonce; /* INFO carries one also when nobody needs to sign it */
 
+    struct tls_options tls; /* of the client port */
+    bool tls_by_flags;      /* the -tls flags replace the file's block */
+    bool allow_non_tls;     /* plain clients as well */
+
     char *cluster_name; /* NULL: not given */
     char *cluster_host;
     int cluster_port; /* 0: no clustering */
@@ -138,7 +138,6 @@ extern const char options_usage[];
 
 /* NULL when no account of that name is configured. */
 const struct account_options *options_find_account(const struct options *o, struct bytes name);
-void text_list_add(struct text_list *list, struct bytes text);
 /* Replaces an owned string. NULL clears it. */
 void option_set(char **field, const char *value);
 /* nats://user:pass@host:port → parts; any of the out strings may come back NULL. Port may be -1. */

@@ -111,6 +111,7 @@ TEXT_OPTION(on_ports_file_dir, ports_file_dir)
 TEXT_OPTION(on_system_account, system_account)
 TEXT_OPTION(on_no_auth_user, no_auth_user)
 BOOL_OPTION(on_always_nonce, always_nonce)
+BOOL_OPTION(on_allow_non_tls, allow_non_tls)
 BOOL_OPTION(on_debug, debug)
 BOOL_OPTION(on_trace, trace)
 BOOL_OPTION(on_logtime, logtime)
@@ -158,6 +159,13 @@ static void on_loops(struct context *c, const struct conf_member *m)
         c->o->loops = (int)loops;
     }
 }
+static void on_tls(struct context *c, const struct conf_member *m)
+{
+    take_tls(c, m, &c->o->tls);
+    if (c->o->tls.check_known_urls) {
+        complain(c, m, "verify_cert_and_check_known_urls not supported in this context");
+    }
+}
 static void on_tags(struct context *c, const struct conf_member *m)
 {
     take_texts(c, m, &c->o->tags);
@@ -202,12 +210,13 @@ static const struct option_row top_rows[] = {
     {"system", on_system_account},
     {"no_auth_user", on_no_auth_user},
     {"always_enable_nonce", on_always_nonce},
+    {"tls", on_tls},
+    {"allow_non_tls", on_allow_non_tls},
     {"cluster", on_cluster},
     {"jetstream", on_jetstream},
     {"store_dir", on_store_dir},
     {"storedir", on_store_dir},
     /* Refused: running without them would be less safe, or another server, than the file says. */
-    {"tls", refuse},
     {"https", refuse},
     {"https_port", refuse},
     {"operator", refuse},
@@ -250,7 +259,6 @@ static const struct option_row top_rows[] = {
     {"disable_sublist_cache", NULL},
     {"no_sublist_cache", NULL},
     {"no_header_support", NULL},
-    {"allow_non_tls", NULL},
     {"ocsp", NULL},
     {"ocsp_cache", NULL},
     {"no_system_account", NULL},

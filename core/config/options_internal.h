@@ -4,7 +4,6 @@
 
 #include "core/config/options.h"
 
-void text_list_clear(struct text_list *list);
 void permissions_free(struct permissions *p);
 /* The account of that name, created when it is new. */
 struct account_options *options_account(struct options *o, struct bytes name);

@@ -44,6 +44,8 @@ bool key_in(struct bytes key, const char *const *names);
 /* Calls the handler of each member; rows end with a NULL name. Others are errors. */
 void apply_table(struct context *c, const struct conf_value *map, const struct option_row *rows);
 
+void take_tls(struct context *c, const struct conf_member *m, struct tls_options *tls);
+
 /* Blocks of the file, one per source file: conf_accounts.c, conf_cluster.c. */
 void on_authorization(struct context *c, const struct conf_member *m);
 void on_accounts(struct context *c, const struct conf_member *m);

@@ -15,6 +15,8 @@
 #define CHUNK_MIN  1024
 #define CHUNK_MAX  (64u * 1024)
 #define WRITEV_MAX 64
+#define TLS_BATCH  (256u * 1024) /* plaintext that is encrypted before the socket is asked again */
+#define TLS_RECORD (16u * 1024)
 
 struct conn_chunk {
     struct conn_chunk *next;
@@ -24,11 +26,12 @@ struct conn_chunk {
 
 void (*conn_on_drained)(struct loop *loop);
 
-/* Connections this loop has appended to in the current turn. */
+/* What one loop keeps for its connections: those it has appended to in the current turn. */
 struct flush_list {
     struct turn_task task;
     struct conn **conns;
     uint32_t count, cap;
+    char *plain; /* LOOP_READ_BUFFER bytes for decrypted input; made on first use */
 };
 
 const char *close_reason_text(enum close_reason reason)
@@ -54,6 +57,7 @@ const char *close_reason_text(enum close_reason reason)
         [CLOSE_NO_RESPONDERS_NEED_HEADERS] = "No Responders Requires Headers",
         [CLOSE_CLUSTER_NAME_CONFLICT] = "Cluster Name Conflict",
         [CLOSE_DUPLICATE_SERVER_NAME] = "Duplicate Server Name",
+        [CLOSE_TLS_HANDSHAKE] = "TLS Handshake Failure",
     };
     return texts[reason];
 }
@@ -108,6 +112,8 @@ static void destroy(void *arg)
 {
     struct conn *conn = arg;
     CHECK(conn->closed && conn->first == NULL);
+    tls_session_free(conn->tls);
+    tls_context_release(conn->tls_context);
     pthread_mutex_destroy(&conn->lock);
     free(conn);
 }
@@ -148,7 +154,7 @@ static void free_chunks(struct conn *conn)
 enum flush_result { FLUSH_DONE, FLUSH_BLOCKED, FLUSH_FAILED };
 
 /* Lock held, not closed. */
-static enum flush_result write_pending(struct conn *conn)
+static enum flush_result write_plain(struct conn *conn)
 {
     while (conn->first != NULL) {
         struct iovec parts[WRITEV_MAX];
@@ -186,6 +192,71 @@ static enum flush_result write_pending(struct conn *conn)
         }
     }
     return FLUSH_DONE;
+}
+
+static enum flush_result write_ciphertext(struct conn *conn)
+{
+    struct buffer *out = tls_output(conn->tls);
+    while (out->len > 0) {
+        ssize_t n = write(conn->fd, out->data, out->len);
+        if (n > 0) {
+            buffer_consume(out, (size_t)n);
+        } else if (n == 0 || errno == EAGAIN || errno == EWOULDBLOCK) {
+            return FLUSH_BLOCKED;
+        } else if (errno != EINTR) {
+            return FLUSH_FAILED;
+        }
+    }
+    buffer_deinit(out); /* an idle connection keeps no buffers */
+    return FLUSH_DONE;
+}
+
+/* Takes about TLS_BATCH bytes of whole chunks off the front. */
+static struct conn_chunk *take_batch(struct conn *conn)
+{
+    struct conn_chunk *batch = conn->first;
+    struct conn_chunk *last = batch;
+    size_t bytes = last->to - last->from;
+    while (last->next != NULL && bytes < TLS_BATCH) {
+        last = last->next;
+        bytes += last->to - last->from;
+    }
+    conn->first = last->next;
+    conn->last = conn->first == NULL ? NULL : conn->last;
+    last->next = NULL;
+    return batch;
+}
+
+/* Owner. The lock is held, but let go while a batch is encrypted: nobody else takes chunks off or
+ * closes. */
+static enum flush_result write_tls(struct conn *conn)
+{
+    enum flush_result result = write_ciphertext(conn);
+    while (result == FLUSH_DONE && conn->first != NULL) {
+        struct conn_chunk *batch = take_batch(conn);
+        enum tls_status status = TLS_OK;
+        size_t bytes = 0;
+        pthread_mutex_unlock(&conn->lock);
+        while (batch != NULL) {
+            struct conn_chunk *next = batch->next;
+            size_t len = batch->to - batch->from;
+            status = status == TLS_OK
+                         ? tls_write(conn->tls, bytes_make(batch->data + batch->from, len))
+                         : status;
+            bytes += len;
+            free(batch);
+            batch = next;
+        }
+        pthread_mutex_lock(&conn->lock);
+        conn->pending -= bytes;
+        result = status == TLS_OK ? write_ciphertext(conn) : FLUSH_FAILED;
+    }
+    return result;
+}
+
+static enum flush_result write_pending(struct conn *conn)
+{
+    return conn->tls == NULL ? write_plain(conn) : write_tls(conn);
 }
 
 static void drained_task(void *arg)
@@ -228,11 +299,32 @@ static void want_out_task(void *arg)
     conn_release(conn);
 }
 
+static void flush(struct conn *conn, uint64_t clear_dirty);
+
+static void flush_task(void *arg)
+{
+    struct conn *conn = arg;
+    pthread_mutex_lock(&conn->lock);
+    conn->flush_posted = false;
+    pthread_mutex_unlock(&conn->lock);
+    flush(conn, 0);
+    conn_release(conn);
+}
+
 /* Any loop. Writes unless the owner is already waiting for the socket. */
 static void flush(struct conn *conn, uint64_t clear_dirty)
 {
     pthread_mutex_lock(&conn->lock);
     conn->dirty_loops &= ~clear_dirty;
+    if (conn->tls != NULL && !loop_is_current(conn->loop)) { /* the owner has to encrypt */
+        bool post = !conn->closed && !conn->blocked && !conn->flush_posted;
+        conn->flush_posted = conn->flush_posted || post;
+        pthread_mutex_unlock(&conn->lock);
+        if (post) {
+            loop_post(conn->loop, flush_task, conn_retain(conn));
+        }
+        return;
+    }
     enum flush_result result = FLUSH_DONE;
     bool newly_blocked = false;
     uint64_t wake = 0;
@@ -279,6 +371,7 @@ static void flush_list_free(void *arg)
 {
     struct flush_list *list = arg;
     free(list->conns);
+    free(list->plain);
     free(list);
 }
 
@@ -404,12 +497,104 @@ static void on_writable(struct conn *conn)
     flush(conn, 0);
 }
 
+/* --- input --- */
+
+void conn_expect_tls(struct conn *conn, struct tls_context *context, bool optional)
+{
+    CHECK(loop_is_current(conn->loop) && conn->tls == NULL);
+    conn->tls_context = tls_context_retain(context);
+    conn->tls_optional = optional;
+}
+
+/* What was written in clear before this is with the kernel, or the other side broke the rules. */
+static bool begin_tls(struct conn *conn)
+{
+    flush(conn, 0);
+    struct tls_session *session = tls_session_new(conn->tls_context, NULL);
+    pthread_mutex_lock(&conn->lock);
+    bool clear = conn->pending == 0;
+    conn->tls = clear ? session : NULL;
+    pthread_mutex_unlock(&conn->lock);
+    if (!clear) {
+        tls_session_free(session);
+    }
+    return clear;
+}
+
+/* True when the connection is open and the handshake done. */
+static bool shake_hands(struct conn *conn)
+{
+    enum tls_status status = tls_handshake(conn->tls);
+    flush(conn, 0);
+    if (status == TLS_OK) {
+        conn->secured = true;
+        conn->ops->on_tls(conn, NULL);
+    } else if (status != TLS_MORE) {
+        conn->ops->on_tls(conn, tls_session_error(conn->tls));
+    }
+    return status == TLS_OK && !conn->closed;
+}
+
+static void on_ciphertext(struct conn *conn, const char *data, size_t len)
+{
+    struct flush_list *here = flush_list_here(conn->loop);
+    if (here->plain == NULL) {
+        here->plain = mem_alloc(LOOP_READ_BUFFER);
+    }
+    tls_feed(conn->tls, bytes_make(data, len));
+    if (!conn->secured && !shake_hands(conn)) {
+        return;
+    }
+    enum tls_status status;
+    do { /* records are gathered, so that a batch of messages is parsed in one go */
+        size_t have = 0, more = 0;
+        while ((status = tls_read(conn->tls, here->plain + have, LOOP_READ_BUFFER - have, &more)) ==
+               TLS_OK) {
+            have += more;
+            if (LOOP_READ_BUFFER - have < TLS_RECORD) {
+                break;
+            }
+        }
+        if (have > 0) {
+            conn->ops->on_data(conn, here->plain, have);
+        }
+    } while (status == TLS_OK && !conn->closed);
+    if (conn->closed) {
+        return;
+    }
+    flush(conn, 0); /* answers of the protocol itself */
+    if (status == TLS_CLOSED || status == TLS_FAILED) {
+        conn_close(conn, status == TLS_CLOSED ? CLOSE_CLIENT : CLOSE_READ_ERROR);
+    }
+}
+
+#define TLS_HANDSHAKE_RECORD 0x16
+
+static void on_input(struct conn *conn, const char *data, size_t len)
+{
+    if (conn->tls == NULL && conn->tls_context != NULL) {
+        bool hello = (unsigned char)data[0] == TLS_HANDSHAKE_RECORD;
+        if (!hello && conn->tls_optional) {
+            tls_context_release(conn->tls_context);
+            conn->tls_context = NULL;
+        } else if (!hello || !begin_tls(conn)) {
+            conn->ops->on_tls(conn, "tls: first record does not look like a TLS handshake");
+            return;
+        }
+    }
+    if (conn->tls == NULL) {
+        conn->ops->on_data(conn, data, len);
+    } else {
+        on_ciphertext(conn, data, len);
+    }
+}
+
 static void on_readable(struct conn *conn)
 {
     char *buffer = loop_read_buffer(conn->loop);
     ssize_t n = read(conn->fd, buffer, LOOP_READ_BUFFER);
     if (n > 0) {
-        conn->ops->on_data(conn, buffer, (size_t)n);
+        on_input(conn, buffer, (size_t)n);
     } else if (n == 0) {
         conn_close(conn, CLOSE_CLIENT);
     } else if (errno != EAGAIN && errno != EINTR) {
@@ -466,8 +651,9 @@ void conn_close(struct conn *conn, enum close_reason reason)
         pthread_mutex_unlock(&conn->lock);
         return;
     }
-    if (!discards_pending(reason)) {
-        (void)write_pending(conn);
+    if (!discards_pending(reason) && write_pending(conn) == FLUSH_DONE && conn->secured) {
+        tls_close_notify(conn->tls);
+        (void)write_ciphertext(conn);
     }
     conn->closed = true;
     free_chunks(conn);

@@ -5,6 +5,9 @@
  * the end of the producing loop's turn every outbox it touched is written once, without blocking.
  * When the socket takes no more, the owner loop goes on as soon as it is writable.
  *
+ * With TLS the outbox holds plaintext; only the owner encrypts and writes it, so the other loops
+ * ask it to by a message.
+ *
  * (1) The descriptor is closed only by the owner, under the lock; who writes checks `closed` there.
  * (2) pending = bytes in chunks; it never passes max_pending.
  * (3) The memory stays until the last reference is gone and the turn of every loop has ended
@@ -18,6 +21,7 @@
 
 #include "core/base/buffer.h"
 #include "core/base/err.h"
+#include "core/net/tls.h"
 #include "core/runtime/loop.h"
 
 /* Texts: NATS monitoring, `reason` of closed connections. */
@@ -41,7 +45,8 @@ enum close_reason {
     CLOSE_SERVER_SHUTDOWN,
     CLOSE_NO_RESPONDERS_NEED_HEADERS,
     CLOSE_CLUSTER_NAME_CONFLICT,
-    CLOSE_DUPLICATE_SERVER_NAME
+    CLOSE_DUPLICATE_SERVER_NAME,
+    CLOSE_TLS_HANDSHAKE
 };
 const char *close_reason_text(enum close_reason reason);
 
@@ -50,6 +55,10 @@ struct conn;
 struct conn_ops {
     /* Owner loop. The bytes are valid during the call; the connection may be closed in it. */
     void (*on_data)(struct conn *conn, const char *data, size_t len);
+    /* Owner loop; NULL where TLS is never expected. The handshake is done (failure NULL), or it has
+     * failed: then this closes the connection. What is written before goes out in clear as long as
+     * the other side has not begun with TLS. */
+    void (*on_tls)(struct conn *conn, const char *failure);
     /* Owner loop, once: no callback follows. The owner drops its pointer and its reference. */
     void (*on_close)(struct conn *conn, enum close_reason reason);
 };
@@ -74,11 +83,16 @@ struct conn {
     bool paused;    /* owner: not reading */
     bool wants_out; /* owner: waiting for writable */
     struct loop_timer deadline;
+    struct tls_context *tls_context; /* counted; NULL: plain */
+    bool tls_optional;               /* plain as well, as the first byte has it */
+    bool secured;                    /* the handshake is done */
 
     pthread_mutex_t lock; /* leaf; guards the rest */
     struct conn_chunk *first, *last;
     size_t pending;
-    bool blocked; /* the socket was full; the owner waits until it is writable */
+    struct tls_session *tls; /* owned; NULL: bytes go in clear. Used by the owner alone */
+    bool flush_posted;       /* TLS: the owner has been asked to write */
+    bool blocked;            /* the socket was full; the owner waits until it is writable */
     bool closed;
     uint64_t dirty_loops;   /* bit per loop that has this connection on its flush list */
     uint64_t waiting_loops; /* bit per loop with producers slowed by this connection */
@@ -91,6 +105,10 @@ struct conn *conn_open(struct loop *loop, int fd, uint64_t id, const struct conn
 struct conn *conn_retain(struct conn *conn);
 /* Any loop thread. */
 void conn_release(struct conn *conn);
+
+/* Owner loop, before any input: the other side begins with a TLS handshake or, when that is
+ * optional, may. Until its first byte everything is in clear, and there is no session yet. */
+void conn_expect_tls(struct conn *conn, struct tls_context *context, bool optional);
 
 /* Any loop: begin with room for `len` bytes, fill the returned memory, end. NULL when the
  * connection is closed, or the bytes would pass max_pending: it is then being closed as a slow

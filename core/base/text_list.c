@@ -1,0 +1,20 @@
+#include "core/base/text_list.h"
+
+#include <stdlib.h>
+
+#include "core/base/mem.h"
+
+void text_list_add(struct text_list *list, struct bytes text)
+{
+    VEC_RESERVE(list->items, list->cap, list->count);
+    list->items[list->count++] = mem_dup(text.ptr, text.len);
+}
+
+void text_list_clear(struct text_list *list)
+{
+    for (uint32_t i = 0; i < list->count; i++) {
+        free(list->items[i]);
+    }
+    free(list->items);
+    *list = (struct text_list){0};
+}
