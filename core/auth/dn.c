@@ -86,7 +86,11 @@ static bool parse(struct bytes text, struct dn *dn)
         a->rdn = rdn;
         a->type = trim(bytes_make(text.ptr, (size_t)(equals - text.ptr)));
         text = bytes_skip(text, (size_t)(equals - text.ptr) + 1);
-        if (a->type.len == 0 || !read_value(&text, a)) {
+        bool separated = false;
+        for (size_t i = 0; i < a->type.len; i++) {
+            separated = separated || strchr(",;+", a->type.ptr[i]) != NULL;
+        }
+        if (a->type.len == 0 || separated || !read_value(&text, a)) {
             return false;
         }
         if (text.len > 0) {
