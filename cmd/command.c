@@ -30,7 +30,10 @@ static bool apply_file(struct options *o, struct option_report *report, char dig
         return false;
     }
     enum err err = options_apply_conf(o, conf, report);
-    buffer_append_bytes(why, buffer_bytes(&report->errors));
+    if (report->errors.len > 0) { /* as many lines as there are mistakes, and an empty one */
+        buffer_append_bytes(why, buffer_bytes(&report->errors));
+        buffer_append_char(why, '\n');
+    }
     conf_digest(conf, digest);
     conf_free(conf);
     return err == OK;

@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "core/account/imports.h"
+#include "core/account/mapping.h"
 #include "core/base/buffer.h"
 #include "core/base/check.h"
 #include "core/base/mem.h"
@@ -26,6 +28,8 @@ struct accounts *accounts_new(void)
 
 static void account_free(struct account *account)
 {
+    imports_free(atomic_load(&account->imports));
+    mappings_free(atomic_load(&account->mappings));
     struct map_entry *e;
     for (uint32_t i = 0; (e = map_next(&account->local, &i)) != NULL;) {
         free(e->value);
@@ -67,6 +71,9 @@ struct account *accounts_get(struct accounts *accounts, struct bytes name)
         account = NEW(struct account);
         account->name = mem_dup(name.ptr, name.len);
         account->interest = interest_new();
+        atomic_init(&account->max_connections, -1);
+        atomic_init(&account->max_subscriptions, -1);
+        atomic_init(&account->max_payload, -1);
         pthread_mutex_init(&account->lock, NULL);
         (void)map_put(&accounts->by_name, name, account);
     }

@@ -14,6 +14,9 @@
 #include "core/subject/interest.h"
 
 struct account;
+struct mappings;
+struct imports;
+struct responses;
 /* `weight`: 0 gone; 1 for plain interest; the number of members of a queue group. Called with the
  * account's lock held, so that two changes of one subject are announced in the order they were
  * made: it may write to connections and take no lock but theirs and its own. */
@@ -27,6 +30,11 @@ struct account {
     struct interest *interest;
     struct interest_cache *caches[LOOPS_MAX]; /* one per loop, made on first use by that loop */
     atomic_int connections;
+    /* The configuration's part, replaced by a reload: read once per use within a turn of a loop. */
+    _Atomic(struct mappings *) mappings;                                 /* owned; NULL: none */
+    _Atomic(struct imports *) imports;                                   /* owned; NULL: none */
+    atomic_int_fast64_t max_connections, max_subscriptions, max_payload; /* -1: no limit */
+    struct responses *responses; /* core/broker's: of services this account exports */
 
     pthread_mutex_t lock; /* guards local; held while neighbours are told */
     struct map local;     /* "subject" or "subject queue" → struct local_interest */

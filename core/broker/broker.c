@@ -28,6 +28,7 @@ struct broker *broker_new(const struct options *options, struct tls_context *tls
     b->listen_fd = -1;
     b->neighbour_urls = json_array();
     pthread_mutex_init(&b->info_lock, NULL);
+    pthread_mutex_init(&b->responses_lock, NULL);
     nkey_new_server(b->server_id);
     b->server_name = mem_strdup(options->server_name == NULL ? b->server_id : options->server_name);
     const char *system = options->system_account == NULL ? "$SYS" : options->system_account;
@@ -53,11 +54,13 @@ void broker_free(struct broker *b)
         free(b->per_loop[i].batched);
     }
     free(b->per_loop);
+    broker_exchange_end(b);
     accounts_free(b->accounts);
     auth_free(atomic_load(&b->auth));
     tls_context_release(atomic_load(&b->tls));
     json_decref(b->neighbour_urls);
     pthread_mutex_destroy(&b->info_lock);
+    pthread_mutex_destroy(&b->responses_lock);
     free(b->server_name);
     free(b);
 }
@@ -75,7 +78,11 @@ void broker_apply_accounts(struct broker *b, const struct options *options)
         struct account *a = accounts_get(b->accounts, bytes_of(options->accounts[i].name));
         atomic_store(&a->jetstream,
                      options->jetstream && options->accounts[i].jetstream && a != b->system);
+        atomic_store(&a->max_connections, options->accounts[i].limits.max_connections);
+        atomic_store(&a->max_subscriptions, options->accounts[i].limits.max_subscriptions);
+        atomic_store(&a->max_payload, options->accounts[i].limits.max_payload);
     }
+    broker_exchange_changed(b, options);
 }
 
 /* --- accepting --- */

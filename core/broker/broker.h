@@ -2,6 +2,7 @@
  *
  *   client*.c   a client's session: protocol, login, subscriptions, description
  *   route.c     one message to all who want it (local clients, internal subscribers, links)
+ *   imports.c   messages between accounts
  *   internal.c  subscribers and publishers inside the server: JetStream, system requests
  *   broker.c    start-up, INFO, connect_urls, gathering for monitoring
  *   reload.c    a new configuration while clients are connected

@@ -2,16 +2,26 @@
 #ifndef CORE_BROKER_BROKER_INTERNAL_H
 #define CORE_BROKER_BROKER_INTERNAL_H
 
+#include "core/account/imports.h"
+#include "core/account/mapping.h"
 #include "core/base/nkey.h"
 #include "core/broker/broker.h"
 #include "core/protocol/parser.h"
 
-enum sub_kind { SUB_CLIENT, SUB_INTERNAL, SUB_LINK };
+enum sub_kind {
+    SUB_CLIENT,
+    SUB_INTERNAL,
+    SUB_LINK,
+    SUB_SERVICE, /* a service import: struct service_import */
+    SUB_REPLIES, /* the answers to an exporting account's services: struct responses */
+    SUB_SHADOW   /* a client's subscription, in an account it imports from: struct shadow */
+};
 
 /* A subscription of a client. Lives from SUB until a turn after its removal. */
 struct subscription {
     struct interest_entry entry; /* first: the index hands out pointers to it */
     struct client *client;       /* borrowed: outlives its subscriptions by a turn */
+    struct shadow *shadows;      /* owned */
     struct bytes sid;
     uint64_t delivered; /* guarded by the connection's outbox lock */
     uint64_t max;       /* 0: none; same lock */
@@ -102,6 +112,16 @@ struct broker_loop {
     atomic_uint_fast64_t connections, total_connections, slow_consumers, stale, stalls;
 };
 
+/* What a reload has replaced. */
+struct old_exchange {
+    struct old_exchange *next;
+    struct imports *imports;
+    struct mappings *mappings;
+};
+
+/* Only servers say who asks: it is taken out of what clients send (CVE-2026-33246). */
+#define REQUEST_INFO_HEADER "Nats-Request-Info"
+
 struct broker {
     /* What a reload replaces: read at most once per turn's use, freed when every loop is past it.
      */
@@ -135,7 +155,9 @@ struct broker {
     int64_t lame_duck_pause_ns; /* between two closings, at most */
     void (*lame_duck_done)(void *);
     void *lame_duck_arg;
-    struct auth *old_auth;      /* during a reload */
+    pthread_mutex_t responses_lock; /* guards account->responses while it is created */
+    struct old_exchange *old_exchange;
+    struct auth *old_auth; /* during a reload */
     struct tls_context *old_tls;
     bool info_changed;          /* by the reload under way */
     atomic_int_fast64_t excess; /* clients to close because max_connections was lowered */
@@ -167,14 +189,20 @@ static inline void count(atomic_uint_fast64_t *counter, uint64_t more)
 
 /* Routing. `source` NULL for messages that no client published. */
 struct routing {
-    struct client *source;
+    struct client *source;          /* whose reading is slowed when a destination is full */
+    const struct client *requester; /* whom a service is told of; the source, but for responses */
+    bool echoes;                    /* delivered also to the source's own subscriptions */
+    /* How the message came here through imports; an account is not entered twice, for then its
+     * match, which is being walked, would be overwritten. */
+    const struct routing *outer;
+    const struct account *account; /* set by route_message() */
     bool from_link;
     const struct bytes *queues; /* from_link: only these groups */
     uint32_t queue_count;
 };
 /* Returns how many took the message. Sets source->stalled when a destination is full. */
 unsigned route_message(struct broker *broker, struct account *account, const struct message *m,
-                       const struct routing *routing);
+                       struct routing *routing);
 /* Encodes into a client's outbox; *pending is then what waits there. False when it was not taken.
  */
 bool client_deliver(struct subscription *sub, const struct message *m, size_t *pending);
@@ -194,6 +222,23 @@ void broker_tell_clients(struct broker *b);
 /* The configuration has changed: is the client still who it was, and may it still do what it does?
  * Closes it, or drops the subscriptions that are not allowed any more. The client's loop. */
 void client_reauthorize(struct client *c);
+/* Messages between accounts: imports.c. These run on any loop. */
+bool service_import_deliver(struct broker *b, struct interest_entry *entry, const struct message *m,
+                            const struct routing *routing);
+bool responses_deliver(struct interest_entry *entry, const struct message *m,
+                       const struct routing *routing);
+struct subscription *shadow_of(struct interest_entry *entry);
+bool shadow_deliver(struct interest_entry *entry, const struct message *m, size_t *pending);
+/* On the client's loop. */
+void shadows_add(struct client *c, struct subscription *sub);
+void shadows_drop(struct client *c, struct subscription *sub);
+/* Mappings and imports as the options have them; what they replace waits in b->old_exchange for
+ * broker_retire_exchange(), when no shadow uses it any more. */
+void broker_exchange_changed(struct broker *b, const struct options *options);
+void broker_retire_exchange(struct broker *b);
+/* After the loops have stopped. */
+void broker_exchange_end(struct broker *b);
+void broker_free_responses(struct account *account);
 void internal_deliver(struct internal_sub *sub, const struct message *m);
 /* Counts local interest and lets the neighbours know. */
 void broker_local_changed(struct broker *broker, struct account *account, struct bytes subject,

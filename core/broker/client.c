@@ -140,6 +140,41 @@ static void send_no_responders(struct client *c, const struct proto_op *op)
     }
 }
 
+/* Takes every line of that name, in whatever case, and what is folded under it, out of the headers.
+ * False when there is none; else m's payload is in *out. */
+static bool strip_header(struct message *m, struct bytes name, struct buffer *out)
+{
+    struct bytes rest = bytes_make(m->payload.ptr, m->header_len);
+    bool found = false, dropping = false;
+    while (rest.len > 0) {
+        const char *end = memchr(rest.ptr, '\n', rest.len);
+        struct bytes line =
+            bytes_make(rest.ptr, end == NULL ? rest.len : (size_t)(end - rest.ptr) + 1);
+        bool folded = line.ptr[0] == ' ' || line.ptr[0] == '\t';
+        struct bytes start = bytes_make(line.ptr, line.len < name.len ? line.len : name.len);
+        struct bytes behind = bytes_skip(line, name.len);
+        while (behind.len > 0 && (behind.ptr[0] == ' ' || behind.ptr[0] == '\t')) {
+            behind = bytes_skip(behind, 1);
+        }
+        dropping = folded ? dropping
+                          : bytes_eq_nocase(start, name) && behind.len > 0 && behind.ptr[0] == ':';
+        if (dropping && !found) { /* the first: keep what came before */
+            found = true;
+            buffer_append(out, m->payload.ptr, (size_t)(line.ptr - m->payload.ptr));
+        } else if (found && !dropping) {
+            buffer_append_bytes(out, line);
+        }
+        rest = bytes_skip(rest, line.len);
+    }
+    if (found) {
+        uint32_t header_len = (uint32_t)out->len;
+        buffer_append_bytes(out, bytes_skip(m->payload, m->header_len));
+        m->header_len = header_len;
+        m->payload = buffer_bytes(out);
+    }
+    return found;
+}
+
 static void on_pub(struct client *c, const struct proto_op *op)
 {
     c->in_msgs++;
@@ -166,11 +201,24 @@ static void on_pub(struct client *c, const struct proto_op *op)
                         .payload = op->payload,
                         .header_len = op->header_len,
                         .size_text = op->size_text};
-    struct routing routing = {.source = c};
-    unsigned taken = route_message(c->broker, c->account, &m, &routing);
+    struct buffer stripped = {0};
+    if (UNLIKELY(m.header_len > 0) && strip_header(&m, BYTES_LIT(REQUEST_INFO_HEADER), &stripped)) {
+        m.size_text = BYTES_NONE;
+    }
+    const struct mappings *mappings =
+        atomic_load_explicit(&c->account->mappings, memory_order_acquire);
+    struct buffer mapped = {0};
+    if (UNLIKELY(mappings != NULL) &&
+        mappings_apply(mappings, m.subject, loop_random(c->home->loop), &mapped)) {
+        m.subject = buffer_bytes(&mapped);
+    }
+    struct routing routing = {.source = c, .requester = c};
+    unsigned taken = m.subject.len == 0 ? 0 : route_message(c->broker, c->account, &m, &routing);
     if (UNLIKELY(taken == 0) && c->no_responders && op->reply.ptr != NULL) {
         send_no_responders(c, op);
     }
+    buffer_deinit(&stripped);
+    buffer_deinit(&mapped);
 }
 
 /* --- slowing producers --- */

@@ -26,6 +26,8 @@ void client_arm_ping(struct client *c, int64_t after_ns);
 void client_on_sub(struct client *c, const struct proto_op *op);
 void client_on_unsub(struct client *c, const struct proto_op *op);
 void client_drop_subscriptions(struct client *c);
+/* The account's imports have changed. */
+void client_remake_shadows(struct client *c);
 /* Those the permissions do not allow any more; the client gets an -ERR for each. */
 void client_drop_forbidden_subscriptions(struct client *c);
 

@@ -11,6 +11,14 @@
 #include "core/broker/client_internal.h"
 #include "core/subject/subject.h"
 
+/* The smaller of the server's limit and the account's. */
+static int64_t payload_limit(const struct client *c)
+{
+    int64_t server = broker_options(c->broker)->max_payload;
+    int64_t account = atomic_load(&c->account->max_payload);
+    return account >= 0 && account < server ? account : server;
+}
+
 /* --- INFO and CONNECT --- */
 
 void client_send_info(struct client *c, bool connect_info)
@@ -33,7 +41,7 @@ void client_send_info(struct client *c, bool connect_info)
             json_put_bool(info, "tls_verify", true);
         }
     }
-    json_put_int(info, "max_payload", o->max_payload);
+    json_put_int(info, "max_payload", payload_limit(c));
     if (o->jetstream) {
         json_put_bool(info, "jetstream", true);
     }
@@ -93,12 +101,22 @@ static void bind_user(struct client *c, const struct auth_user *user)
     map_clear(&c->publish_cache);
 }
 
-static void become_ready(struct client *c, const struct auth_user *user)
+/* False when the account has as many connections as it may have: the client is closed then. */
+static bool become_ready(struct client *c, const struct auth_user *user)
 {
+    const struct account *account = account_of(c, user);
+    int64_t limit = atomic_load(&account->max_connections);
+    if (limit >= 0 && account != c->account && atomic_load(&account->connections) >= limit) {
+        client_fail(c, "maximum account active connections exceeded",
+                    CLOSE_MAX_ACCOUNT_CONNECTIONS);
+        return false;
+    }
     bind_user(c, user);
+    c->parser.max_payload = (uint32_t)payload_limit(c);
     c->state = CLIENT_READY;
     int64_t first = broker_options(c->broker)->ping_interval_ns;
     client_arm_ping(c, first < 2 * NS_PER_SEC ? first : 2 * NS_PER_SEC);
+    return true;
 }
 
 /* --- refusing, slower and slower for an address that keeps guessing --- */
@@ -179,8 +197,7 @@ static void on_work_done(uv_work_t *work, int status)
             status == 0 && w->right ? auth_work_user(broker_auth(c->broker), w->auth) : NULL;
         if (user == NULL) {
             refuse_login(c, bytes_of(auth_work_name(w->auth)));
-        } else {
-            become_ready(c, user);
+        } else if (become_ready(c, user)) {
             client_send_ok(c);
             conn_resume(conn);
             client_process(c, held.data, held.len);
@@ -234,8 +251,7 @@ static bool admit(struct client *c, struct auth_credentials *credentials)
     }
     switch (auth_check(broker_auth(c->broker), credentials, &user, &work)) {
     case AUTH_OK:
-        become_ready(c, user);
-        return true;
+        return become_ready(c, user);
     case AUTH_REFUSED:
         refuse_login(c, credentials->user.len > 0 ? credentials->user : credentials->nkey);
         return false;
@@ -251,7 +267,7 @@ void client_reauthorize(struct client *c)
     const struct options *o = broker_options(c->broker);
     const struct auth *auth = broker_auth(c->broker);
     c->parser.max_line = (uint32_t)o->max_control_line;
-    c->parser.max_payload = (uint32_t)o->max_payload;
+    c->parser.max_payload = (uint32_t)payload_limit(c);
     c->conn->write_deadline_ns = o->write_deadline_ns;
     if (c->state != CLIENT_READY) {
         return; /* it is judged when it logs in */
@@ -274,6 +290,7 @@ void client_reauthorize(struct client *c)
     }
     bind_user(c, user);
     client_drop_forbidden_subscriptions(c);
+    client_remake_shadows(c);
 }
 
 /* --- CONNECT --- */

@@ -17,6 +17,7 @@ static void remove_subscription(struct client *c, struct subscription *sub)
     sub->dead = true;
     pthread_mutex_unlock(&c->conn->lock);
     interest_remove(c->account->interest, &sub->entry);
+    shadows_drop(c, sub);
     broker_local_changed(c->broker, c->account, sub->entry.subject, sub->entry.queue, -1);
     loop_retire(free, sub);
 }
@@ -30,6 +31,7 @@ void client_drop_subscriptions(struct client *c)
         sub->dead = true;
         pthread_mutex_unlock(&c->conn->lock);
         interest_remove(c->account->interest, &sub->entry);
+        shadows_drop(c, sub);
         broker_local_changed(c->broker, c->account, sub->entry.subject, sub->entry.queue, -1);
         loop_retire(free, sub);
     }
@@ -58,6 +60,15 @@ void client_drop_forbidden_subscriptions(struct client *c)
         remove_subscription(c, forbidden[i]);
     }
     free(forbidden);
+}
+
+void client_remake_shadows(struct client *c)
+{
+    struct map_entry *e;
+    for (uint32_t i = 0; (e = map_next(&c->subs, &i)) != NULL;) {
+        shadows_drop(c, e->value);
+        shadows_add(c, e->value);
+    }
 }
 
 /* A subscription has reached its UNSUB max on some loop: the owner removes it. Looked up again by
@@ -111,8 +122,9 @@ void client_on_sub(struct client *c, const struct proto_op *op)
         client_violation(c, "Subscription to", op->subject, op->queue);
         return;
     }
-    int64_t max = broker_options(c->broker)->max_subscriptions;
-    if (max > 0 && c->subs.count >= (uint64_t)max) {
+    int64_t of_account = atomic_load(&c->account->max_subscriptions);
+    int64_t max = of_account >= 0 ? of_account : broker_options(c->broker)->max_subscriptions;
+    if ((max > 0 || of_account == 0) && c->subs.count >= (uint64_t)max) {
         client_send_err(c, "maximum subscriptions exceeded");
         return;
     }
@@ -136,6 +148,7 @@ void client_on_sub(struct client *c, const struct proto_op *op)
         (void)map_put(&c->subs, op->sid, sub);
         interest_add(c->account->interest, &sub->entry);
         broker_local_changed(c->broker, c->account, sub->entry.subject, sub->entry.queue, +1);
+        shadows_add(c, sub);
     }
     client_send_ok(c);
 }

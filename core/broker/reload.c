@@ -38,6 +38,7 @@ static void judged(void *arg)
     if (b->info_changed) {
         broker_tell_clients(b);
     }
+    broker_retire_exchange(b);
     loop_retire(free_old_auth, b->old_auth);
     loop_retire(free_old_tls, b->old_tls);
     b->old_auth = NULL;

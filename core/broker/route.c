@@ -37,7 +37,7 @@ static void add_link(struct targets *t, struct link *link)
 
 static bool may_echo(const struct subscription *sub, const struct routing *routing)
 {
-    return sub->client != routing->source || sub->client->echo;
+    return sub->client != routing->source || sub->client->echo || routing->echoes;
 }
 
 /* The destination is full: the publisher's loop is told when it has drained. */
@@ -48,28 +48,51 @@ static void slow_down(const struct routing *routing, struct conn *destination)
     }
 }
 
-/* True when the entry is local and took the message. */
-static bool deliver_local(struct interest_entry *entry, const struct message *m,
-                          const struct routing *routing)
+static bool deliver_client(struct subscription *sub, struct interest_entry *entry,
+                           const struct message *m, const struct routing *routing)
 {
-    if (entry->kind == SUB_CLIENT) {
-        struct subscription *sub = (struct subscription *)entry;
-        size_t pending;
-        if (!may_echo(sub, routing) || !client_deliver(sub, m, &pending)) {
-            return false;
-        }
-        if (UNLIKELY(pending > CONN_STALL_BYTES)) {
-            slow_down(routing, sub->client->conn);
-        }
-        return true;
+    size_t pending;
+    if (!may_echo(sub, routing) ||
+        !(entry->kind == SUB_CLIENT ? client_deliver(sub, m, &pending)
+                                    : shadow_deliver(entry, m, &pending))) {
+        return false;
     }
-    struct internal_sub *sub = (struct internal_sub *)entry;
+    if (UNLIKELY(pending > CONN_STALL_BYTES)) {
+        slow_down(routing, sub->client->conn);
+    }
+    return true;
+}
+
+static bool deliver_internal(struct internal_sub *sub, const struct message *m,
+                             const struct routing *routing)
+{
     internal_deliver(sub, m);
     if (UNLIKELY(atomic_load_explicit(&sub->backlog, memory_order_relaxed) > INTERNAL_BACKLOG) &&
         routing->source != NULL) {
         routing->source->stalled = true;
     }
     return true;
+}
+
+/* True when the entry is local and took the message. */
+static bool deliver_local(struct broker *broker, struct interest_entry *entry,
+                          const struct message *m, const struct routing *routing)
+{
+    switch ((enum sub_kind)entry->kind) {
+    case SUB_CLIENT:
+        return deliver_client((struct subscription *)entry, entry, m, routing);
+    case SUB_SHADOW:
+        return deliver_client(shadow_of(entry), entry, m, routing);
+    case SUB_INTERNAL:
+        return deliver_internal((struct internal_sub *)entry, m, routing);
+    case SUB_SERVICE:
+        return service_import_deliver(broker, entry, m, routing);
+    case SUB_REPLIES:
+        return responses_deliver(entry, m, routing);
+    case SUB_LINK:
+        return false;
+    }
+    return false;
 }
 
 static bool group_listed(struct bytes name, const struct routing *routing)
@@ -83,14 +106,14 @@ static bool group_listed(struct bytes name, const struct routing *routing)
 }
 
 /* From a link: uniformly among local members, any that takes it. */
-static bool deliver_group_local(const struct interest_group *group, const struct message *m,
-                                const struct routing *routing)
+static bool deliver_group_local(struct broker *broker, const struct interest_group *group,
+                                const struct message *m, const struct routing *routing)
 {
     struct random *random = loop_random(loop_current());
     uint32_t start = (uint32_t)random_below(random, group->count);
     for (uint32_t i = 0; i < group->count; i++) {
         struct interest_entry *member = group->members[(start + i) % group->count];
-        if (member->kind != SUB_LINK && deliver_local(member, m, routing)) {
+        if (member->kind != SUB_LINK && deliver_local(broker, member, m, routing)) {
             return true;
         }
     }
@@ -98,8 +121,9 @@ static bool deliver_group_local(const struct interest_group *group, const struct
 }
 
 /* From here: a start drawn by weight, then the first member that takes it. A link always does. */
-static bool deliver_group(const struct interest_group *group, const struct message *m,
-                          const struct routing *routing, struct targets *targets)
+static bool deliver_group(struct broker *broker, const struct interest_group *group,
+                          const struct message *m, const struct routing *routing,
+                          struct targets *targets)
 {
     struct random *random = loop_random(loop_current());
     uint64_t draw = random_below(random, group->weight);
@@ -111,7 +135,7 @@ static bool deliver_group(const struct interest_group *group, const struct messa
     for (uint32_t i = 0; i < group->count; i++) {
         struct interest_entry *member = group->members[(start + i) % group->count];
         if (member->kind != SUB_LINK) {
-            if (deliver_local(member, m, routing)) {
+            if (deliver_local(broker, member, m, routing)) {
                 return true;
             }
         } else if (targets->pick_count < PICKS_MAX) {
@@ -144,8 +168,14 @@ static void send_to_links(struct account *account, const struct message *m,
 }
 
 unsigned route_message(struct broker *broker, struct account *account, const struct message *m,
-                       const struct routing *routing)
+                       struct routing *routing)
 {
+    routing->account = account;
+    for (const struct routing *o = routing->outer; o != NULL; o = o->outer) {
+        if (UNLIKELY(o->account == account)) {
+            return 0; /* a circle of imports */
+        }
+    }
     const struct interest_result *r = account_match(account, m->subject);
     unsigned taken = 0;
     struct targets targets;
@@ -153,7 +183,7 @@ unsigned route_message(struct broker *broker, struct account *account, const str
     for (uint32_t i = 0; i < r->plain_count; i++) {
         struct interest_entry *entry = r->plain[i];
         if (entry->kind != SUB_LINK) {
-            taken += deliver_local(entry, m, routing);
+            taken += deliver_local(broker, entry, m, routing);
         } else if (!routing->from_link) {
             add_link(&targets, ((struct link_sub *)entry)->link);
         }
@@ -161,9 +191,9 @@ unsigned route_message(struct broker *broker, struct account *account, const str
     for (uint32_t i = 0; i < r->group_count; i++) {
         const struct interest_group *group = &r->groups[i];
         if (!routing->from_link) {
-            taken += deliver_group(group, m, routing, &targets);
+            taken += deliver_group(broker, group, m, routing, &targets);
         } else if (group_listed(group->name, routing)) {
-            taken += deliver_group_local(group, m, routing);
+            taken += deliver_group_local(broker, group, m, routing);
         }
     }
     if (targets.link_count > 0) {

@@ -623,7 +623,7 @@ static enum err parse_members(struct scan *s, struct conf_value *map, bool brace
         m->value = value;
         m->file = s->file;
         m->line = line;
-        m->column = column;
+        m->column = column + (quoted ? 1 : 0);
         if (err != OK) {
             return err;
         }

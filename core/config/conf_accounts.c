@@ -271,7 +271,7 @@ struct account_options *options_account(struct options *o, struct bytes name)
     }
     VEC_RESERVE(o->accounts, o->account_cap, o->account_count);
     struct account_options *a = &o->accounts[o->account_count++];
-    *a = (struct account_options){.name = mem_dup(name.ptr, name.len)};
+    *a = (struct account_options){.name = mem_dup(name.ptr, name.len), .limits = {-1, -1, -1}};
     return a;
 }
 
@@ -343,8 +343,46 @@ static void account_jetstream(struct context *c, const struct conf_member *m,
     }
 }
 
+static void take_limits(struct context *c, const struct conf_member *m,
+                        struct account_limits *limits)
+{
+    static const char *const connections[] = {"max_connections", "max_conn", NULL};
+    static const char *const subscriptions[] = {"max_subscriptions", "max_subs", NULL};
+    static const char *const payload[] = {"max_payload", "max_pay", NULL};
+    static const char *const leafs[] = {"max_leafnodes", "max_leafs", NULL};
+    if (!expect_type(c, m, CONF_MAP)) {
+        return;
+    }
+    for (uint32_t i = 0; i < m->value.count; i++) {
+        const struct conf_member *f = &m->value.members[i];
+        if (key_in(f->key, connections)) {
+            take_int(c, f, &limits->max_connections);
+        } else if (key_in(f->key, subscriptions)) {
+            take_int(c, f, &limits->max_subscriptions);
+        } else if (key_in(f->key, payload)) {
+            take_int(c, f, &limits->max_payload);
+        } else if (key_in(f->key, leafs)) {
+            warn_no_effect(c, f);
+        } else {
+            complain(c, f, "Unknown field \"%.*s\" parsing account limits", BYTES_ARG(f->key));
+        }
+    }
+}
+
+/* Only checked: it is the key of accounts that JWTs speak of. */
+static void take_account_nkey(struct context *c, const struct conf_member *m)
+{
+    uint8_t key[32];
+    if (expect_type(c, m, CONF_STRING) && !nkey_decode(m->value.text, NKEY_ACCOUNT, key)) {
+        complain(c, m, "Not a valid public nkey for an account: \"%.*s\"",
+                 BYTES_ARG(m->value.text));
+    }
+}
+
 void on_accounts(struct context *c, const struct conf_member *m)
 {
+    static const char *const mappings[] = {"mappings", "maps", NULL};
+    static const char *const not_yet[] = {"msg_trace", "trace_dest", NULL};
     if (m->value.type == CONF_ARRAY) {
         for (uint32_t i = 0; i < m->value.count; i++) {
             if (m->value.members[i].value.type == CONF_STRING) {
@@ -378,9 +416,20 @@ void on_accounts(struct context *c, const struct conf_member *m)
                 take_permissions(c, f, &account->default_permissions);
             } else if (bytes_eq_nocase(f->key, BYTES_LIT("jetstream"))) {
                 account_jetstream(c, f, account);
-            } else {
-                complain(c, f, "\"%.*s\" of an account is not supported in this version yet",
-                         BYTES_ARG(f->key));
+            } else if (key_in(f->key, mappings)) {
+                take_mappings(c, f, account);
+            } else if (bytes_eq_nocase(f->key, BYTES_LIT("exports"))) {
+                take_exports(c, f, account);
+            } else if (bytes_eq_nocase(f->key, BYTES_LIT("imports"))) {
+                take_imports(c, f, account);
+            } else if (bytes_eq_nocase(f->key, BYTES_LIT("limits"))) {
+                take_limits(c, f, &account->limits);
+            } else if (bytes_eq_nocase(f->key, BYTES_LIT("nkey"))) {
+                take_account_nkey(c, f);
+            } else if (key_in(f->key, not_yet)) {
+                refuse(c, f);
+            } else if (!f->used_as_variable) {
+                complain(c, f, "unknown field \"%.*s\"", BYTES_ARG(f->key));
             }
         }
         struct account_options *account = options_account(c->o, a->key);
@@ -395,5 +444,8 @@ void check_accounts(struct context *c, const struct conf_member *accounts)
     }
     if (c->account_users && c->o->token != NULL) {
         complain(c, accounts, "Can not have a token and accounts");
+    }
+    if (c->report->errors.len == 0) {
+        check_exchange(c, accounts);
     }
 }

@@ -35,7 +35,8 @@ struct options *options_new(void)
     o->jetstream_max_file = -1;
     o->jetstream_max_memory = -1;
     VEC_RESERVE(o->accounts, o->account_cap, o->account_count);
-    o->accounts[o->account_count++] = (struct account_options){.name = mem_strdup("$G")};
+    o->accounts[o->account_count++] =
+        (struct account_options){.name = mem_strdup("$G"), .limits = {-1, -1, -1}};
     return o;
 }
 
@@ -91,6 +92,7 @@ void options_free(struct options *o)
             permissions_free(&a->users[k].permissions);
         }
         permissions_free(&a->default_permissions);
+        account_exchange_free(a);
         free(a->users);
         free(a->name);
     }

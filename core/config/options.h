@@ -50,8 +50,50 @@ struct user_options {
     struct permissions permissions;
 };
 
+/* One row of mappings{}: where messages on `source` go instead. */
+struct mapping_destination {
+    char *subject;
+    uint32_t weight; /* percent */
+    char *cluster;   /* NULL: for servers of clusters that no other destination names */
+};
+struct mapping_options {
+    char *source;
+    struct mapping_destination *destinations;
+    uint32_t count, cap;
+};
+
+enum response_type { RESPONSE_SINGLETON, RESPONSE_STREAM, RESPONSE_CHUNKED };
+
+struct export_options {
+    bool service; /* else a stream */
+    char *subject;
+    bool restricted; /* to the accounts listed */
+    struct text_list accounts;
+    enum response_type response;
+    int64_t threshold_ns;    /* how long an answer is waited for */
+    uint32_t token_position; /* of the importing account's name, from 1; 0: none */
+};
+struct import_options {
+    bool service;
+    char *account; /* that exports it */
+    char *subject; /* as it is called there */
+    char *local;   /* as it is called here */
+    bool share;    /* the service is told who asks */
+};
+
+struct account_limits { /* -1: none */
+    int64_t max_connections, max_subscriptions, max_payload;
+};
+
 struct account_options {
     char *name;
+    struct mapping_options *mappings;
+    uint32_t mapping_count, mapping_cap;
+    struct export_options *exports;
+    uint32_t export_count, export_cap;
+    struct import_options *imports;
+    uint32_t import_count, import_cap;
+    struct account_limits limits;
     struct user_options *users;
     uint32_t user_count, user_cap;
     struct permissions default_permissions;
@@ -138,6 +180,15 @@ extern const char options_usage[];
 
 /* NULL when no account of that name is configured. */
 const struct account_options *options_find_account(const struct options *o, struct bytes name);
+struct transform;
+/* The export that lets the account named `importer` have this; `subject` is the import's as the
+ * exporting account calls it, with '*' for its wildcards. NULL: nobody may. */
+const struct export_options *options_find_export(const struct account_options *exporter,
+                                                 const struct import_options *import,
+                                                 struct bytes subject, const char *importer);
+/* A strict one: of a service from here to there, of a stream from there to here. */
+struct transform *options_import_transform(const struct import_options *import,
+                                           struct error *error);
 /* Replaces an owned string. NULL clears it. */
 void option_set(char **field, const char *value);
 /* nats://user:pass@host:port → parts; any of the out strings may come back NULL. Port may be -1. */

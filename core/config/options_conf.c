@@ -159,6 +159,10 @@ static void on_loops(struct context *c, const struct conf_member *m)
         c->o->loops = (int)loops;
     }
 }
+static void on_mappings(struct context *c, const struct conf_member *m)
+{
+    take_mappings(c, m, options_account(c->o, BYTES_LIT("$G")));
+}
 static void on_tls(struct context *c, const struct conf_member *m)
 {
     take_tls(c, m, &c->o->tls);
@@ -211,6 +215,8 @@ static const struct option_row top_rows[] = {
     {"no_auth_user", on_no_auth_user},
     {"always_enable_nonce", on_always_nonce},
     {"tls", on_tls},
+    {"mappings", on_mappings},
+    {"maps", on_mappings},
     {"allow_non_tls", on_allow_non_tls},
     {"cluster", on_cluster},
     {"jetstream", on_jetstream},
@@ -230,8 +236,6 @@ static const struct option_row top_rows[] = {
     {"websocket", refuse},
     {"ws", refuse},
     {"mqtt", refuse},
-    {"mappings", refuse},
-    {"maps", refuse},
     {"proxy_protocol", refuse},
     {"proxies", refuse},
     {"syslog", refuse},

@@ -4,6 +4,8 @@
 
 #include "core/config/options.h"
 
+/* Mappings, exports and imports. */
+void account_exchange_free(struct account_options *a);
 void permissions_free(struct permissions *p);
 /* The account of that name, created when it is new. */
 struct account_options *options_account(struct options *o, struct bytes name);

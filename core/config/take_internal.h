@@ -46,6 +46,13 @@ void apply_table(struct context *c, const struct conf_value *map, const struct o
 
 void take_tls(struct context *c, const struct conf_member *m, struct tls_options *tls);
 
+/* conf_exchange.c: what goes from one subject, or account, to another. */
+void take_mappings(struct context *c, const struct conf_member *m, struct account_options *account);
+void take_exports(struct context *c, const struct conf_member *m, struct account_options *account);
+void take_imports(struct context *c, const struct conf_member *m, struct account_options *account);
+/* When every account is known: is every import exported, and to whom it says? */
+void check_exchange(struct context *c, const struct conf_member *accounts);
+
 /* Blocks of the file, one per source file: conf_accounts.c, conf_cluster.c. */
 void on_authorization(struct context *c, const struct conf_member *m);
 void on_accounts(struct context *c, const struct conf_member *m);

@@ -58,6 +58,7 @@ const char *close_reason_text(enum close_reason reason)
         [CLOSE_CLUSTER_NAME_CONFLICT] = "Cluster Name Conflict",
         [CLOSE_DUPLICATE_SERVER_NAME] = "Duplicate Server Name",
         [CLOSE_TLS_HANDSHAKE] = "TLS Handshake Failure",
+        [CLOSE_MAX_ACCOUNT_CONNECTIONS] = "Maximum Account Connections Exceeded",
     };
     return texts[reason];
 }

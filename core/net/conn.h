@@ -46,7 +46,8 @@ enum close_reason {
     CLOSE_NO_RESPONDERS_NEED_HEADERS,
     CLOSE_CLUSTER_NAME_CONFLICT,
     CLOSE_DUPLICATE_SERVER_NAME,
-    CLOSE_TLS_HANDSHAKE
+    CLOSE_TLS_HANDSHAKE,
+    CLOSE_MAX_ACCOUNT_CONNECTIONS
 };
 const char *close_reason_text(enum close_reason reason);
 

@@ -11,6 +11,8 @@
 #define TOKENS_MAX 128 /* of a subject that is transformed; what is beyond is cut at '>' only */
 #define ARGS_MAX   TOKENS_MAX
 
+#define BAD_DESTINATION "invalid mapping destination: "
+
 enum op {
     OP_TEXT,
     OP_REST, /* '>' */
@@ -76,8 +78,7 @@ static struct bytes trim(struct bytes b)
 
 static enum err bad(struct error *error, const char *what, struct bytes token)
 {
-    return error_set(error, ERR_INVALID, "invalid mapping destination: %s in %.*s", what,
-                     BYTES_ARG(token));
+    return error_set(error, ERR_INVALID, BAD_DESTINATION "%s in %.*s", what, BYTES_ARG(token));
 }
 
 static enum err out_of_range(const struct transform *t, struct error *error, struct bytes token,
@@ -87,7 +88,7 @@ static enum err out_of_range(const struct transform *t, struct error *error, str
         return bad(error, "wildcard index out of range", token);
     }
     return error_set(error, ERR_INVALID,
-                     "invalid mapping destination: wildcard index out of range in %.*s: [%llu]",
+                     BAD_DESTINATION "wildcard index out of range in %.*s: [%llu]",
                      BYTES_ARG(token), (unsigned long long)index);
 }
 
@@ -195,7 +196,7 @@ static enum err read_step(const struct transform *t, struct step *step, struct b
     step->text = token;
     return subject_is_valid(token)
                ? OK
-               : error_set(error, ERR_INVALID, "invalid mapping destination: invalid transform");
+               : error_set(error, ERR_INVALID, BAD_DESTINATION "invalid transform");
 }
 
 /* '.' inside {{ }} does not separate: there is none in a well-formed function. */
@@ -210,12 +211,17 @@ static enum err read_steps(struct transform *t, bool strict, struct error *error
         struct step *step = &t->steps[t->step_count++];
         *step = (struct step){0};
         if (token.len == 0 || ends || t->step_count > TOKENS_MAX) {
-            return error_set(error, ERR_INVALID, "invalid mapping destination: invalid transform");
+            return error_set(error, ERR_INVALID, BAD_DESTINATION "invalid transform");
         }
         if (bytes_is(token, "*")) {
             char text[16];
             if (!strict) {
                 return error_set(error, ERR_INVALID, "invalid subject");
+            }
+            if (star == t->star_count) {
+                return error_set(error, ERR_INVALID,
+                                 BAD_DESTINATION "not using all of the token wildcard(s) in %.*s",
+                                 BYTES_ARG(t->source));
             }
             (void)snprintf(text, sizeof text, "%u", ++star);
             step->op = OP_WILDCARD;
@@ -245,15 +251,14 @@ static enum err check_strict(struct transform *t, struct error *error)
         } else if (step->op == OP_TEXT || step->op == OP_REST) {
             buffer_append_bytes(&t->target, step->text);
         } else {
-            return error_set(error, ERR_INVALID,
-                             "invalid mapping destination: functions are not allowed here");
+            return error_set(error, ERR_INVALID, BAD_DESTINATION "functions are not allowed here");
         }
     }
     for (uint32_t i = 0; i < t->star_count; i++) {
         if (used[i] != 1) {
-            return error_set(
-                error, ERR_INVALID,
-                "invalid mapping destination: not all wildcards are used exactly once");
+            return error_set(error, ERR_INVALID,
+                             BAD_DESTINATION "not using all of the token wildcard(s) in %.*s",
+                             BYTES_ARG(t->source));
         }
     }
     return count == t->star_count ? OK : ERR_INVALID;

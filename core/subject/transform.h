@@ -28,8 +28,8 @@ void transform_free(struct transform *t);
 struct bytes transform_source(const struct transform *t);
 struct bytes transform_target(const struct transform *t);
 
-/* Appends what `subject` becomes. It must be valid and match the source; its tokens may be wildcards,
- * they are carried over. */
+/* Appends what `subject` becomes. It must be valid and match the source; its tokens may be
+ * wildcards, they are carried over. */
 void transform_apply(const struct transform *t, struct bytes subject, struct random *random,
                      struct buffer *out);
 /* The way back of a strict one: matching the target, to the source's form. */
