@@ -148,6 +148,12 @@ void account_count_local(struct account *account, struct bytes subject, struct b
     buffer_deinit(&key);
 }
 
+void account_interest_stats(struct account *account, struct interest_stats *stats)
+{
+    unsigned index = loop_index(loop_current());
+    interest_stats(index == 0 ? account->interest : NULL, account->caches[index], stats);
+}
+
 void account_announce_all(struct account *account, account_announce_cb announce, void *arg)
 {
     pthread_mutex_lock(&account->lock);

@@ -54,6 +54,9 @@ struct account **accounts_list(struct accounts *accounts);
 /* Matches on the current loop's cache. */
 const struct interest_result *account_match(struct account *account, struct bytes subject);
 
+/* Adds what the current loop's cache has seen and, on loop 0, what the index holds. */
+void account_interest_stats(struct account *account, struct interest_stats *stats);
+
 /* Counts one local subscriber more or less (±1) and tells of it when neighbours have to know. Any
  * loop. The announcement is in the neighbours' outboxes before this returns, so what the subscriber
  * sends next cannot overtake it. */

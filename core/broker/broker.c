@@ -25,6 +25,7 @@ struct broker *broker_new(const struct options *options, struct tls_context *tls
     atomic_init(&b->auth, auth_new(options));
     atomic_init(&b->tls, tls);
     b->start_ns = clock_now_ns();
+    atomic_init(&b->config_ns, b->start_ns);
     b->listen_fd = -1;
     b->neighbour_urls = json_array();
     pthread_mutex_init(&b->info_lock, NULL);
@@ -51,6 +52,7 @@ void broker_free(struct broker *b)
     for (unsigned i = 0; i < loops_count(b->loops); i++) {
         CHECK(b->per_loop[i].clients == NULL);
         free(b->per_loop[i].stalled);
+        broker_free_closed(&b->per_loop[i]);
         free(b->per_loop[i].batched);
     }
     free(b->per_loop);
@@ -415,7 +417,22 @@ int64_t broker_start_ns(const struct broker *b)
 {
     return b->start_ns;
 }
+int64_t broker_config_time_ns(const struct broker *b)
+{
+    return atomic_load(&b->config_ns);
+}
 uint64_t broker_next_id(struct broker *b)
 {
     return atomic_fetch_add(&b->next_id, 1) + 1;
+}
+
+void broker_interest_stats(struct broker *b, const char *account, struct interest_stats *stats)
+{
+    struct account **list = accounts_list(b->accounts);
+    for (uint32_t i = 0; list[i] != NULL; i++) {
+        if (account == NULL || strcmp(list[i]->name, account) == 0) {
+            account_interest_stats(list[i], stats);
+        }
+    }
+    free(list);
 }

@@ -133,6 +133,8 @@ const char *broker_server_id(const struct broker *broker);
 const char *broker_server_name(const struct broker *broker);
 int broker_client_port(const struct broker *broker);
 int64_t broker_start_ns(const struct broker *broker);
+/* When the current options came into force. */
+int64_t broker_config_time_ns(const struct broker *broker);
 uint64_t broker_next_id(struct broker *broker);
 /* Client URLs of this server ("host:port"), for INFO and for neighbours. */
 json_t *broker_own_urls(const struct broker *broker);
@@ -161,11 +163,23 @@ void broker_count_link_in(struct broker *broker, uint64_t msgs, uint64_t bytes);
  */
 void broker_gather(struct broker *broker, void (*gather)(void *arg, struct loop *loop),
                    void (*done)(void *arg), void *arg);
-/* Appends one connz object per client of the current loop to `array`. */
+/* Appends one connz object per client of the current loop to `array`, with members for sorting and
+ * filtering that are not to be shown: "trireme_…", and without `auth` user and account. */
+enum connz_state { CONNZ_OPEN, CONNZ_CLOSED, CONNZ_ALL };
 struct connz_options {
     bool subscriptions, detail, auth;
+    enum connz_state state;
 };
 void broker_describe_clients(struct broker *broker, const struct connz_options *options,
                              json_t *array);
+
+/* The same for subscriptions: of that account (NULL: all), of those that the literal subject `test`
+ * (NULL: any) would reach. */
+void broker_describe_subscriptions(struct broker *broker, const char *account, const char *test,
+                                   json_t *array);
+/* Adds what the current loop's caches of that account (NULL: all) have seen; on loop 0 also what
+ * the indexes hold. */
+void broker_interest_stats(struct broker *broker, const char *account,
+                           struct interest_stats *stats);
 
 #endif

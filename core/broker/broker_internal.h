@@ -102,6 +102,7 @@ struct broker_loop {
     struct client **stalled;
     uint32_t stalled_count, stalled_cap;
     struct loop_timer stall_timer;
+    struct closed_clients *closed; /* client_describe.c's; NULL while none has closed */
     struct internal_sub **batched; /* subscribers with a batch being built */
     uint32_t batched_count, batched_cap;
     struct turn_task batch_task;
@@ -137,6 +138,7 @@ struct broker {
     char server_id[NKEY_TEXT_MAX];
     char *server_name;
     int64_t start_ns;
+    atomic_int_fast64_t config_ns; /* the last reload, or the start */
     atomic_uint_fast64_t next_id;
     atomic_int next_loop;
     int port;
@@ -212,6 +214,7 @@ void client_send_info(struct client *client, bool connect_info);
 void client_close(struct client *client, enum close_reason reason);
 /* Pauses a producer until destinations have drained, at most STALL_MAX_MS. */
 void client_stall(struct client *client);
+void broker_free_closed(struct broker_loop *here);
 void broker_resume_stalled(struct loop *loop);
 /* The configuration's part of the accounts: who has JetStream. */
 void broker_apply_accounts(struct broker *b, const struct options *options);

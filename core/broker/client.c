@@ -271,7 +271,8 @@ static void on_ping_timer(void *arg)
     struct client *c = arg;
     const struct options *o = broker_options(c->broker);
     int64_t now = clock_mono_ns();
-    bool fresh_rtt = c->rtt_ns > 0 && now - c->ping_sent_ns < 3600 * NS_PER_SEC;
+    bool fresh_rtt = c->ping_sent_ns > 0 && c->rtt_ns > 0 &&
+                     now - c->ping_sent_ns < 3600 * NS_PER_SEC;
     bool active = clock_now_ns() - c->last_activity_ns < o->ping_interval_ns;
     if (!(fresh_rtt && active)) {
         if (c->pings_out + 1 > o->ping_max) {
@@ -305,6 +306,7 @@ static void on_ping(struct client *c)
     conn_write(c->conn, BYTES_LIT("PONG\r\n"));
     if (!c->got_first_pong) {
         c->got_first_pong = true;
+        c->rtt_ns = clock_now_ns() - c->conn->start_ns; /* the best guess till our own PING */
         if (c->protocol >= 1) {
             client_send_info(c, true);
         }
@@ -452,6 +454,7 @@ static void on_close(struct conn *conn, enum close_reason reason)
                  close_reason_text(reason));
         count(&c->home->slow_consumers, 1);
     }
+    client_remember_closed(c, reason);
     loop_timer_cancel(c->home->loop, &c->timer);
     forget_stalled(c);
     client_drop_subscriptions(c);

@@ -1,9 +1,196 @@
-/* Clients as /connz shows them. */
+/* Clients as /connz shows them, those that are gone included.
+ *
+ * Of a client that has gone only figures and names are kept, in a ring per loop, so that ten
+ * thousand of them cost a few megabytes at most. */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "core/base/clock.h"
 #include "core/base/json.h"
+#include "core/base/mem.h"
 #include "core/broker/client_internal.h"
+#include "core/subject/subject.h"
+
+/* What is shown of a client, open or closed. Strings are borrowed from the client or owned by the
+ * ring's place. */
+struct client_facts {
+    uint64_t cid, in_msgs, in_bytes, out_msgs, out_bytes, stalls;
+    size_t pending;
+    int64_t start_ns, last_activity_ns, rtt_ns;
+    int64_t stop_ns; /* 0: open */
+    enum close_reason reason;
+    uint32_t subscriptions;
+    int port;
+    char host[INET6_ADDRSTRLEN];
+    const char *name, *lang, *version, *user, *account, *tls_version;
+    char cipher[64];
+};
+
+struct closed_clients {
+    struct client_facts *ring;
+    uint32_t count, cap;
+    uint32_t limit;  /* this loop's share of max_closed_clients */
+    uint32_t oldest; /* the place that is used again next, once the ring is full */
+};
+
+static void take_facts(const struct client *c, struct client_facts *f)
+{
+    *f = (struct client_facts){.cid = c->conn->id,
+                               .in_msgs = c->in_msgs,
+                               .in_bytes = c->in_bytes,
+                               .stalls = c->stalls,
+                               .start_ns = c->conn->start_ns,
+                               .last_activity_ns = c->last_activity_ns,
+                               .rtt_ns = c->rtt_ns,
+                               .subscriptions = c->subs.count,
+                               .port = c->conn->remote_port,
+                               .name = c->name,
+                               .lang = c->lang,
+                               .version = c->version,
+                               .user = c->user == NULL ? NULL : c->user->name,
+                               .account = c->account->name};
+    memcpy(f->host, c->conn->remote_host, sizeof f->host);
+    pthread_mutex_lock(&c->conn->lock);
+    f->pending = c->conn->pending;
+    f->out_msgs = c->conn->out_msgs;
+    f->out_bytes = c->conn->out_bytes;
+    pthread_mutex_unlock(&c->conn->lock);
+    if (c->conn->secured) {
+        f->tls_version = tls_session_version(c->conn->tls);
+        tls_session_cipher(c->conn->tls, f->cipher);
+    }
+}
+
+static void put_name(json_t *o, const char *key, const char *value)
+{
+    if (value != NULL && *value != '\0') {
+        json_put_bytes(o, key, bytes_of(value));
+    }
+}
+
+static json_t *describe(const struct client_facts *f)
+{
+    json_t *o = json_object();
+    char text[CLOCK_DURATION_MAX];
+    int64_t until = f->stop_ns == 0 ? clock_now_ns() : f->stop_ns;
+    json_put_u64(o, "cid", f->cid);
+    json_put_text(o, "kind", "Client");
+    json_put_text(o, "type", "nats");
+    json_put_text(o, "ip", f->host);
+    json_put_int(o, "port", f->port);
+    json_put_time(o, "start", f->start_ns);
+    json_put_time(o, "last_activity", f->last_activity_ns);
+    if (f->stop_ns != 0) {
+        json_put_time(o, "stop", f->stop_ns);
+        json_put_text(o, "reason", close_reason_text(f->reason));
+    }
+    json_put_int(o, "trireme_rtt_ns", f->rtt_ns);
+    clock_format_duration(f->rtt_ns < NS_PER_MS ? f->rtt_ns / 1000 * 1000 : f->rtt_ns, text);
+    json_put_text(o, "rtt", text);
+    clock_format_uptime(until - f->start_ns, text);
+    json_put_text(o, "uptime", text);
+    clock_format_uptime(until - f->last_activity_ns, text);
+    json_put_text(o, "idle", text);
+    json_put_u64(o, "pending_bytes", f->pending);
+    json_put_u64(o, "in_msgs", f->in_msgs);
+    json_put_u64(o, "out_msgs", f->out_msgs);
+    json_put_u64(o, "in_bytes", f->in_bytes);
+    json_put_u64(o, "out_bytes", f->out_bytes);
+    if (f->stalls > 0) {
+        json_put_u64(o, "stalls", f->stalls);
+    }
+    json_put_int(o, "subscriptions", f->subscriptions);
+    put_name(o, "name", f->name);
+    put_name(o, "lang", f->lang);
+    put_name(o, "version", f->version);
+    if (f->tls_version != NULL) {
+        json_put_text(o, "tls_version", f->tls_version);
+        json_put_text(o, "tls_cipher_suite", f->cipher);
+    }
+    put_name(o, "authorized_user", f->user);
+    if (strcmp(f->account, "$G") != 0) {
+        json_put_text(o, "account", f->account);
+        json_put_text(o, "name_tag", f->account);
+    }
+    json_put_text(o, "trireme_account", f->account);
+    return o;
+}
+
+/* --- those that are gone --- */
+
+static const char *keep(const char *text)
+{
+    return text == NULL ? NULL : mem_strdup(text);
+}
+
+static void forget(struct client_facts *f)
+{
+    free((char *)f->name);
+    free((char *)f->lang);
+    free((char *)f->version);
+    free((char *)f->user);
+}
+
+void client_remember_closed(const struct client *c, enum close_reason reason)
+{
+    struct broker_loop *here = c->home;
+    int64_t max = broker_options(c->broker)->max_closed_clients;
+    if (max <= 0) {
+        return;
+    }
+    if (here->closed == NULL) {
+        here->closed = NEW(struct closed_clients);
+        here->closed->limit = (uint32_t)(max / loops_count(c->broker->loops)) + 1;
+    }
+    struct closed_clients *closed = here->closed;
+    struct client_facts *f;
+    if (closed->count < closed->limit) {
+        VEC_RESERVE(closed->ring, closed->cap, closed->count);
+        f = &closed->ring[closed->count++];
+    } else {
+        f = &closed->ring[closed->oldest];
+        closed->oldest = (closed->oldest + 1) % closed->limit;
+        forget(f);
+    }
+    take_facts(c, f);
+    f->name = keep(f->name);
+    f->lang = keep(f->lang);
+    f->version = keep(f->version);
+    f->user = keep(f->user);
+    f->stop_ns = clock_now_ns();
+    f->reason = reason;
+}
+
+void broker_free_closed(struct broker_loop *here)
+{
+    for (uint32_t i = 0; here->closed != NULL && i < here->closed->count; i++) {
+        forget(&here->closed->ring[i]);
+    }
+    if (here->closed != NULL) {
+        free(here->closed->ring);
+        free(here->closed);
+    }
+}
+
+/* --- lists --- */
+
+static void put_subscription(json_t *o, const struct subscription *sub)
+{
+    struct client *c = sub->client;
+    pthread_mutex_lock(&c->conn->lock);
+    uint64_t delivered = sub->delivered, max = sub->max;
+    pthread_mutex_unlock(&c->conn->lock);
+    json_put_bytes(o, "subject", sub->entry.subject);
+    if (sub->entry.queue.ptr != NULL) {
+        json_put_bytes(o, "qgroup", sub->entry.queue);
+    }
+    json_put_bytes(o, "sid", sub->sid);
+    json_put_u64(o, "msgs", delivered);
+    if (max > 0) {
+        json_put_u64(o, "max", max);
+    }
+    json_put_u64(o, "cid", c->conn->id);
+}
 
 static void describe_subscriptions(const struct client *c, const struct connz_options *options,
                                    json_t *object)
@@ -18,16 +205,7 @@ static void describe_subscriptions(const struct client *c, const struct connz_op
             continue;
         }
         json_t *detail = json_object();
-        json_put_bytes(detail, "subject", sub->entry.subject);
-        if (sub->entry.queue.ptr != NULL) {
-            json_put_bytes(detail, "qgroup", sub->entry.queue);
-        }
-        json_put_bytes(detail, "sid", sub->sid);
-        json_put_u64(detail, "msgs", sub->delivered);
-        if (sub->max > 0) {
-            json_put_u64(detail, "max", sub->max);
-        }
-        json_put_u64(detail, "cid", c->conn->id);
+        put_subscription(detail, sub);
         (void)json_array_append_new(list, detail);
     }
     json_put(object, options->detail ? "subscriptions_list_detail" : "subscriptions_list", list);
@@ -36,64 +214,39 @@ static void describe_subscriptions(const struct client *c, const struct connz_op
 void broker_describe_clients(struct broker *broker, const struct connz_options *options,
                              json_t *array)
 {
-    int64_t now = clock_now_ns();
-    for (const struct client *c = broker_here(broker)->clients; c != NULL; c = c->next) {
-        json_t *o = json_object();
-        json_put_u64(o, "cid", c->conn->id);
-        json_put_text(o, "kind", "Client");
-        json_put_text(o, "type", "nats");
-        json_put_text(o, "ip", c->conn->remote_host);
-        json_put_int(o, "port", c->conn->remote_port);
-        json_put_time(o, "start", c->conn->start_ns);
-        json_put_time(o, "last_activity", c->last_activity_ns);
-        char text[48];
-        if (c->rtt_ns > 0) {
-            (void)snprintf(text, sizeof text, "%lld\xc2\xb5s", (long long)(c->rtt_ns / 1000));
-            json_put_text(o, "rtt", text);
-        }
-        clock_format_uptime(now - c->conn->start_ns, text);
-        json_put_text(o, "uptime", text);
-        clock_format_uptime(now - c->last_activity_ns, text);
-        json_put_text(o, "idle", text);
-        pthread_mutex_lock(&c->conn->lock);
-        uint64_t pending = c->conn->pending, out_msgs = c->conn->out_msgs;
-        uint64_t out_bytes = c->conn->out_bytes;
-        pthread_mutex_unlock(&c->conn->lock);
-        json_put_u64(o, "pending_bytes", pending);
-        json_put_u64(o, "in_msgs", c->in_msgs);
-        json_put_u64(o, "out_msgs", out_msgs);
-        json_put_u64(o, "in_bytes", c->in_bytes);
-        json_put_u64(o, "out_bytes", out_bytes);
-        if (c->stalls > 0) {
-            json_put_u64(o, "stalls", c->stalls);
-        }
-        json_put_int(o, "subscriptions", c->subs.count);
-        if (c->name != NULL) {
-            json_put_bytes(o, "name", bytes_of(c->name));
-        }
-        if (c->lang != NULL) {
-            json_put_bytes(o, "lang", bytes_of(c->lang));
-        }
-        if (c->version != NULL) {
-            json_put_bytes(o, "version", bytes_of(c->version));
-        }
-        if (c->conn->secured) {
-            char cipher[64];
-            tls_session_cipher(c->conn->tls, cipher);
-            json_put_text(o, "tls_version", tls_session_version(c->conn->tls));
-            json_put_text(o, "tls_cipher_suite", cipher);
-        }
-        if (options->auth) {
-            if (c->user != NULL && c->user->name[0] != '\0') {
-                json_put_text(o, "authorized_user", c->user->name);
-            }
-            if (strcmp(c->account->name, "$G") != 0) {
-                json_put_text(o, "account", c->account->name);
-            }
-        }
+    struct broker_loop *here = broker_here(broker);
+    struct client_facts f;
+    for (const struct client *c = here->clients; c != NULL && options->state != CONNZ_CLOSED;
+         c = c->next) {
+        take_facts(c, &f);
+        json_t *o = describe(&f);
         if (options->subscriptions || options->detail) {
             describe_subscriptions(c, options, o);
         }
         (void)json_array_append_new(array, o);
+    }
+    for (uint32_t i = 0;
+         here->closed != NULL && i < here->closed->count && options->state != CONNZ_OPEN; i++) {
+        (void)json_array_append_new(array, describe(&here->closed->ring[i]));
+    }
+}
+
+void broker_describe_subscriptions(struct broker *broker, const char *account, const char *test,
+                                   json_t *array)
+{
+    for (const struct client *c = broker_here(broker)->clients; c != NULL; c = c->next) {
+        if (account != NULL && strcmp(account, c->account->name) != 0) {
+            continue;
+        }
+        struct map_entry *e;
+        for (uint32_t i = 0; (e = map_next(&c->subs, &i)) != NULL;) {
+            const struct subscription *sub = e->value;
+            if (test == NULL || subject_matches(sub->entry.subject, bytes_of(test))) {
+                json_t *o = json_object();
+                json_put_text(o, "account", c->account->name);
+                put_subscription(o, sub);
+                (void)json_array_append_new(array, o);
+            }
+        }
     }
 }

@@ -41,4 +41,7 @@ void client_on_connect(struct client *c, const struct proto_op *op);
  * or will be. */
 bool client_admit(struct client *c);
 
+/* For /connz?state=closed; before the client drops what it has. */
+void client_remember_closed(const struct client *c, enum close_reason reason);
+
 #endif

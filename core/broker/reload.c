@@ -5,6 +5,7 @@
  *
  * Clients point to their user for longer than a turn; after the round over the loops no client
  * points to an old one. */
+#include "core/base/clock.h"
 #include "core/broker/client_internal.h"
 
 static void judge_clients(void *arg, struct loop *loop)
@@ -70,6 +71,7 @@ void broker_reload(struct broker *b, const struct options *options, struct tls_c
     atomic_store_explicit(&b->options, options, memory_order_release);
     atomic_store_explicit(&b->auth, auth, memory_order_release);
     atomic_store_explicit(&b->tls, tls, memory_order_release);
+    atomic_store(&b->config_ns, clock_now_ns());
     broker_apply_accounts(b, options);
     struct broker_stats stats;
     broker_stats(b, &stats);

@@ -25,6 +25,7 @@ struct options *options_new(void)
     o->max_control_line = 4096;
     o->max_pending = 64 << 20;
     o->max_connections = 65536;
+    o->max_closed_clients = 10000;
     o->ping_interval_ns = 120 * NS_PER_SEC;
     o->ping_max = 2;
     o->write_deadline_ns = 10 * NS_PER_SEC;

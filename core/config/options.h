@@ -116,6 +116,7 @@ struct options {
     char *log_file;
 
     int64_t max_payload, max_control_line, max_pending, max_connections, max_subscriptions;
+    int64_t max_closed_clients; /* kept for /connz?state=closed */
     int64_t ping_interval_ns, ping_max, write_deadline_ns, auth_timeout_ns;
     int64_t lame_duck_grace_ns, lame_duck_duration_ns;
 

@@ -120,6 +120,7 @@ INT_OPTION(on_max_payload, max_payload)
 INT_OPTION(on_max_control_line, max_control_line)
 INT_OPTION(on_max_pending, max_pending)
 INT_OPTION(on_max_subscriptions, max_subscriptions)
+INT_OPTION(on_max_closed_clients, max_closed_clients)
 INT_OPTION(on_ping_max, ping_max)
 DURATION_OPTION(on_ping_interval, ping_interval_ns)
 DURATION_OPTION(on_write_deadline, write_deadline_ns)
@@ -203,6 +204,7 @@ static const struct option_row top_rows[] = {
     {"max_conn", on_max_connections},
     {"max_subscriptions", on_max_subscriptions},
     {"max_subs", on_max_subscriptions},
+    {"max_closed_clients", on_max_closed_clients},
     {"ping_interval", on_ping_interval},
     {"ping_max", on_ping_max},
     {"write_deadline", on_write_deadline},
@@ -255,7 +257,6 @@ static const struct option_row top_rows[] = {
     {"max_sub_tokens", NULL},
     {"max_subscription_tokens", NULL},
     {"max_traced_msg_len", NULL},
-    {"max_closed_clients", NULL},
     {"write_timeout", NULL},
     {"connect_error_reports", NULL},
     {"reconnect_error_reports", NULL},

@@ -608,7 +608,9 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     struct conn *conn = poll->data;
     loop_enter(conn->loop);
     if (status < 0) {
-        conn_close(conn, CLOSE_READ_ERROR);
+        int error = net_connect_result(conn->fd);
+        conn_close(conn, error == 0 || error == ECONNRESET || error == EPIPE ? CLOSE_CLIENT
+                                                                              : CLOSE_READ_ERROR);
         return;
     }
     if (events & UV_WRITABLE) {

@@ -32,7 +32,7 @@ struct interest {
     pthread_rwlock_t lock;
     struct node root;
     atomic_uint_fast64_t generation[SHARDS + 1];
-    atomic_uint_fast64_t count;
+    atomic_uint_fast64_t count, inserts;
 };
 
 struct cached {
@@ -48,6 +48,7 @@ struct interest_cache {
     struct cached slots[INTEREST_CACHE_SLOTS];
     struct cached *last; /* what was looked up last: streams of one subject hit it */
     struct interest_result nothing;
+    uint64_t matches, misses;
 };
 
 struct interest *interest_new(void)
@@ -120,6 +121,7 @@ void interest_add(struct interest *interest, struct interest_entry *entry)
     node->entries[node->count++] = entry;
     pthread_rwlock_unlock(&interest->lock);
     atomic_fetch_add(&interest->count, 1);
+    atomic_fetch_add(&interest->inserts, 1);
     bump(interest, entry->subject);
 }
 
@@ -303,6 +305,7 @@ const struct interest_result *interest_match(struct interest *interest,
                                              struct interest_cache *cache, struct bytes subject)
 {
     struct cached *slot = cache->last;
+    cache->matches++;
     if (slot != NULL && is_for(slot, subject) && is_current(interest, slot)) {
         return &slot->result;
     }
@@ -314,6 +317,7 @@ const struct interest_result *interest_match(struct interest *interest,
     if (has_empty_token(subject)) {
         return &cache->nothing;
     }
+    cache->misses++;
     clear_slot(slot);
     slot->shard = shard_of(subject);
     slot->shard_generation = atomic_load(&interest->generation[slot->shard]);
@@ -342,5 +346,30 @@ void interest_cache_free(struct interest_cache *cache)
             clear_slot(&cache->slots[i]);
         }
         free(cache);
+    }
+}
+
+void interest_stats(const struct interest *interest, const struct interest_cache *cache,
+                    struct interest_stats *stats)
+{
+    if (interest != NULL) {
+        uint64_t count = atomic_load(&interest->count), inserts = atomic_load(&interest->inserts);
+        stats->subscriptions += count;
+        stats->inserts += inserts;
+        stats->removes += inserts > count ? inserts - count : 0;
+    }
+    if (cache == NULL) {
+        return;
+    }
+    stats->matches += cache->matches;
+    stats->hits += cache->matches - cache->misses;
+    for (uint32_t i = 0; i < INTEREST_CACHE_SLOTS; i++) {
+        const struct cached *slot = &cache->slots[i];
+        uint64_t fanout = slot->result.plain_count + (uint64_t)slot->result.group_count;
+        if (slot->subject != NULL) {
+            stats->cached++;
+            stats->fanout += fanout;
+            stats->max_fanout = fanout > stats->max_fanout ? fanout : stats->max_fanout;
+        }
     }
 }

@@ -58,6 +58,15 @@ const struct interest_result *interest_match(struct interest *interest,
                                              struct interest_cache *cache, struct bytes subject);
 uint64_t interest_count(const struct interest *interest);
 
+struct interest_stats {
+    uint64_t subscriptions, inserts, removes; /* of indexes */
+    uint64_t matches, hits;                   /* of caches: looked up, and found there */
+    uint64_t cached, max_fanout, fanout;      /* results kept; subscribers in the largest, in all */
+};
+/* Adds to *stats. Either may be NULL; the cache must be the current loop's. */
+void interest_stats(const struct interest *interest, const struct interest_cache *cache,
+                    struct interest_stats *stats);
+
 /* One per (loop, account); bounded at INTEREST_CACHE_SLOTS results. */
 #define INTEREST_CACHE_SLOTS 2048
 struct interest_cache *interest_cache_new(void);

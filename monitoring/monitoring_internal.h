@@ -1,0 +1,77 @@
+/* Shared by the endpoints. All of it runs on loop 0. */
+#ifndef MONITORING_MONITORING_INTERNAL_H
+#define MONITORING_MONITORING_INTERNAL_H
+
+#include "core/base/json.h"
+#include "monitoring/http.h"
+#include "monitoring/monitoring.h"
+
+struct monitoring {
+    struct broker *broker;
+    struct routes *routes;
+    struct jetstream *js;
+    struct http_server *http;
+    int port;
+    json_t *requests; /* path → count: http_req_stats */
+};
+
+struct sort_key;
+
+/* One scrape that waits for the loops. */
+struct scrape {
+    struct monitoring *m;
+    struct http_request *request;
+    json_t *body;
+    json_t *list;
+    struct connz_options connz;
+    uint64_t cid;
+    const struct sort_key *sorting; /* connz */
+    char *user;                     /* connz: only this one's */
+    char *test;                     /* subsz: only what this subject reaches */
+    struct interest_stats interest; /* subsz: summed over the loops */
+    int64_t offset, limit;
+    bool has_cid;
+    bool accounts, streams, consumers, config;
+    char *account;
+    bool details;
+};
+struct scrape *scrape_new(struct monitoring *m, struct http_request *q);
+void scrape_free(struct scrape *s);
+
+/* NULL without JetStream; also in lame duck mode, which ends it before the clients have gone. */
+struct jetstream *live_jetstream(const struct monitoring *m);
+
+/* Takes the body. */
+void reply_json(struct http_request *q, int status, json_t *body, int indent);
+void reply_bad(struct http_request *q, const char *text);
+/* Parameters; false after a 400 has been sent. */
+bool query_bool(struct http_request *q, const char *name, bool *value);
+/* offset and limit, brought into the range 0 … LIST_MAX, 1 … LIST_MAX. */
+#define LIST_MAX 1000000
+bool query_page(struct http_request *q, struct scrape *s);
+/* Steals `list`; returns the page of it that was asked for. */
+json_t *page_of(const struct scrape *s, json_t *list);
+bool query_int(struct http_request *q, const char *name, int64_t *value);
+
+struct js_totals {
+    int64_t bytes, messages, consumers, ha_assets;
+};
+
+/* Over the streams as jetstream_describe() hands them out. */
+struct js_totals sum_streams(const json_t *streams);
+json_t *js_config_json(const struct monitoring *m);
+json_t *js_api_json(const struct monitoring *m);
+json_t *js_stats_json(const struct monitoring *m, const struct js_totals *t);
+int64_t resident_bytes(void);
+double cpu_seconds(void);
+
+void on_varz(struct monitoring *m, struct http_request *q);
+void on_connz(struct monitoring *m, struct http_request *q);
+void on_subsz(struct monitoring *m, struct http_request *q);
+void on_accountz(struct monitoring *m, struct http_request *q);
+void on_routez(struct monitoring *m, struct http_request *q);
+void on_healthz(struct monitoring *m, struct http_request *q);
+void on_jsz(struct monitoring *m, struct http_request *q);
+void on_metrics(struct monitoring *m, struct http_request *q);
+
+#endif

@@ -1,0 +1,228 @@
+/* /varz, and the figures of JetStream that /jsz shows as well. */
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base/clock.h"
+#include "core/base/json.h"
+#include "core/base/mem.h"
+#include "monitoring/monitoring_internal.h"
+
+/* --- process figures --- */
+
+int64_t resident_bytes(void)
+{
+    long pages = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    if (f != NULL) {
+        if (fscanf(f, "%*s %ld", &pages) != 1) {
+            pages = 0;
+        }
+        (void)fclose(f);
+    }
+    return (int64_t)pages * sysconf(_SC_PAGESIZE);
+}
+
+double cpu_seconds(void)
+{
+    struct rusage u;
+    (void)getrusage(RUSAGE_SELF, &u);
+    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+           (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+}
+
+json_t *js_config_json(const struct monitoring *m)
+{
+    struct jetstream_totals t = jetstream_totals(m->js);
+    json_t *config = json_object();
+    json_put_int(config, "max_memory", t.max_memory);
+    json_put_int(config, "max_storage", t.max_file);
+    json_put_text(config, "store_dir", t.store_dir);
+    json_put_bool(config, "sync_always", true);
+    return config;
+}
+
+json_t *js_api_json(const struct monitoring *m)
+{
+    struct jetstream_totals t = jetstream_totals(m->js);
+    json_t *api = json_object();
+    json_put_int(api, "level", JETSTREAM_API_LEVEL);
+    json_put_u64(api, "total", t.api_total);
+    json_put_u64(api, "errors", t.api_errors);
+    return api;
+}
+
+struct js_totals sum_streams(const json_t *streams)
+{
+    struct js_totals t = {0};
+    size_t i;
+    const json_t *stream;
+    json_array_foreach(streams, i, stream)
+    {
+        const json_t *state = json_object_get(json_object_get(stream, "info"), "state");
+        t.bytes += json_int(state, "bytes");
+        t.messages += json_int(state, "messages");
+        t.consumers += json_int(state, "consumer_count");
+        t.ha_assets += json_int(stream, "replicas") > 1;
+    }
+    return t;
+}
+
+/* What /varz has as jetstream.stats and /jsz at its top. */
+json_t *js_stats_json(const struct monitoring *m, const struct js_totals *t)
+{
+    json_t *o = json_object();
+    json_put_int(o, "memory", 0);
+    json_put_int(o, "storage", t->bytes);
+    json_put_int(o, "reserved_memory", 0);
+    json_put_int(o, "reserved_storage", 0);
+    json_put_int(o, "accounts", 1);
+    json_put_int(o, "ha_assets", t->ha_assets);
+    json_put(o, "api", js_api_json(m));
+    return o;
+}
+
+static json_t *cluster_json(const struct monitoring *m)
+{
+    const struct options *o = broker_options(m->broker);
+    json_t *cluster = json_object();
+    if (m->routes == NULL) {
+        return cluster;
+    }
+    if (o->cluster_name != NULL) {
+        json_put_text(cluster, "name", o->cluster_name);
+    }
+    json_put_text(cluster, "addr", o->cluster_host);
+    json_put_int(cluster, "cluster_port", routes_port(m->routes));
+    json_t *urls = json_array();
+    for (uint32_t i = 0; i < o->routes.count; i++) {
+        char *user, *password, *host;
+        int port;
+        char text[300];
+        if (option_parse_url(o->routes.items[i], &user, &password, &host, &port) == OK) {
+            (void)snprintf(text, sizeof text, "%s:%d", host, port);
+            (void)json_array_append_new(urls, json_string(text));
+        }
+        free(user);
+        free(password);
+        free(host);
+    }
+    json_put(cluster, "urls", urls);
+    return cluster;
+}
+
+static json_t *kinds_json(uint64_t clients)
+{
+    json_t *o = json_object();
+    json_put_u64(o, "clients", clients);
+    json_put_int(o, "routes", 0);
+    json_put_int(o, "gateways", 0);
+    json_put_int(o, "leafs", 0);
+    return o;
+}
+
+/* Storage and counts of JetStream come with a gathering; see on_varz(). */
+static json_t *varz(const struct monitoring *m, json_t *streams)
+{
+    const struct options *o = broker_options(m->broker);
+    struct broker_stats s;
+    broker_stats(m->broker, &s);
+    int64_t now = clock_now_ns();
+    json_t *v = json_object();
+    json_put_text(v, "server_id", broker_server_id(m->broker));
+    json_put_text(v, "server_name", broker_server_name(m->broker));
+    json_put_text(v, "version", NATS_PROTOCOL_VERSION);
+    json_put_int(v, "proto", 1);
+    json_put_text(v, "go", "none: trireme " TRIREME_VERSION);
+    json_put_text(v, "host", o->host);
+    json_put_int(v, "port", broker_client_port(m->broker));
+    json_put(v, "connect_urls", broker_own_urls(m->broker));
+    json_put_int(v, "max_connections", o->max_connections);
+    json_put_int(v, "ping_interval", o->ping_interval_ns);
+    json_put_int(v, "ping_max", o->ping_max);
+    json_put_text(v, "http_host", o->http_host == NULL ? o->host : o->http_host);
+    json_put_int(v, "http_port", m->port);
+    json_put_text(v, "http_base_path", "");
+    json_put_int(v, "https_port", 0);
+    json_put(v, "auth_timeout", json_real((double)o->auth_timeout_ns / 1e9));
+    json_put_int(v, "max_control_line", o->max_control_line);
+    json_put_int(v, "max_payload", o->max_payload);
+    json_put_int(v, "max_pending", o->max_pending);
+    json_put(v, "cluster", cluster_json(m));
+    json_put(v, "gateway", json_object());
+    json_put(v, "leaf", json_object());
+    json_put(v, "mqtt", json_object());
+    json_put(v, "websocket", json_object());
+    json_t *js = json_object();
+    if (live_jetstream(m) != NULL) {
+        struct js_totals totals = sum_streams(streams);
+        json_t *stats = js_stats_json(m, &totals);
+        json_put(js, "config", js_config_json(m));
+        json_put(js, "stats", stats);
+        json_t *meta = jetstream_meta_json(m->js);
+        if (meta != NULL) {
+            json_put(js, "meta", meta);
+        }
+    }
+    json_put(v, "jetstream", js);
+    json_put(v, "tls_timeout", json_real(2));
+    json_put_int(v, "write_deadline", o->write_deadline_ns);
+    json_put_time(v, "start", broker_start_ns(m->broker));
+    json_put_time(v, "now", now);
+    char uptime[48];
+    clock_format_uptime(now - broker_start_ns(m->broker), uptime);
+    json_put_text(v, "uptime", uptime);
+    json_put_int(v, "mem", resident_bytes());
+    json_put_int(v, "cores", sysconf(_SC_NPROCESSORS_ONLN));
+    json_put_int(v, "gomaxprocs", loops_count(broker_loops(m->broker)));
+    double seconds = (double)(now - broker_start_ns(m->broker)) / 1e9;
+    json_put(v, "cpu", json_real(seconds > 0 ? 100 * cpu_seconds() / seconds : 0));
+    json_put_u64(v, "connections", s.connections);
+    json_put_u64(v, "total_connections", s.total_connections);
+    struct routes_counts routes = {0, 0};
+    if (m->routes != NULL) {
+        routes = routes_count(m->routes);
+    }
+    json_put_int(v, "routes", routes.routes);
+    json_put_int(v, "remotes", routes.remotes);
+    json_put_int(v, "leafnodes", 0);
+    json_put_u64(v, "in_msgs", s.all.in_msgs);
+    json_put_u64(v, "in_bytes", s.all.in_bytes);
+    json_put_u64(v, "in_client_msgs", s.client.in_msgs);
+    json_put_u64(v, "in_client_bytes", s.client.in_bytes);
+    json_put_u64(v, "out_msgs", s.all.out_msgs);
+    json_put_u64(v, "out_bytes", s.all.out_bytes);
+    json_put_u64(v, "out_client_msgs", s.client.out_msgs);
+    json_put_u64(v, "out_client_bytes", s.client.out_bytes);
+    json_put_u64(v, "slow_consumers", s.slow_consumers);
+    json_put_u64(v, "stale_connections", s.stale_connections);
+    json_put_u64(v, "stalled_clients", s.stalled);
+    json_put_u64(v, "subscriptions", s.subscriptions);
+    json_put(v, "http_req_stats", json_deep_copy(m->requests));
+    json_put_time(v, "config_load_time", broker_config_time_ns(m->broker));
+    json_put_text(v, "config_digest", "");
+    const char *system = o->system_account == NULL ? "$SYS" : o->system_account;
+    json_put_text(v, "system_account", system);
+    json_put(v, "slow_consumer_stats", kinds_json(s.slow_consumers));
+    json_put(v, "stale_connection_stats", kinds_json(s.stale_connections));
+    return v;
+}
+
+static void varz_done(void *arg, json_t *streams)
+{
+    struct scrape *s = arg;
+    reply_json(s->request, 200, varz(s->m, streams), 2);
+    scrape_free(s);
+}
+
+void on_varz(struct monitoring *m, struct http_request *q)
+{
+    if (live_jetstream(m) == NULL) {
+        reply_json(q, 200, varz(m, NULL), 2);
+    } else {
+        jetstream_describe(m->js, varz_done, scrape_new(m, q));
+    }
+}

@@ -1,0 +1,133 @@
+"""The monitoring endpoints: true values, filters, paging; nats-server's field names beside ours."""
+import urllib.error
+import urllib.request
+
+import pytest
+
+from harness import PEER, Server, eventually
+from raw import Raw, connect
+
+CONF = """accounts {
+  A { users: [ {user: a, password: a} ], exports: [ {service: "svc", accounts: [B]}, {stream: "st.>"} ],
+      mappings: { "old.*": "new.$1" } }
+  B { users: [ {user: b, password: b} ], imports: [ {service: {account: A, subject: svc}, to: mine} ] }
+}
+"""
+
+
+@pytest.fixture
+def pair(tmp_path):
+    s = Server(tmp_path, conf=CONF).start()
+    eventually(lambda: s.get("/connz?state=closed")["total"] == 1)  # the harness's own look
+    a = connect(s, b'{"verbose":false,"user":"a","pass":"a","name":"one"}')
+    b = connect(s, b'{"verbose":false,"user":"b","pass":"b"}')
+    a.send(b"SUB x 1\r\nSUB y.* q 2\r\nUNSUB 2 5\r\nPUB x 3\r\nabc\r\nPING\r\n").until(b"PONG\r\n")
+    yield s, a, b
+    s.stop()
+
+
+def bad(server, path):
+    with pytest.raises(urllib.error.HTTPError) as e:
+        urllib.request.urlopen(f"http://127.0.0.1:{server.http}{path}", timeout=5)
+    assert e.value.code == 400
+    return e.value.read().decode()
+
+
+def test_connz_filters_sorts_and_pages(pair):
+    s, a, b = pair
+    both = s.get("/connz?auth=1&sort=msgs_from")["connections"]
+    assert [c["authorized_user"] for c in both] == ["a", "b"]
+    assert [c["account"] for c in both] == ["A", "B"]
+    assert "authorized_user" not in s.get("/connz")["connections"][0]
+    assert [c["in_msgs"] for c in s.get("/connz?acc=A")["connections"]] == [1]
+    assert s.get("/connz?user=b&auth=1")["total"] == 1
+    assert s.get("/connz?acc=NOPE")["connections"] == []
+    page = s.get("/connz?limit=1&offset=1")
+    assert (page["num_connections"], page["total"], page["limit"]) == (1, 2, 1)
+    for extreme in (9223372036854775807, 9223372036854775806, -9223372036854775808):  # GHSA-q59r
+        assert s.get(f"/connz?offset={extreme}&limit={extreme}")["total"] == 2
+        assert s.get(f"/subsz?subs=1&offset={extreme}&limit={extreme}")["total"] == 2
+    assert bad(s, "/connz?sort=bogus") == "invalid sorting option: bogus"
+    assert bad(s, "/connz?sort=stop") == "sort by stop only valid on closed connections"
+    assert bad(s, "/connz?state=zzz") == "Error decoding state for zzz"
+
+
+def test_connz_remembers_closed_clients_and_why(pair):
+    s, a, b = pair
+    a.s.close()
+    refused = Raw(s)
+    refused.info()
+    refused.send(b'CONNECT {"user":"a","pass":"no"}\r\n').rest()
+    eventually(lambda: s.get("/connz?state=closed")["total"] == 3)
+    closed = s.get("/connz?state=closed&auth=1&sort=reason")["connections"]
+    assert [c["reason"] for c in closed] == ["Authentication Failure", "Client Closed", "Client Closed"]
+    one = s.get("/connz?state=closed&auth=1&acc=A")["connections"][0]
+    assert (one["name"], one["authorized_user"], one["in_msgs"], one["out_msgs"]) == ("one", "a", 1, 1)
+    assert one["stop"] >= one["start"]
+    assert s.get("/connz?state=all")["total"] == 4 and s.get("/connz")["total"] == 1
+
+
+def test_closed_clients_are_kept_in_bounds(tmp_path):
+    s = Server(tmp_path, conf="max_closed_clients: 4\nloops: 1\n").start()
+    for _ in range(12):
+        connect(s).s.close()
+    eventually(lambda: s.get("/varz")["connections"] == 0 and s.get("/varz")["total_connections"] >= 12)
+    cids = [c["cid"] for c in s.get("/connz?state=closed")["connections"]]
+    assert len(cids) == 5 and min(cids) > 7  # the last ones
+    s.stop()
+
+
+def test_subsz_counts_and_lists(pair):
+    s, a, b = pair
+    counts = s.get("/subsz")
+    assert counts["total"] == 0 and "subscriptions_list" not in counts
+    assert counts["num_inserts"] - counts["num_removes"] == counts["num_subscriptions"]
+    assert counts["num_matches"] >= 1 and 0 <= counts["cache_hit_rate"] <= 1
+    listed = s.get("/subsz?subs=1&acc=A")["subscriptions_list"]
+    assert sorted((x["subject"], x["sid"], x.get("qgroup"), x["msgs"], x.get("max")) for x in listed) \
+        == [("x", "1", None, 1, None), ("y.*", "2", "q", 0, 5)]
+    assert s.get("/subsz?subs=1&test=y.z")["total"] == 1
+    assert bad(s, "/subsz?subs=1&test=y.*").startswith("invalid test subject, must be valid publish")
+
+
+def test_accountz_shows_what_is_configured(pair):
+    s, a, b = pair
+    assert set(s.get("/accountz")["accounts"]) == {"$G", "$SYS", "A", "B"}
+    detail = s.get("/accountz?acc=A")["account_detail"]
+    assert detail["client_connections"] == 1
+    assert detail["mappings"] == {"old.*": [{"subject": "new.$1", "weight": 100}]}
+    assert detail["exports"] == [
+        {"subject": "svc", "type": "service", "response_type": "Singleton", "approved_accounts": ["B"]},
+        {"subject": "st.>", "type": "stream"}]
+    assert s.get("/accountz?acc=B")["account_detail"]["imports"][0]["local_subject"] == "mine"
+    assert bad(s, "/accountz?acc=NOPE") == "Account NOPE does not exist"
+
+
+def shape(value):
+    """Field names and types, without the values."""
+    if isinstance(value, dict):
+        return {k: shape(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [shape(value[0])] if value else []
+    return "number" if isinstance(value, (int, float)) and not isinstance(value, bool) \
+        else type(value).__name__
+
+
+@pytest.mark.skipif(PEER is None, reason="nats-server is not installed: nothing to compare with")
+@pytest.mark.parametrize("path", ["/connz?auth=1", "/connz?subs=1", "/connz?state=closed&acc=A", "/routez",
+                                  "/accountz", "/healthz", "/subsz"])
+def test_fields_are_those_of_nats_server(tmp_path, path):
+    shapes = []
+    for name, binary in (("ours", None), ("theirs", PEER)):
+        s = Server(tmp_path, name, conf=CONF, binary=binary).start()
+        clients = []
+        for _ in range(2):
+            c = connect(s, b'{"verbose":false,"user":"a","pass":"a","name":"n","lang":"l","version":"1"}')
+            c.send(b"SUB x 1\r\nPUB x 0\r\n\r\nPING\r\n").until(b"PONG\r\n")
+            clients.append(c)
+        c.s.close()
+        eventually(lambda: s.get("/connz?state=closed&acc=A")["total"] == 1)
+        shapes.append(shape(s.get(path)))
+        s.stop()
+    ours, theirs = shapes
+    assert ours == theirs
