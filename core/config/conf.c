@@ -8,15 +8,9 @@
 
 #include "core/base/buffer.h"
 #include "core/base/mem.h"
+#include "core/config/conf_internal.h"
 
 #define INCLUDE_DEPTH_MAX 16
-#define NESTING_MAX       64
-
-struct conf {
-    struct conf_value root;
-    char **texts; /* owned strings the tree points into */
-    uint32_t text_count, text_cap;
-};
 
 struct scan {
     struct conf *conf;
@@ -29,7 +23,7 @@ struct scan {
     struct error *error;
 };
 
-static const char *keep(struct conf *conf, struct bytes text)
+const char *conf_keep(struct conf *conf, struct bytes text)
 {
     VEC_RESERVE(conf->texts, conf->text_cap, conf->text_count);
     char *copy = mem_dup(text.ptr, text.len);
@@ -43,6 +37,13 @@ static void value_deinit(struct conf_value *value)
         value_deinit(&value->members[i].value);
     }
     free(value->members);
+}
+
+struct conf *conf_new(void)
+{
+    struct conf *conf = NEW(struct conf);
+    conf->root.type = CONF_MAP;
+    return conf;
 }
 
 void conf_free(struct conf *conf)
@@ -79,7 +80,7 @@ const struct conf_member *conf_find(const struct conf_value *map, const char *ke
     return NULL;
 }
 
-static struct conf_member *add_member(struct conf_value *parent, struct bytes key)
+struct conf_member *conf_add_member(struct conf_value *parent, struct bytes key)
 {
     for (uint32_t i = 0; key.ptr != NULL && i < parent->count; i++) {
         if (bytes_eq(parent->members[i].key, key)) { /* same spelling: the last one wins */
@@ -170,7 +171,7 @@ static enum err parse_members(struct scan *s, struct conf_value *map, bool brace
 static void set_string(struct scan *s, struct conf_value *value, struct bytes text)
 {
     value->type = CONF_STRING;
-    value->text = bytes_make(keep(s->conf, text), text.len);
+    value->text = bytes_make(conf_keep(s->conf, text), text.len);
 }
 
 static int hex_digit(char c)
@@ -298,7 +299,7 @@ static enum err resolve_variable(struct scan *s, struct conf_value *value, struc
     } else if (s->include_depth >= INCLUDE_DEPTH_MAX) {
         err = error_set(s->error, ERR_PARSE, "variable reference cycle for '%s'", variable);
     } else {
-        const char *kept = keep(s->conf, bytes_of(text));
+        const char *kept = conf_keep(s->conf, bytes_of(text));
         struct scan inner = *s;
         inner.at = inner.line_start = kept;
         inner.end = kept + strlen(kept);
@@ -439,7 +440,7 @@ static enum err parse_array(struct scan *s, struct conf_value *array)
         if (*s->at == ',') {
             return fail(s, "Unexpected array value terminator ','.");
         }
-        struct conf_member *m = add_member(array, BYTES_NONE);
+        struct conf_member *m = conf_add_member(array, BYTES_NONE);
         m->file = s->file;
         m->line = s->line;
         struct conf_value value = {0};
@@ -522,7 +523,7 @@ static enum err parse_key(struct scan *s, struct bytes *key, bool *quoted)
             return fail(s, reason);
         }
     }
-    *key = bytes_make(keep(s->conf, *key), key->len);
+    *key = bytes_make(conf_keep(s->conf, *key), key->len);
     return OK;
 }
 
@@ -560,7 +561,7 @@ static enum err parse_include(struct scan *s, struct conf_value *map)
         buffer_append(&path, s->file, (size_t)(slash - s->file) + 1);
     }
     buffer_append_bytes(&path, name);
-    const char *kept = keep(s->conf, buffer_bytes(&path));
+    const char *kept = conf_keep(s->conf, buffer_bytes(&path));
     buffer_deinit(&path);
     return load_into(s, kept, map);
 }
@@ -619,7 +620,7 @@ static enum err parse_members(struct scan *s, struct conf_value *map, bool brace
         }
         struct conf_value value = {0};
         err = parse_value(s, &value);
-        struct conf_member *m = add_member(map, key);
+        struct conf_member *m = conf_add_member(map, key);
         m->value = value;
         m->file = s->file;
         m->line = line;
@@ -658,7 +659,7 @@ static enum err read_file(const char *path, struct buffer *out, struct error *er
 static enum err parse_into(struct conf *conf, const char *file, struct bytes text,
                            int include_depth, struct conf_value *map, struct error *error)
 {
-    const char *kept = keep(conf, text);
+    const char *kept = conf_keep(conf, text);
     struct scan s = {.conf = conf,
                      .file = file,
                      .at = kept,
@@ -682,7 +683,7 @@ static enum err load_into(struct scan *outer, const char *path, struct conf_valu
                          &included, &reason);
     }
     for (uint32_t i = 0; err == OK && i < included.count; i++) {
-        *add_member(map, included.members[i].key) = included.members[i];
+        *conf_add_member(map, included.members[i].key) = included.members[i];
         included.members[i].value = (struct conf_value){0};
     }
     if (err != OK) {
@@ -696,9 +697,8 @@ static enum err load_into(struct scan *outer, const char *path, struct conf_valu
 
 struct conf *conf_parse(const char *name, struct bytes text, struct error *error)
 {
-    struct conf *conf = NEW(struct conf);
-    conf->root.type = CONF_MAP;
-    const char *file = keep(conf, bytes_of(name));
+    struct conf *conf = conf_new();
+    const char *file = conf_keep(conf, bytes_of(name));
     if (parse_into(conf, file, text, 0, &conf->root, error) != OK) {
         conf_free(conf);
         return NULL;
@@ -706,12 +706,19 @@ struct conf *conf_parse(const char *name, struct bytes text, struct error *error
     return conf;
 }
 
+static bool is_yaml(const char *path)
+{
+    const char *dot = strrchr(path, '.');
+    return dot != NULL && (strcmp(dot, ".yaml") == 0 || strcmp(dot, ".yml") == 0);
+}
+
 struct conf *conf_load(const char *path, struct error *error)
 {
     struct buffer text = {0};
     struct conf *conf = NULL;
     if (read_file(path, &text, error) == OK) {
-        conf = conf_parse(path, buffer_bytes(&text), error);
+        conf = is_yaml(path) ? conf_parse_yaml(path, buffer_bytes(&text), error)
+                             : conf_parse(path, buffer_bytes(&text), error);
     }
     buffer_deinit(&text);
     return conf;

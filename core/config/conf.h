@@ -31,8 +31,8 @@ struct conf_member {
 
 struct conf; /* owns the tree */
 
-/* Reads the file and what it includes. On failure returns NULL and fills *error with nats-server's
- * wording ("Parse error on line N: '…'"). */
+/* Reads the file and what it includes; as YAML when its name ends in .yaml or .yml. On failure
+ * returns NULL and fills *error with nats-server's wording ("Parse error on line N: '…'"). */
 struct conf *conf_load(const char *path, struct error *error);
 /* The same for text; `name` stands for the file in messages. Includes are relative to its folder.
  */

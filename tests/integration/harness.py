@@ -131,7 +131,9 @@ class Server:
             self.process.wait()
 
     def stop(self):
-        """Orderly; asserts a clean exit."""
+        """Orderly; asserts a clean exit, and that the server had not ended by itself."""
+        if self.process and self.process.poll() not in (None, 0, -signal.SIGKILL):
+            raise AssertionError(f"{self.name} ended by itself: {self.tail()}")
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             code = self.process.wait(timeout=20 * SLOW)
