@@ -11,6 +11,14 @@ static int64_t read_clock(clockid_t id)
     return (int64_t)ts.tv_sec * NS_PER_SEC + ts.tv_nsec;
 }
 
+int64_t clock_seconds(double seconds)
+{
+    double ns = seconds * (double)NS_PER_SEC;
+    return ns >= (double)TIME_MAX_NS    ? TIME_MAX_NS
+           : ns <= -(double)TIME_MAX_NS ? -TIME_MAX_NS
+                                        : (int64_t)ns; /* NaN cannot be written */
+}
+
 int64_t clock_now_ns(void)
 {
     return read_clock(CLOCK_REALTIME);

@@ -21,6 +21,9 @@ static inline int64_t time_after(int64_t now, int64_t wait)
     return wait <= 0 ? now : now >= TIME_MAX_NS - wait ? TIME_MAX_NS : now + wait;
 }
 
+/* Seconds from a configuration, in ns; at most TIME_MAX_NS either way. */
+int64_t clock_seconds(double seconds);
+
 int64_t clock_now_ns(void);  /* since 1970, UTC */
 int64_t clock_mono_ns(void); /* never goes back */
 

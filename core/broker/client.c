@@ -271,8 +271,8 @@ static void on_ping_timer(void *arg)
     struct client *c = arg;
     const struct options *o = broker_options(c->broker);
     int64_t now = clock_mono_ns();
-    bool fresh_rtt = c->ping_sent_ns > 0 && c->rtt_ns > 0 &&
-                     now - c->ping_sent_ns < 3600 * NS_PER_SEC;
+    bool fresh_rtt =
+        c->ping_sent_ns > 0 && c->rtt_ns > 0 && now - c->ping_sent_ns < 3600 * NS_PER_SEC;
     bool active = clock_now_ns() - c->last_activity_ns < o->ping_interval_ns;
     if (!(fresh_rtt && active)) {
         if (c->pings_out + 1 > o->ping_max) {

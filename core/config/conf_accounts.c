@@ -295,10 +295,7 @@ void on_authorization(struct context *c, const struct conf_member *m)
         } else if (bytes_eq_nocase(f->key, BYTES_LIT("token"))) {
             take_text(c, f, &c->o->token);
         } else if (bytes_eq_nocase(f->key, BYTES_LIT("timeout"))) {
-            if (f->value.type == CONF_INT || f->value.type == CONF_FLOAT) {
-                c->o->auth_timeout_ns = f->value.type == CONF_INT ? f->value.integer * NS_PER_SEC
-                                                                  : (int64_t)(f->value.real * 1e9);
-            } else {
+            if (!take_seconds(f, &c->o->auth_timeout_ns)) {
                 take_duration(c, f, &c->o->auth_timeout_ns);
             }
         } else if (bytes_eq_nocase(f->key, BYTES_LIT("users"))) {

@@ -8,17 +8,6 @@
 
 #define AUTO_DELAY_NS (50 * NS_PER_MS) /* handshake_first: auto */
 
-static void take_timeout(struct context *c, const struct conf_member *m, int64_t *field)
-{
-    if (m->value.type == CONF_INT) {
-        *field = m->value.integer * NS_PER_SEC;
-    } else if (m->value.type == CONF_FLOAT) {
-        *field = (int64_t)(m->value.real * 1e9);
-    } else {
-        take_duration(c, m, field);
-    }
-}
-
 static void take_handshake_first(struct context *c, const struct conf_member *m,
                                  struct tls_options *t)
 {
@@ -135,7 +124,9 @@ static void take_member(struct context *c, const struct conf_member *m, struct t
         return;
     }
     if (bytes_eq_nocase(m->key, BYTES_LIT("timeout"))) {
-        take_timeout(c, m, &t->timeout_ns);
+        if (!take_seconds(m, &t->timeout_ns)) {
+            take_duration(c, m, &t->timeout_ns);
+        }
     } else if (bytes_eq_nocase(m->key, BYTES_LIT("connection_rate_limit"))) {
         take_int(c, m, &t->rate_limit);
     } else if (bytes_eq_nocase(m->key, BYTES_LIT("min_version"))) {

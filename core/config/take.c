@@ -67,11 +67,18 @@ void take_int32(struct context *c, const struct conf_member *m, int64_t *field)
     }
 }
 
+bool take_seconds(const struct conf_member *m, int64_t *field)
+{
+    if (m->value.type != CONF_INT && m->value.type != CONF_FLOAT) {
+        return false;
+    }
+    *field = clock_seconds(m->value.type == CONF_INT ? (double)m->value.integer : m->value.real);
+    return true;
+}
+
 void take_duration(struct context *c, const struct conf_member *m, int64_t *field)
 {
-    if (m->value.type == CONF_INT || m->value.type == CONF_FLOAT) {
-        *field = m->value.type == CONF_INT ? m->value.integer * NS_PER_SEC
-                                           : (int64_t)(m->value.real * 1e9);
+    if (take_seconds(m, field)) {
         buffer_printf(&c->report->warnings,
                       "%s:%d:%d: invalid use of field \"%.*s\": %.*s should be converted to a "
                       "duration\n",
@@ -176,7 +183,10 @@ void take_size(struct context *c, const struct conf_member *m, int64_t *field)
     } else if (unit == NULL || rest[1] != '\0' || rest == m->value.text.ptr) {
         complain(c, m, "%.*s sizes defined as strings must end in K, M, G, T", BYTES_ARG(m->key));
     } else {
-        *field = value << (10 * (unit - units + 1));
+        int64_t size = INT64_C(1) << (10 * (unit - units + 1));
+        if (__builtin_mul_overflow((int64_t)value, size, field)) {
+            complain(c, m, "%.*s is out of the range", BYTES_ARG(m->key));
+        }
     }
 }
 

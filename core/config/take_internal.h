@@ -30,6 +30,8 @@ void take_texts(struct context *c, const struct conf_member *m, struct text_list
 void take_bool(struct context *c, const struct conf_member *m, bool *field);
 void take_int(struct context *c, const struct conf_member *m, int64_t *field);
 void take_int32(struct context *c, const struct conf_member *m, int64_t *field);
+/* A number of seconds; false when the value is no number. */
+bool take_seconds(const struct conf_member *m, int64_t *field);
 /* "1m30s"; a number is seconds, with a warning. */
 void take_duration(struct context *c, const struct conf_member *m, int64_t *field);
 /* 4222 or "host:port" */

@@ -610,7 +610,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     if (status < 0) {
         int error = net_connect_result(conn->fd);
         conn_close(conn, error == 0 || error == ECONNRESET || error == EPIPE ? CLOSE_CLIENT
-                                                                              : CLOSE_READ_ERROR);
+                                                                             : CLOSE_READ_ERROR);
         return;
     }
     if (events & UV_WRITABLE) {

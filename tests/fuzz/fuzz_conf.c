@@ -1,12 +1,14 @@
-/* The configuration grammar and the options behind it. */
-#include "core/config/conf.h"
+/* The configuration, in both syntaxes, and the options behind it. */
+#include "core/config/conf_internal.h"
 #include "core/config/options.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+typedef struct conf *(*conf_reader)(const char *name, struct bytes text, struct error *error);
+
+static void read_and_apply(conf_reader parse, struct bytes text)
 {
     struct error error;
     struct option_report report = {0};
-    struct conf *conf = conf_parse("fuzz", bytes_make(data, size), &error);
+    struct conf *conf = parse("fuzz", text, &error);
     if (conf != NULL) {
         struct options *o = options_new();
         (void)options_apply_conf(o, conf, &report);
@@ -16,5 +18,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     conf_free(conf);
     buffer_deinit(&report.errors);
     buffer_deinit(&report.warnings);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    read_and_apply(conf_parse, bytes_make(data, size));
+    read_and_apply(conf_parse_yaml, bytes_make(data, size));
     return 0;
 }
