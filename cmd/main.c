@@ -54,7 +54,14 @@ static struct tls_context *tls_context_of(const struct configuration *c)
 
 static bool open_log(const struct options *o, struct error *error)
 {
-    struct log_options log = {o->log_file, o->debug, o->trace, o->logtime, o->logtime_utc};
+    struct log_options log = {.file = o->log_file,
+                              .syslog = o->syslog,
+                              .size_limit = o->log_size_limit,
+                              .max_files = o->log_max_files,
+                              .debug = o->debug,
+                              .trace = o->trace,
+                              .time = o->logtime,
+                              .utc = o->logtime_utc};
     return log_open(&log, error) == OK;
 }
 

@@ -1,5 +1,6 @@
 #include "core/base/log.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -8,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -23,19 +26,33 @@ static struct {
     atomic_bool time;
     atomic_bool utc;
     bool colour;
+    bool syslog;
+    int64_t size, size_limit, max_files; /* lock */
 } sink = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = STDERR_FILENO, .time = true};
 
 static const struct {
     const char *name;
     const char *colour;
-} levels[] = {{"INF", "32"}, {"WRN", "0;93"}, {"ERR", "31"},
-              {"FTL", "31"}, {"DBG", "36"},   {"TRC", "33"}};
+    int priority; /* for syslog */
+} levels[] = {{"INF", "32", LOG_NOTICE}, {"WRN", "0;93", LOG_WARNING}, {"ERR", "31", LOG_ERR},
+              {"FTL", "31", LOG_CRIT},   {"DBG", "36", LOG_DEBUG},     {"TRC", "33", LOG_DEBUG}};
+
+static int open_file(const char *path)
+{
+    return open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+}
+
+static int64_t file_size(int fd)
+{
+    struct stat st;
+    return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? (int64_t)st.st_size : 0;
+}
 
 enum err log_open(const struct log_options *options, struct error *error)
 {
     int fd = STDERR_FILENO;
     if (options->file != NULL) {
-        fd = open(options->file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+        fd = open_file(options->file);
         if (fd < 0) {
             return error_set(error, ERR_IO, "error opening file: open %s: %s", options->file,
                              strerror(errno));
@@ -49,6 +66,13 @@ enum err log_open(const struct log_options *options, struct error *error)
     sink.fd = fd;
     sink.file = options->file == NULL ? NULL : mem_strdup(options->file);
     sink.colour = fd == STDERR_FILENO && isatty(fd);
+    sink.syslog = options->file == NULL && options->syslog;
+    sink.size = options->file == NULL ? 0 : file_size(fd);
+    sink.size_limit = options->size_limit;
+    sink.max_files = options->max_files;
+    if (sink.syslog) {
+        openlog("nats-server", LOG_PID, LOG_DAEMON);
+    }
     pthread_mutex_unlock(&sink.lock);
     sink.debug = options->debug;
     sink.trace = options->trace;
@@ -62,10 +86,11 @@ void log_reopen(void)
     pthread_mutex_lock(&sink.lock);
     bool is_file = sink.file != NULL;
     if (is_file) {
-        int fd = open(sink.file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+        int fd = open_file(sink.file);
         if (fd >= 0) {
             close(sink.fd);
             sink.fd = fd;
+            sink.size = file_size(fd);
         }
     }
     pthread_mutex_unlock(&sink.lock);
@@ -79,26 +104,107 @@ bool log_enabled(enum log_level level)
                               : true;
 }
 
+/* --- rotation; the lock is held --- */
+
+static int by_name(const struct dirent **a, const struct dirent **b)
+{
+    return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+static bool is_backup(const char *name, const char *base)
+{
+    static const char stamp[] = ".2006.01.02.15.04.05.000000000";
+    size_t len = strlen(base);
+    return strncmp(name, base, len) == 0 && name[len] == '.' &&
+           strlen(name + len) == sizeof stamp - 1;
+}
+
+/* Deletes the oldest files that were put aside: the time in their names sorts them. */
+static void purge(const char *folder, const char *base)
+{
+    struct dirent **list;
+    int count = scandir(folder, &list, NULL, by_name);
+    int64_t backups = 0;
+    for (int i = 0; i < count; i++) {
+        backups += is_backup(list[i]->d_name, base);
+    }
+    for (int i = 0; i < count; i++) {
+        if (backups > sink.max_files - 1 && is_backup(list[i]->d_name, base)) {
+            char path[4200];
+            (void)snprintf(path, sizeof path, "%s/%s", folder, list[i]->d_name);
+            (void)unlink(path);
+            backups--;
+        }
+        free(list[i]);
+    }
+    if (count >= 0) {
+        free(list);
+    }
+}
+
+/* Writes the beginning of a line; returns its length. */
+static size_t begin_line(enum log_level level, char *line, size_t size)
+{
+    size_t len = (size_t)snprintf(line, size, "[%d] ", (int)getpid());
+    if (sink.time) {
+        int64_t now = clock_now_ns();
+        time_t sec = (time_t)(now / NS_PER_SEC);
+        struct tm tm;
+        (void)(sink.utc ? gmtime_r(&sec, &tm) : localtime_r(&sec, &tm));
+        len += strftime(line + len, size - len, "%Y/%m/%d %H:%M:%S", &tm);
+        len += (size_t)snprintf(line + len, size - len, ".%06d ", (int)(now % NS_PER_SEC / 1000));
+    }
+    len += (size_t)(sink.colour ? snprintf(line + len, size - len, "[\033[%sm%s\033[0m] ",
+                                           levels[level].colour, levels[level].name)
+                                : snprintf(line + len, size - len, "[%s] ", levels[level].name));
+    return len;
+}
+
+static void rotate(void)
+{
+    char backup[4096], stamp[32], line[4200];
+    int64_t now = clock_now_ns();
+    time_t sec = (time_t)(now / NS_PER_SEC);
+    struct tm tm;
+    (void)localtime_r(&sec, &tm);
+    (void)strftime(stamp, sizeof stamp, "%Y.%m.%d.%H.%M.%S", &tm);
+    int n =
+        snprintf(backup, sizeof backup, "%s.%s.%09d", sink.file, stamp, (int)(now % NS_PER_SEC));
+    if (n >= (int)sizeof backup || rename(sink.file, backup) != 0) {
+        sink.size = 0; /* not tried again before as much has been written once more */
+        return;
+    }
+    int fd = open_file(sink.file);
+    if (fd < 0) {
+        return; /* the old one goes on, under its new name */
+    }
+    close(sink.fd);
+    sink.fd = fd;
+    size_t len = begin_line(LOG_INF, line, 128);
+    len += (size_t)snprintf(line + len, sizeof line - len,
+                            "Rotated log, backup saved as \"%.3800s\"\r\n", backup);
+    ssize_t ignored = write(fd, line, len);
+    (void)ignored;
+    sink.size = (int64_t)len;
+    if (sink.max_files > 0) {
+        char *folder = mem_strdup(sink.file);
+        char *slash = strrchr(folder, '/');
+        const char *base = slash == NULL ? sink.file : sink.file + (slash - folder) + 1;
+        if (slash != NULL) {
+            *slash = '\0';
+        }
+        purge(slash == NULL ? "." : *folder == '\0' ? "/" : folder, base);
+        free(folder);
+    }
+}
+
 void log_write(enum log_level level, const char *format, ...)
 {
     if (!log_enabled(level)) {
         return;
     }
     char line[4096];
-    size_t len = (size_t)snprintf(line, sizeof line, "[%d] ", (int)getpid());
-    if (sink.time) {
-        int64_t now = clock_now_ns();
-        time_t sec = (time_t)(now / NS_PER_SEC);
-        struct tm tm;
-        (void)(sink.utc ? gmtime_r(&sec, &tm) : localtime_r(&sec, &tm));
-        len += strftime(line + len, sizeof line - len, "%Y/%m/%d %H:%M:%S", &tm);
-        len += (size_t)snprintf(line + len, sizeof line - len, ".%06d ",
-                                (int)(now % NS_PER_SEC / 1000));
-    }
-    len += (size_t)(sink.colour
-                        ? snprintf(line + len, sizeof line - len, "[\033[%sm%s\033[0m] ",
-                                   levels[level].colour, levels[level].name)
-                        : snprintf(line + len, sizeof line - len, "[%s] ", levels[level].name));
+    size_t len = sink.syslog ? 0 : begin_line(level, line, sizeof line);
     va_list args;
     va_start(args, format);
     int written = vsnprintf(line + len, sizeof line - len - 1, format, args);
@@ -107,10 +213,18 @@ void log_write(enum log_level level, const char *format, ...)
         len += (size_t)written;
         len = len > sizeof line - 2 ? sizeof line - 2 : len; /* long lines are cut */
     }
+    if (sink.syslog) {
+        syslog(levels[level].priority, "%s", line);
+        return;
+    }
     line[len++] = '\n';
     pthread_mutex_lock(&sink.lock);
     ssize_t ignored = write(sink.fd, line, len); /* nowhere left to report a failing log */
     (void)ignored;
+    sink.size += (int64_t)len;
+    if (sink.file != NULL && sink.size_limit > 0 && sink.size > sink.size_limit) {
+        rotate();
+    }
     pthread_mutex_unlock(&sink.lock);
 }
 

@@ -2,18 +2,24 @@
  *
  *   [<pid>] YYYY/MM/DD hh:mm:ss.uuuuuu [INF] message
  *
+ * A file that has grown past its limit is renamed to <file>.YYYY.MM.DD.hh.mm.ss.nnnnnnnnn.
+ *
  * Any thread; one write(2) per line. Never pass a password, token or CONNECT body. */
 #ifndef CORE_BASE_LOG_H
 #define CORE_BASE_LOG_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "core/base/err.h"
 
 enum log_level { LOG_INF, LOG_WRN, LOG_ERR, LOG_FTL, LOG_DBG, LOG_TRC };
 
 struct log_options {
-    const char *file; /* NULL: stderr */
+    const char *file;   /* NULL: syslog or stderr */
+    bool syslog;        /* the local one; a file goes before it */
+    int64_t size_limit; /* bytes after which the file is put aside; 0: never */
+    int64_t max_files;  /* that are kept, this one included; 0: all */
     bool debug;
     bool trace;
     bool time; /* false leaves date and time out */

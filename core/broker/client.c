@@ -28,27 +28,44 @@ struct client_prefix client_prefix(const struct client *c)
     struct client_prefix p;
     int n = snprintf(p.text, sizeof p.text, "%s:%d - cid:%llu", c->conn->remote_host,
                      c->conn->remote_port, (unsigned long long)c->conn->id);
-    if (c->name != NULL || c->lang != NULL || c->version != NULL) {
+    if (c->state == CLIENT_READY && (c->name != NULL || c->lang != NULL || c->version != NULL)) {
         (void)snprintf(p.text + n, sizeof p.text - (size_t)n, " - \"%s%s%s%s%s%s\"",
                        c->version != NULL ? "v" : "", c->version != NULL ? c->version : "",
                        c->lang != NULL ? ":" : "", c->lang != NULL ? c->lang : "",
                        c->name != NULL ? ":" : "", c->name != NULL ? c->name : "");
     }
+    if (c->state == CLIENT_READY && c->user != NULL) {
+        bool token = c->user->name[0] == '\0', nkey = c->user->password == NULL;
+        size_t len = strlen(p.text);
+        (void)snprintf(p.text + len, sizeof p.text - len, " - \"%s/%s%s\"", c->account->name,
+                       token  ? "token"
+                       : nkey ? "nkey:"
+                              : "user:",
+                       c->user->name);
+    }
     return p;
+}
+
+void client_write(struct client *c, struct bytes line)
+{
+    if (UNLIKELY(log_enabled(LOG_TRC))) {
+        client_trace_out(c, line);
+    }
+    conn_write(c->conn, line);
 }
 
 void client_send_err(struct client *c, const char *text)
 {
     struct buffer line = {0};
     buffer_printf(&line, "-ERR '%s'\r\n", text);
-    conn_write(c->conn, buffer_bytes(&line));
+    client_write(c, buffer_bytes(&line));
     buffer_deinit(&line);
 }
 
 void client_send_ok(struct client *c)
 {
     if (c->verbose) {
-        conn_write(c->conn, BYTES_LIT("+OK\r\n"));
+        client_write(c, BYTES_LIT("+OK\r\n"));
     }
 }
 
@@ -282,7 +299,7 @@ static void on_ping_timer(void *arg)
         }
         c->pings_out++;
         c->ping_sent_ns = now;
-        conn_write(c->conn, BYTES_LIT("PING\r\n"));
+        client_write(c, BYTES_LIT("PING\r\n"));
     }
     client_arm_ping(c, o->ping_interval_ns);
 }
@@ -303,7 +320,7 @@ static void on_auth_timer(void *arg)
 
 static void on_ping(struct client *c)
 {
-    conn_write(c->conn, BYTES_LIT("PONG\r\n"));
+    client_write(c, BYTES_LIT("PONG\r\n"));
     if (!c->got_first_pong) {
         c->got_first_pong = true;
         c->rtt_ns = clock_now_ns() - c->conn->start_ns; /* the best guess till our own PING */
@@ -323,6 +340,9 @@ static void on_pong(struct client *c)
 
 static void on_op(struct client *c, const struct proto_op *op)
 {
+    if (UNLIKELY(log_enabled(LOG_TRC))) {
+        client_trace_in(c, op);
+    }
     switch (op->verb) {
     case VERB_PUB:
         on_pub(c, op);

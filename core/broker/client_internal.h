@@ -23,6 +23,15 @@ void client_violation(struct client *c, const char *what, struct bytes subject, 
 void client_process(struct client *c, const char *data, size_t len);
 void client_arm_ping(struct client *c, int64_t after_ns);
 
+/* Trace lines, when tracing is on (log_enabled(LOG_TRC)). What goes out: any loop. */
+void client_trace_in(const struct client *c, const struct proto_op *op);
+void client_trace_out(const struct client *c, struct bytes line);
+/* `encoded` ends with the payload and CR LF. */
+void client_trace_message(const struct client *c, struct bytes encoded, struct bytes payload,
+                          uint32_t header_len);
+/* A line of the protocol to the client, traced. */
+void client_write(struct client *c, struct bytes line);
+
 void client_on_sub(struct client *c, const struct proto_op *op);
 void client_on_unsub(struct client *c, const struct proto_op *op);
 void client_drop_subscriptions(struct client *c);

@@ -327,6 +327,11 @@ bool client_deliver(struct subscription *sub, const struct message *m, size_t *p
     }
     *p++ = '\r';
     *p++ = '\n';
+    if (UNLIKELY(log_enabled(LOG_TRC))) {
+        size_t len = line + payload.len + 2;
+        client_trace_message(c, bytes_make(p - len, len), payload,
+                             header_size.ptr != NULL ? m->header_len : 0);
+    }
     *pending = conn_end(conn, 1, payload.len);
     struct broker_loop *here = broker_here(c->broker);
     count(&here->out_msgs, 1);

@@ -22,6 +22,9 @@ const char options_usage[] =
     "\n"
     "Logging options:\n"
     "    -l, --log <file>                 File to log to (default: standard error)\n"
+    "        --log_size_limit <bytes>     Put the log file aside when it is that large\n"
+    "    -s, --syslog                     Log to syslog\n"
+    "        --max_traced_msg_len <len>   Bytes of a payload that are traced (default: all)\n"
     "    -T, --logtime                    Timestamp log entries (default: true)\n"
     "    -D, --debug                      Enable debugging output\n"
     "    -V, --trace                      Trace the raw protocol\n"
@@ -98,10 +101,21 @@ TEXT_FLAG(set_cluster_name, cluster_name)
 TEXT_FLAG(set_cluster_advertise, cluster_advertise)
 BOOL_FLAG(set_logtime, logtime)
 BOOL_FLAG(set_logtime_utc, logtime_utc)
+BOOL_FLAG(set_syslog, syslog)
 BOOL_FLAG(set_debug, debug)
 BOOL_FLAG(set_trace, trace)
 BOOL_FLAG(set_jetstream, jetstream)
 BOOL_FLAG(set_no_advertise, no_advertise)
+static void set_log_size_limit(struct options *o, const char *value)
+{
+    o->log_size_limit = strtoll(value, NULL, 0);
+}
+
+static void set_max_traced(struct options *o, const char *value)
+{
+    o->max_traced_msg_len = strtoll(value, NULL, 0);
+}
+
 INT_FLAG(set_port, port)
 INT_FLAG(set_http_port, http_port)
 INT_FLAG(set_connect_retries, connect_retries)
@@ -205,6 +219,10 @@ static const struct flag flags[] = {{"a", FLAG_TEXT, set_host},
                                     {"config", FLAG_TEXT, set_config},
                                     {"l", FLAG_TEXT, set_log},
                                     {"log", FLAG_TEXT, set_log},
+                                    {"log_size_limit", FLAG_INT, set_log_size_limit},
+                                    {"s", FLAG_BOOL, set_syslog},
+                                    {"syslog", FLAG_BOOL, set_syslog},
+                                    {"max_traced_msg_len", FLAG_INT, set_max_traced},
                                     {"T", FLAG_BOOL, set_logtime},
                                     {"logtime", FLAG_BOOL, set_logtime},
                                     {"logtime_utc", FLAG_BOOL, set_logtime_utc},
@@ -235,17 +253,8 @@ static const struct flag flags[] = {{"a", FLAG_TEXT, set_host},
                                     {"no_advertise", FLAG_BOOL, set_no_advertise},
                                     {"connect_retries", FLAG_INT, set_connect_retries}};
 
-static const char *const unsupported_flags[] = {"ms",
-                                                "https_port",
-                                                "s",
-                                                "syslog",
-                                                "r",
-                                                "remote_syslog",
-                                                "profile",
-                                                "help_tls",
-                                                "log_size_limit",
-                                                "max_traced_msg_len",
-                                                NULL};
+static const char *const unsupported_flags[] = {"ms",      "https_port", "r", "remote_syslog",
+                                                "profile", "help_tls",   NULL};
 
 static const struct flag *find_flag(const char *name)
 {

@@ -114,6 +114,10 @@ struct options {
 
     bool debug, trace, logtime, logtime_utc;
     char *log_file;
+    bool syslog;
+    int64_t log_size_limit, log_max_files;
+    int64_t max_traced_msg_len; /* bytes of a payload that a trace line shows; 0: all */
+    bool trace_headers;         /* traces show headers and not bodies */
 
     int64_t max_payload, max_control_line, max_pending, max_connections, max_subscriptions;
     int64_t max_closed_clients; /* kept for /connz?state=closed */

@@ -113,9 +113,12 @@ TEXT_OPTION(on_no_auth_user, no_auth_user)
 BOOL_OPTION(on_always_nonce, always_nonce)
 BOOL_OPTION(on_allow_non_tls, allow_non_tls)
 BOOL_OPTION(on_debug, debug)
+BOOL_OPTION(on_syslog, syslog)
 BOOL_OPTION(on_trace, trace)
 BOOL_OPTION(on_logtime, logtime)
 BOOL_OPTION(on_logtime_utc, logtime_utc)
+INT_OPTION(on_log_max_files, log_max_files)
+INT_OPTION(on_max_traced, max_traced_msg_len)
 INT_OPTION(on_max_payload, max_payload)
 INT_OPTION(on_max_control_line, max_control_line)
 INT_OPTION(on_max_pending, max_pending)
@@ -127,6 +130,15 @@ DURATION_OPTION(on_write_deadline, write_deadline_ns)
 DURATION_OPTION(on_lame_duck_duration, lame_duck_duration_ns)
 DURATION_OPTION(on_lame_duck_grace, lame_duck_grace_ns)
 
+static void on_log_size_limit(struct context *c, const struct conf_member *m)
+{
+    take_int(c, m, &c->o->log_size_limit);
+}
+static void on_trace_headers(struct context *c, const struct conf_member *m)
+{
+    take_bool(c, m, &c->o->trace_headers);
+    c->o->trace = c->o->trace_headers;
+}
 static void on_max_connections(struct context *c, const struct conf_member *m)
 {
     take_int32(c, m, &c->o->max_connections);
@@ -191,6 +203,14 @@ static const struct option_row top_rows[] = {
     {"logtime_utc", on_logtime_utc},
     {"log_file", on_log_file},
     {"logfile", on_log_file},
+    {"syslog", on_syslog},
+    {"logfile_size_limit", on_log_size_limit},
+    {"log_size_limit", on_log_size_limit},
+    {"logfile_max_num", on_log_max_files},
+    {"log_max_num", on_log_max_files},
+    {"trace_verbose", on_trace},
+    {"trace_headers", on_trace_headers},
+    {"max_traced_msg_len", on_max_traced},
     {"pid_file", on_pid_file},
     {"pidfile", on_pid_file},
     {"ports_file_dir", on_ports_file_dir},
@@ -240,23 +260,15 @@ static const struct option_row top_rows[] = {
     {"mqtt", refuse},
     {"proxy_protocol", refuse},
     {"proxies", refuse},
-    {"syslog", refuse},
     {"remote_syslog", refuse},
     {"http_base_path", refuse},
     /* Accepted with a warning. */
     {"server_metadata", NULL},
     {"feature_flags", NULL},
-    {"trace_verbose", NULL},
-    {"trace_headers", NULL},
-    {"logfile_size_limit", NULL},
-    {"log_size_limit", NULL},
-    {"logfile_max_num", NULL},
-    {"log_max_num", NULL},
     {"prof_port", NULL},
     {"prof_block_rate", NULL},
     {"max_sub_tokens", NULL},
     {"max_subscription_tokens", NULL},
-    {"max_traced_msg_len", NULL},
     {"write_timeout", NULL},
     {"connect_error_reports", NULL},
     {"reconnect_error_reports", NULL},
