@@ -57,8 +57,13 @@ void client_write(struct client *c, struct bytes line)
 void client_send_err(struct client *c, const char *text)
 {
     struct buffer line = {0};
+    if (UNLIKELY(log_enabled(LOG_TRC))) { /* without the quotes, as nats-server shows it */
+        buffer_printf(&line, "-ERR %s", text);
+        client_trace_out(c, buffer_bytes(&line));
+        buffer_clear(&line);
+    }
     buffer_printf(&line, "-ERR '%s'\r\n", text);
-    client_write(c, buffer_bytes(&line));
+    conn_write(c->conn, buffer_bytes(&line));
     buffer_deinit(&line);
 }
 
