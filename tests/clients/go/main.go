@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -17,6 +19,104 @@ func must(err error, what string) {
 	if err != nil {
 		log.Fatalf("%s: %v", what, err)
 	}
+}
+
+func until(check func() bool, what string) {
+	for deadline := time.Now().Add(10 * time.Second); !check(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			log.Fatalf("%s did not come true", what)
+		}
+	}
+}
+
+// Headers, large payloads and drain, between two nodes.
+func messaging(a, b *nats.Conn) {
+	got := make(chan *nats.Msg, 5000)
+	_, err := a.ChanSubscribe("gc.*", got)
+	must(err, "subscribe")
+	until(func() bool { must(b.Publish("gc.ping", nil), "publish"); must(b.Flush(), "flush"); return len(got) > 0 }, "interest")
+	h := nats.NewMsg("gc.headers")
+	h.Header.Add("Key", "one")
+	h.Header.Add("Key", "two")
+	must(b.PublishMsg(h), "publish headers")
+	big := make([]byte, 1000000)
+	for i := range big {
+		big[i] = 7
+	}
+	must(b.Publish("gc.big", big), "publish large")
+	for i := 0; i < 1000; i++ {
+		must(b.Publish("gc.drain", nil), "publish")
+	}
+	must(b.Flush(), "flush")
+	drained := 0
+	for deadline := time.After(10 * time.Second); drained < 1000; {
+		select {
+		case m := <-got:
+			switch m.Subject {
+			case "gc.headers":
+				if fmt.Sprint(m.Header.Values("Key")) != "[one two]" {
+					log.Fatalf("headers %v", m.Header)
+				}
+			case "gc.big":
+				if len(m.Data) != len(big) || m.Data[999999] != 7 {
+					log.Fatal("the large payload is damaged")
+				}
+			case "gc.drain":
+				drained++
+				if drained == 1 {
+					must(a.Drain(), "drain") // what is under way still comes
+				}
+			}
+		case <-deadline:
+			log.Fatalf("%d of 1000 before the end", drained)
+		}
+	}
+}
+
+func encryption() {
+	ca := nats.RootCAs(os.Getenv("TLS_CA"))
+	nc, err := nats.Connect("tls://"+os.Getenv("NATS_TLS"), ca)
+	must(err, "connect with TLS")
+	must(nc.Flush(), "flush")
+	nc.Close()
+	if _, err = nats.Connect("tls://"+os.Getenv("NATS_MTLS"), ca); err == nil {
+		log.Fatal("a client without a certificate was accepted")
+	}
+	nc, err = nats.Connect("tls://"+os.Getenv("NATS_MTLS"), ca, nats.ClientCert(os.Getenv("TLS_CERT"), os.Getenv("TLS_KEY")))
+	must(err, "connect with a certificate")
+	defer nc.Close()
+	sub, err := nc.SubscribeSync("t")
+	must(err, "subscribe")
+	must(nc.Publish("t", make([]byte, 500000)), "publish")
+	m, err := sub.NextMsg(5 * time.Second)
+	must(err, "message over TLS")
+	if len(m.Data) != 500000 {
+		log.Fatalf("%d bytes over TLS", len(m.Data))
+	}
+}
+
+func reconnection() {
+	back := make(chan bool, 1)
+	nc, err := nats.Connect(os.Getenv("NATS_RESTART"), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond),
+		nats.ReconnectHandler(func(*nats.Conn) { back <- true }))
+	must(err, "connect")
+	defer nc.Close()
+	sub, err := nc.SubscribeSync("again")
+	must(err, "subscribe")
+	must(nc.Flush(), "flush")
+	text, err := os.ReadFile(os.Getenv("NATS_RESTART_PID"))
+	must(err, "pid file")
+	pid, err := strconv.Atoi(string(text))
+	must(err, "pid")
+	must(syscall.Kill(pid, syscall.SIGKILL), "kill")
+	select {
+	case <-back:
+	case <-time.After(20 * time.Second):
+		log.Fatal("did not reconnect")
+	}
+	must(nc.Publish("again", []byte("x")), "publish")
+	_, err = sub.NextMsg(5 * time.Second)
+	must(err, "message after reconnecting")
 }
 
 func main() {
@@ -64,6 +164,12 @@ func main() {
 	if _, err = service.Request("nobody.there", nil, time.Second); err != nats.ErrNoResponders {
 		log.Fatalf("no responders: %v", err)
 	}
+
+	drains, err := nats.Connect("nats://im_service:service@" + nodes[1])
+	must(err, "connect")
+	messaging(drains, service)
+	encryption()
+	reconnection()
 
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
