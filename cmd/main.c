@@ -158,9 +158,10 @@ static enum err start(struct server *s, struct error *error)
         }
     }
     enum err err = broker_bind(s->broker, error);
-    if (err == OK && o->http_port != 0) {
+    if (err == OK && (o->http_port != 0 || o->https_port != 0)) {
         s->monitoring = monitoring_new(s->broker, s->routes, s->js);
-        err = monitoring_listen(s->monitoring, error);
+        err = monitoring_listen(s->monitoring,
+                                o->https_port != 0 ? s->configuration.monitoring_tls : NULL, error);
     }
     err = err == OK && s->routes != NULL ? routes_listen(s->routes, error) : err;
     if (err == OK && s->peers != NULL) {
@@ -243,6 +244,9 @@ static void apply_reload(void *arg)
     if (r->server->js != NULL) {
         jetstream_accounts_changed(r->server->js);
     }
+    if (r->server->monitoring != NULL && r->fresh.options->https_port != 0) {
+        monitoring_set_tls(r->server->monitoring, r->fresh.monitoring_tls);
+    }
 }
 
 static void free_options(void *arg)
@@ -291,6 +295,7 @@ static void reload(struct server *s)
         loop_post(loops_at(s->loops, 0), apply_reload, &r);
         wait_for(&s->done);
         tls_context_release(s->configuration.tls);
+        tls_context_release(s->configuration.monitoring_tls);
         s->configuration = r.fresh;
         if (!same_text(before->pid_file, r.fresh.options->pid_file)) {
             write_pid_file(r.fresh.options->pid_file);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "core/base/clock.h"
+#include "core/base/log.h"
 #include "core/base/mem.h"
 
 /* connection: READING headers → handler → ANSWERING (reading is paused) → READING or closed.
@@ -22,6 +23,7 @@ struct http_server {
     bool listening;
     http_handler handler;
     void *arg;
+    struct tls_context *tls; /* counted; NULL: plain */
     struct http_conn *list;
 };
 
@@ -261,7 +263,17 @@ static void on_close(struct conn *conn, enum close_reason reason)
     loop_retire(free, c);
 }
 
-static const struct conn_ops http_ops = {.on_data = on_data, .on_close = on_close};
+/* A failed handshake is answered by closing; a good one needs nothing said. */
+static void on_tls(struct conn *conn, const char *failure)
+{
+    if (failure != NULL) {
+        log_error("%s:%d - TLS handshake error: %s", conn->remote_host, conn->remote_port, failure);
+        conn_close(conn, CLOSE_TLS_HANDSHAKE);
+    }
+}
+
+static const struct conn_ops http_ops = {
+    .on_data = on_data, .on_tls = on_tls, .on_close = on_close};
 
 static void on_listener(uv_poll_t *poll, int status, int events)
 {
@@ -274,6 +286,9 @@ static void on_listener(uv_poll_t *poll, int status, int events)
         struct http_conn *c = NEW(struct http_conn);
         c->server = server;
         c->conn = conn_open(server->loop, fd, broker_next_id(server->broker), &http_ops, c);
+        if (server->tls != NULL) {
+            conn_expect_tls(c->conn, server->tls, false);
+        }
         c->next = server->list;
         server->list = c;
         loop_timer_arm(server->loop, &c->timer, clock_mono_ns() + HTTP_HEADER_WAIT_S * NS_PER_SEC,
@@ -291,7 +306,8 @@ static void start(void *arg)
 }
 
 struct http_server *http_listen(struct broker *broker, const char *host, int *port,
-                                http_handler handler, void *arg, struct error *error)
+                                struct tls_context *tls, http_handler handler, void *arg,
+                                struct error *error)
 {
     int fd = net_bind(host, port, error);
     if (fd < 0 || net_listen(fd, error) != OK) {
@@ -303,6 +319,7 @@ struct http_server *http_listen(struct broker *broker, const char *host, int *po
     server->fd = fd;
     server->handler = handler;
     server->arg = arg;
+    server->tls = tls == NULL ? NULL : tls_context_retain(tls);
     loop_post(server->loop, start, server);
     return server;
 }
@@ -320,7 +337,16 @@ void http_shutdown(struct http_server *server)
     }
 }
 
+void http_set_tls(struct http_server *server, struct tls_context *tls)
+{
+    tls_context_release(server->tls);
+    server->tls = tls == NULL ? NULL : tls_context_retain(tls);
+}
+
 void http_free(struct http_server *server)
 {
+    if (server != NULL) {
+        tls_context_release(server->tls);
+    }
     free(server);
 }

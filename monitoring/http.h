@@ -6,6 +6,7 @@
 #include "core/base/buffer.h"
 #include "core/base/err.h"
 #include "core/broker/broker.h"
+#include "core/net/tls.h"
 
 #define HTTP_HEADERS_MAX   (64u * 1024)
 #define HTTP_HEADER_WAIT_S 5
@@ -16,8 +17,12 @@ struct http_request;
 /* Must lead to one http_reply() or http_redirect(), now or later. */
 typedef void (*http_handler)(void *arg, struct http_request *request);
 
+/* `tls` secures what comes in; NULL: plain; retained. */
 struct http_server *http_listen(struct broker *broker, const char *host, int *port,
-                                http_handler handler, void *arg, struct error *error);
+                                struct tls_context *tls, http_handler handler, void *arg,
+                                struct error *error);
+/* Loop 0: for connections to come. */
+void http_set_tls(struct http_server *server, struct tls_context *tls);
 /* Closes the listener and all connections; requests under way are answered to nobody. */
 void http_shutdown(struct http_server *server);
 void http_free(struct http_server *server);

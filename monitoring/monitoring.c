@@ -191,6 +191,20 @@ static bool clean_path(const char *path, char *cleaned, size_t size)
     return changed;
 }
 
+/* The path behind http_base_path ("/nats"; NULL: none), "/" for the base itself; NULL when it is
+ * not below it. */
+static const char *below_base(const char *base, const char *path)
+{
+    size_t len = base == NULL ? 0 : strlen(base);
+    if (len == 0) {
+        return path;
+    }
+    if (strncmp(path, base, len) != 0) {
+        return NULL;
+    }
+    return path[len] == '\0' ? "/" : path[len] == '/' && path[len + 1] != '\0' ? path + len : NULL;
+}
+
 static void on_request(void *arg, struct http_request *q)
 {
     struct monitoring *m = arg;
@@ -200,7 +214,8 @@ static void on_request(void *arg, struct http_request *q)
         http_redirect(q, cleaned[0] == '\0' ? "/" : cleaned);
         return;
     }
-    for (size_t i = 0; i < sizeof endpoints / sizeof endpoints[0]; i++) {
+    path = below_base(broker_options(m->broker)->http_base_path, path);
+    for (size_t i = 0; path != NULL && i < sizeof endpoints / sizeof endpoints[0]; i++) {
         if (strcmp(endpoints[i].path, path) == 0) {
             const char *name = endpoints[i].counted_as == NULL ? path : endpoints[i].counted_as;
             json_put_int(m->requests, name, json_int(m->requests, name) + 1);
@@ -222,17 +237,23 @@ struct monitoring *monitoring_new(struct broker *broker, struct routes *routes,
     return m;
 }
 
-enum err monitoring_listen(struct monitoring *m, struct error *error)
+enum err monitoring_listen(struct monitoring *m, struct tls_context *tls, struct error *error)
 {
     const struct options *o = broker_options(m->broker);
     const char *host = o->http_host == NULL ? o->host : o->http_host;
-    m->port = o->http_port;
-    m->http = http_listen(m->broker, host, &m->port, on_request, m, error);
+    bool secure = tls != NULL;
+    m->port = secure ? o->https_port : o->http_port;
+    m->http = http_listen(m->broker, host, &m->port, tls, on_request, m, error);
     if (m->http == NULL) {
         return ERR_IO;
     }
-    log_info("Starting http monitor on %s:%d", host, m->port);
+    log_info("Starting http%s monitor on %s:%d", secure ? "s" : "", host, m->port);
     return OK;
+}
+
+void monitoring_set_tls(struct monitoring *m, struct tls_context *tls)
+{
+    http_set_tls(m->http, tls);
 }
 
 void monitoring_shutdown(struct monitoring *m)

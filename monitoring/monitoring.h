@@ -14,7 +14,11 @@ struct monitoring;
 /* `routes` and `js` may be NULL. */
 struct monitoring *monitoring_new(struct broker *broker, struct routes *routes,
                                   struct jetstream *js);
-MUST_USE enum err monitoring_listen(struct monitoring *m, struct error *error);
+/* `tls` for https, NULL for http; retained. */
+MUST_USE enum err monitoring_listen(struct monitoring *m, struct tls_context *tls,
+                                    struct error *error);
+/* Loop 0: new certificates for https. */
+void monitoring_set_tls(struct monitoring *m, struct tls_context *tls);
 int monitoring_port(const struct monitoring *m);
 /* Loop 0. */
 void monitoring_shutdown(struct monitoring *m);

@@ -144,9 +144,9 @@ static json_t *varz(const struct monitoring *m, json_t *streams)
     json_put_int(v, "ping_interval", o->ping_interval_ns);
     json_put_int(v, "ping_max", o->ping_max);
     json_put_text(v, "http_host", o->http_host == NULL ? o->host : o->http_host);
-    json_put_int(v, "http_port", m->port);
+    json_put_int(v, "http_port", o->https_port == 0 ? m->port : 0);
     json_put_text(v, "http_base_path", "");
-    json_put_int(v, "https_port", 0);
+    json_put_int(v, "https_port", o->https_port == 0 ? 0 : m->port);
     json_put(v, "auth_timeout", json_real((double)o->auth_timeout_ns / 1e9));
     json_put_int(v, "max_control_line", o->max_control_line);
     json_put_int(v, "max_payload", o->max_payload);

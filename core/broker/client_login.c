@@ -28,7 +28,7 @@ void client_send_info(struct client *c, bool connect_info)
     json_t *info = broker_identity_info(b);
     json_put_text(info, "host", o->host);
     json_put_int(info, "port", b->port);
-    json_put_bool(info, "headers", true);
+    json_put_bool(info, "headers", !o->no_headers);
     if (auth_info_required(broker_auth(b))) {
         json_put_bool(info, "auth_required", true);
     }
@@ -365,6 +365,7 @@ void client_on_connect(struct client *c, const struct proto_op *op)
         return;
     }
     c->protocol = (int)json_integer_value(protocol);
+    c->headers = c->headers && !broker_options(c->broker)->no_headers;
     c->parser.headers = c->headers;
     set_text(&c->name, name);
     set_text(&c->lang, lang);

@@ -116,6 +116,16 @@ void client_on_sub(struct client *c, const struct proto_op *op)
         client_send_err(c, "Invalid Subject");
         return;
     }
+    int64_t max_tokens = broker_options(c->broker)->max_sub_tokens;
+    if (max_tokens > 0 && subject_token_count(op->subject) > max_tokens) {
+        struct buffer text = {0};
+        buffer_printf(&text,
+                      "Permissions Violation for Subscription to \"%.*s\", too many tokens%c",
+                      BYTES_ARG(op->subject), '\0');
+        client_send_err(c, text.data);
+        buffer_deinit(&text);
+        return;
+    }
     if (!permissions_subscribe(client_permissions(c), op->subject, op->queue)) {
         log_error("%s - Subscription Violation - Subject \"%.*s\", SID %.*s", client_prefix(c).text,
                   BYTES_ARG(op->subject), BYTES_ARG(op->sid));

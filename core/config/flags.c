@@ -15,6 +15,7 @@ const char options_usage[] =
     "    -n, --name, --server_name <name> Server name (default: the server's id)\n"
     "    -P, --pid <file>                 File to store the process id in\n"
     "    -m, --http_port <port>           Use port for HTTP monitoring\n"
+    "    -ms, --https_port <port>         Use port for HTTPS monitoring\n"
     "    -c, --config <file>              Configuration file\n"
     "    -t                               Test the configuration and exit\n"
     "        --client_advertise <host>    Client URL to tell to other servers\n"
@@ -118,6 +119,7 @@ static void set_max_traced(struct options *o, const char *value)
 
 INT_FLAG(set_port, port)
 INT_FLAG(set_http_port, http_port)
+INT_FLAG(set_https_port, https_port)
 INT_FLAG(set_connect_retries, connect_retries)
 
 /* Any of the -tls flags puts these files in the place of the file's tls block. */
@@ -215,6 +217,8 @@ static const struct flag flags[] = {{"a", FLAG_TEXT, set_host},
                                     {"ports_file_dir", FLAG_TEXT, set_ports_file_dir},
                                     {"m", FLAG_INT, set_http_port},
                                     {"http_port", FLAG_INT, set_http_port},
+                                    {"ms", FLAG_INT, set_https_port},
+                                    {"https_port", FLAG_INT, set_https_port},
                                     {"c", FLAG_TEXT, set_config},
                                     {"config", FLAG_TEXT, set_config},
                                     {"l", FLAG_TEXT, set_log},

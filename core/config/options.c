@@ -68,6 +68,7 @@ void options_free(struct options *o)
                         &o->host,
                         &o->client_advertise,
                         &o->http_host,
+                        &o->http_base_path,
                         &o->pid_file,
                         &o->ports_file_dir,
                         &o->log_file,
@@ -179,6 +180,16 @@ enum err options_finish(struct options *o, struct error *error)
             return error_set(error, ERR_INVALID,
                              "jetstream cluster requires `cluster.name` to be set");
         }
+    }
+    if (o->http_port != 0 && o->https_port != 0) {
+        return error_set(
+            error, ERR_INVALID,
+            "Can't start monitoring: can't specify both HTTP (%d) and HTTPs (%d) ports",
+            o->http_port, o->https_port);
+    }
+    if (o->https_port != 0 && !o->tls.set) {
+        return error_set(error, ERR_INVALID,
+                         "Can't start monitoring: TLS cert and key required for HTTPS");
     }
     if (o->tls.set && o->tls.cert_file == NULL && o->tls.more_certs.count == 0) {
         return error_set(error, ERR_INVALID, "TLS Server certificate must be present and valid");

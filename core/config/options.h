@@ -106,8 +106,10 @@ struct options {
     char *host;
     int port; /* -1: any free port */
     char *client_advertise;
-    char *http_host; /* NULL: host */
-    int http_port;   /* 0: off */
+    char *http_host;      /* NULL: host */
+    int http_port;        /* 0: off */
+    int https_port;       /* 0: off; not together with http_port */
+    char *http_base_path; /* "/nats"; NULL: none */
     char *pid_file;
     char *ports_file_dir;
     int loops; /* event-loop threads; 0: one per core */
@@ -120,6 +122,8 @@ struct options {
     bool trace_headers;         /* traces show headers and not bodies */
 
     int64_t max_payload, max_control_line, max_pending, max_connections, max_subscriptions;
+    int64_t max_sub_tokens;     /* of a subscription's subject; 0: no limit */
+    bool no_headers;            /* no_header_support */
     int64_t max_closed_clients; /* kept for /connz?state=closed */
     int64_t ping_interval_ns, ping_max, write_deadline_ns, auth_timeout_ns;
     int64_t lame_duck_grace_ns, lame_duck_duration_ns;

@@ -112,6 +112,7 @@ TEXT_OPTION(on_system_account, system_account)
 TEXT_OPTION(on_no_auth_user, no_auth_user)
 BOOL_OPTION(on_always_nonce, always_nonce)
 BOOL_OPTION(on_allow_non_tls, allow_non_tls)
+BOOL_OPTION(on_no_headers, no_headers)
 BOOL_OPTION(on_debug, debug)
 BOOL_OPTION(on_syslog, syslog)
 BOOL_OPTION(on_trace, trace)
@@ -161,6 +162,40 @@ static void on_http(struct context *c, const struct conf_member *m)
 static void on_http_port(struct context *c, const struct conf_member *m)
 {
     take_port(c, m, &c->o->http_port);
+}
+static void on_https(struct context *c, const struct conf_member *m)
+{
+    take_listen(c, m, &c->o->http_host, &c->o->https_port);
+}
+static void on_https_port(struct context *c, const struct conf_member *m)
+{
+    take_port(c, m, &c->o->https_port);
+}
+/* With a leading '/' and without one at the end. */
+static void on_http_base_path(struct context *c, const struct conf_member *m)
+{
+    if (!expect_type(c, m, CONF_STRING)) {
+        return;
+    }
+    struct buffer path = {0};
+    struct bytes rest = m->value.text, part;
+    while (bytes_token(&rest, '/', &part)) {
+        if (part.len > 0) {
+            buffer_printf(&path, "/%.*s", BYTES_ARG(part));
+        }
+    }
+    buffer_append_char(&path, '\0');
+    option_set(&c->o->http_base_path, path.data);
+    buffer_deinit(&path);
+}
+static void on_max_sub_tokens(struct context *c, const struct conf_member *m)
+{
+    take_int(c, m, &c->o->max_sub_tokens);
+    if (c->o->max_sub_tokens > 255) {
+        complain(c, m, "%.*s value is too big", BYTES_ARG(m->key));
+    } else if (c->o->max_sub_tokens <= 0) {
+        complain(c, m, "%.*s value can not be negative", BYTES_ARG(m->key));
+    }
 }
 static void on_loops(struct context *c, const struct conf_member *m)
 {
@@ -217,6 +252,12 @@ static const struct option_row top_rows[] = {
     {"http", on_http},
     {"http_port", on_http_port},
     {"monitor_port", on_http_port},
+    {"https", on_https},
+    {"https_port", on_https_port},
+    {"http_base_path", on_http_base_path},
+    {"max_sub_tokens", on_max_sub_tokens},
+    {"max_subscription_tokens", on_max_sub_tokens},
+    {"no_header_support", on_no_headers},
     {"max_payload", on_max_payload},
     {"max_control_line", on_max_control_line},
     {"max_pending", on_max_pending},
@@ -245,8 +286,6 @@ static const struct option_row top_rows[] = {
     {"store_dir", on_store_dir},
     {"storedir", on_store_dir},
     /* Refused: running without them would be less safe, or another server, than the file says. */
-    {"https", refuse},
-    {"https_port", refuse},
     {"operator", refuse},
     {"operators", refuse},
     {"resolver", refuse},
@@ -261,21 +300,17 @@ static const struct option_row top_rows[] = {
     {"proxy_protocol", refuse},
     {"proxies", refuse},
     {"remote_syslog", refuse},
-    {"http_base_path", refuse},
     /* Accepted with a warning. */
     {"server_metadata", NULL},
     {"feature_flags", NULL},
     {"prof_port", NULL},
     {"prof_block_rate", NULL},
-    {"max_sub_tokens", NULL},
-    {"max_subscription_tokens", NULL},
     {"write_timeout", NULL},
     {"connect_error_reports", NULL},
     {"reconnect_error_reports", NULL},
     {"no_fast_producer_stall", NULL},
     {"disable_sublist_cache", NULL},
     {"no_sublist_cache", NULL},
-    {"no_header_support", NULL},
     {"ocsp", NULL},
     {"ocsp_cache", NULL},
     {"no_system_account", NULL},

@@ -131,3 +131,14 @@ def test_fields_are_those_of_nats_server(tmp_path, path):
         s.stop()
     ours, theirs = shapes
     assert ours == theirs
+
+
+def test_a_base_path_goes_before_everything(tmp_path):
+    s = Server(tmp_path, conf="http_base_path: nats/\n").start()
+    assert s.get("/nats/varz")["port"] == s.port
+    assert s.get("/nats/healthz")["status"] == "ok"
+    for path in ("/varz", "/nats/", "/natsvarz", "/"):
+        with pytest.raises(urllib.error.HTTPError) as e:
+            urllib.request.urlopen(f"http://127.0.0.1:{s.http}{path}", timeout=5)
+        assert e.value.code == 404, path
+    s.stop()

@@ -134,6 +134,21 @@ def test_bcrypt_password(tmp_path):
     s.stop()
 
 
+@pytest.mark.parametrize("binary", [None, pytest.param(PEER, marks=pytest.mark.skipif(
+    PEER is None, reason="nats-server is not installed: nothing to compare with"))],
+    ids=["trireme", "nats-server"])
+def test_limits_on_tokens_and_servers_without_headers(tmp_path, binary):
+    s = Server(tmp_path, conf="max_sub_tokens: 3\nno_header_support: true\n", binary=binary).start()
+    c = Raw(s)
+    assert c.info()["headers"] is False
+    c.send(b'CONNECT {"verbose":false,"headers":true}\r\nSUB a.b.c 1\r\nSUB a.b.c.d 2\r\nPING\r\n')
+    out = c.until(b"PONG\r\n")
+    assert out == (b"-ERR 'Permissions Violation for Subscription to \"a.b.c.d\", too many tokens'\r\n"
+                   b"PONG\r\n")
+    assert c.send(b"HPUB x 12 14\r\nNATS/1.0\r\n\r\nhi\r\nPING\r\n").rest() == b""
+    s.stop()
+
+
 SCRIPTS = [
     b'CONNECT {"verbose":true}\r\nSUB foo 1\r\nPUB foo 2\r\nhi\r\nUNSUB 1\r\nPUB foo 1\r\nx\r\nPING\r\n',
     b'CONNECT {"verbose":true,"pedantic":true}\r\nPUB foo.* 0\r\n\r\nSUB a..b 1\r\nSUB > 2\r\nPUB a.*.b 0\r\n\r\nPING\r\n',

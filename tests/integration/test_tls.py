@@ -245,3 +245,26 @@ def test_check_of_the_configuration_loads_the_files(tmp_path, certs):
         conf.write_text(text)
         done = subprocess.run([BINARY, "-t", "-c", str(conf)], capture_output=True, text=True)
         assert (done.returncode == 0) == well, done.stderr
+
+
+def test_https_monitoring_asks_nobody_for_a_certificate_and_follows_reloads(tmp_path, certs):
+    s = Server(tmp_path)
+    port = s.http
+    s.base = s.base.replace("http:", "https:")
+
+    def look():
+        context = client_context(certs)
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as plain:
+            with context.wrap_socket(plain, server_hostname="localhost") as secure:
+                secure.sendall(b"GET /varz HTTP/1.0\r\n\r\n")
+                answer = b""
+                while chunk := secure.recv(65536):
+                    answer += chunk
+                assert b'"https_port": %d' % port in answer
+                return secure.getpeercert()["subject"]
+    s.configure(block(certs, "verify: true"))
+    s.start()
+    assert look() == ((("commonName", "server"),),)
+    s.reload(block(certs, "verify: true", server=certs.server_rsa))
+    assert look() == ((("commonName", "rsa"),),)
+    s.stop()
