@@ -37,6 +37,8 @@ struct conf *conf_load(const char *path, struct error *error);
 /* The same for text; `name` stands for the file in messages. Includes are relative to its folder.
  */
 struct conf *conf_parse(const char *name, struct bytes text, struct error *error);
+/* YAML (1.1, by libyaml) into the same tree. */
+struct conf *conf_parse_yaml(const char *name, struct bytes text, struct error *error);
 const struct conf_value *conf_root(const struct conf *conf);
 /* SHA-256 of what the file says, in hex: comments, order and syntax do not matter. */
 void conf_digest(const struct conf *conf, char hex[65]);

@@ -19,7 +19,4 @@ const char *conf_keep(struct conf *conf, struct bytes text);
 /* A member of a map, which replaces one spelled the same; of an array with key.ptr NULL. */
 struct conf_member *conf_add_member(struct conf_value *parent, struct bytes key);
 
-/* YAML 1.1 by libyaml, into the same tree. NULL with *error filled. */
-struct conf *conf_parse_yaml(const char *name, struct bytes text, struct error *error);
-
 #endif

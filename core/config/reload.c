@@ -56,6 +56,7 @@ static const struct field fixed[] = {FIELD("ServerName", TEXT, server_name),
                                      FIELD("LameDuckGracePeriod", DURATION, lame_duck_grace_ns),
                                      FIELD("SystemAccount", TEXT, system_account),
                                      FIELD("AlwaysEnableNonce", BOOL, always_nonce),
+    FIELD("AllowNonTLS", BOOL, allow_non_tls),
                                      FIELD("cluster name", TEXT, cluster_name),
                                      FIELD("cluster host", TEXT, cluster_host),
                                      FIELD("cluster port", INT, cluster_port),
@@ -135,6 +136,9 @@ enum err options_compare(const struct options *before, const struct options *aft
             buffer_printf(changes, "%s = %.*s\n", reloadable[i].name,
                           BYTES_ARG(buffer_bytes(&new)));
         }
+    }
+    if (err == OK && (before->tls.set || after->tls.set)) { /* the files may have changed */
+        buffer_printf(changes, "tls = %s\n", after->tls.set ? "enabled" : "disabled");
     }
     if (err == OK) { /* always said, changed or not, as nats-server does */
         buffer_append_text(changes, "authorization users\naccounts\n");

@@ -1,5 +1,5 @@
 /* The configuration, in both syntaxes, and the options behind it. */
-#include "core/config/conf_internal.h"
+#include "core/config/conf.h"
 #include "core/config/options.h"
 
 typedef struct conf *(*conf_reader)(const char *name, struct bytes text, struct error *error);

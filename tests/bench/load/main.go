@@ -27,7 +27,11 @@ func main() {
 	count, _ := strconv.Atoi(os.Args[3])
 	size, _ := strconv.Atoi(os.Args[4])
 	payload := make([]byte, size)
-	nc, err := nats.Connect(strings.Split(urls, ",")[0])
+	var options []nats.Option
+	if ca := os.Getenv("TLS_CA"); ca != "" {
+		options = append(options, nats.RootCAs(ca))
+	}
+	nc, err := nats.Connect(strings.Split(urls, ",")[0], options...)
 	must(err)
 	defer nc.Close()
 	var start time.Time
@@ -40,7 +44,7 @@ func main() {
 		must(nc.FlushTimeout(time.Minute))
 	case "pair":
 		last := strings.Split(urls, ",")
-		sc, err := nats.Connect(last[len(last)-1])
+		sc, err := nats.Connect(last[len(last)-1], options...)
 		must(err)
 		done := make(chan bool)
 		seen := 0
