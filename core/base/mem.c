@@ -5,6 +5,10 @@
 
 #include "core/base/check.h"
 
+#ifdef __GLIBC__ /* known from here on */
+#include <malloc.h>
+#endif
+
 void *mem_alloc(size_t bytes)
 {
     void *p = malloc(bytes == 0 ? 1 : bytes);
@@ -44,4 +48,11 @@ char *mem_dup(const void *bytes, size_t len)
 void *mem_try_alloc(size_t bytes)
 {
     return malloc(bytes == 0 ? 1 : bytes);
+}
+
+void mem_give_back(void)
+{
+#ifdef __GLIBC__
+    (void)malloc_trim(0);
+#endif
 }

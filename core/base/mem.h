@@ -26,4 +26,8 @@ void *mem_try_alloc(size_t bytes);
         }                                                                                          \
     } while (0)
 
+/* Gives freed memory back to the system, where the C library keeps it otherwise. Takes milliseconds
+ * per hundred megabytes. */
+void mem_give_back(void);
+
 #endif

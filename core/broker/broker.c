@@ -179,6 +179,7 @@ static void close_clients(void *arg, struct loop *loop)
         client_close(c, CLOSE_SERVER_SHUTDOWN);
     }
     loop_timer_cancel(loop, &b->per_loop[loop_index(loop)].stall_timer);
+    loop_timer_cancel(loop, &b->per_loop[loop_index(loop)].give_back_timer);
 }
 
 static void clients_closed(void *arg)

@@ -72,7 +72,8 @@ struct client {
     struct map subs;                                 /* sid → struct subscription */
     struct map replies; /* allow_responses: subject → struct reply_right; outbox lock */
     bool verbose, pedantic, echo, headers, no_responders;
-    bool stalled;        /* reading is paused until a destination has drained */
+    bool stalled; /* reading is paused until a destination has drained */
+    bool connect_seen;
     bool greeted;        /* INFO was sent */
     bool got_first_pong; /* may receive asynchronous INFO */
     bool sent_connect_info;
@@ -102,8 +103,9 @@ struct broker_loop {
     struct client **stalled;
     uint32_t stalled_count, stalled_cap;
     struct loop_timer stall_timer;
-    struct closed_clients *closed; /* client_describe.c's; NULL while none has closed */
-    struct internal_sub **batched; /* subscribers with a batch being built */
+    struct loop_timer give_back_timer; /* after a client with much memory has gone */
+    struct closed_clients *closed;     /* client_describe.c's; NULL while none has closed */
+    struct internal_sub **batched;     /* subscribers with a batch being built */
     uint32_t batched_count, batched_cap;
     struct turn_task batch_task;
     struct login_failures failures[LOGIN_FAILURE_PLACES];

@@ -201,6 +201,9 @@ static void on_pub(struct client *c, const struct proto_op *op)
 {
     c->in_msgs++;
     c->in_bytes += op->payload.len;
+    if (UNLIKELY(c->pedantic && !subject_is_literal(op->subject))) {
+        client_send_err(c, "Invalid Publish Subject");
+    }
     if (UNLIKELY(is_reserved_subject(c, op->subject) ||
                  (!may_publish(c, op->subject) && !client_may_reply(c, op->subject)))) {
         log_error("%s - Publish Violation - Subject \"%.*s\"", client_prefix(c).text,
@@ -213,9 +216,6 @@ static void on_pub(struct client *c, const struct proto_op *op)
                   BYTES_ARG(op->reply));
         client_violation(c, "Publish with Reply of", op->reply, BYTES_NONE);
         return;
-    }
-    if (UNLIKELY(c->pedantic && !subject_is_literal(op->subject))) {
-        client_send_err(c, "Invalid Publish Subject");
     }
     client_send_ok(c);
     struct message m = {.subject = op->subject,
@@ -469,6 +469,15 @@ static void destroy(void *arg)
     free(c);
 }
 
+#define GIVE_BACK_SUBS  10000 /* subscriptions that are worth the trouble: megabytes */
+#define GIVE_BACK_AFTER (2 * NS_PER_SEC)
+
+static void on_give_back_timer(void *arg)
+{
+    (void)arg;
+    mem_give_back();
+}
+
 static void on_close(struct conn *conn, enum close_reason reason)
 {
     struct client *c = conn->owner;
@@ -480,6 +489,10 @@ static void on_close(struct conn *conn, enum close_reason reason)
         count(&c->home->slow_consumers, 1);
     }
     client_remember_closed(c, reason);
+    if (c->subs.count >= GIVE_BACK_SUBS) {
+        loop_timer_arm(c->home->loop, &c->home->give_back_timer, clock_mono_ns() + GIVE_BACK_AFTER,
+                       on_give_back_timer, NULL);
+    }
     loop_timer_cancel(c->home->loop, &c->timer);
     forget_stalled(c);
     client_drop_subscriptions(c);

@@ -335,20 +335,22 @@ static bool read_text(json_t *o, const char *key, const char **field)
 
 static void set_text(char **field, const char *value)
 {
+    if (value == NULL) {
+        return;
+    }
     free(*field);
-    *field = value == NULL || *value == '\0' ? NULL : mem_dup(value, strnlen(value, 256));
+    *field = *value == '\0' ? NULL : mem_dup(value, strnlen(value, 256));
 }
 
 void client_on_connect(struct client *c, const struct proto_op *op)
 {
     json_error_t reason;
-    json_t *o = json_parse(op->args, &reason);
+    /* null: so does Go read it; nothing is said */
+    json_t *o = bytes_is(op->args, "null") ? json_object() : json_parse(op->args, &reason);
     const char *user = "", *pass = "", *token = "", *account = "", *nkey = "", *sig = "", *jwt = "";
     const char *name = NULL, *lang = NULL, *version = NULL;
     bool new_account = false;
-    c->verbose = c->pedantic = c->echo = true;
-    c->headers = c->no_responders = false;
-    c->protocol = 0;
+    /* What a second CONNECT leaves out stays as the first had it. */
     bool well_formed =
         json_is_object(o) && read_bool(o, "verbose", &c->verbose) &&
         read_bool(o, "pedantic", &c->pedantic) && read_bool(o, "echo", &c->echo) &&
@@ -364,13 +366,16 @@ void client_on_connect(struct client *c, const struct proto_op *op)
         client_close(c, CLOSE_PARSE_ERROR);
         return;
     }
-    c->protocol = (int)json_integer_value(protocol);
+    c->protocol = protocol == NULL ? c->protocol : (int)json_integer_value(protocol);
     c->headers = c->headers && !broker_options(c->broker)->no_headers;
     c->parser.headers = c->headers;
     set_text(&c->name, name);
     set_text(&c->lang, lang);
     set_text(&c->version, version);
-    client_drop_subscriptions(c); /* a second CONNECT starts over */
+    if (c->connect_seen) {
+        client_drop_subscriptions(c); /* a second CONNECT starts over */
+    }
+    c->connect_seen = true;
     if (c->protocol != 0 && c->protocol != 1) {
         client_fail(c, "invalid client protocol", CLOSE_BAD_PROTOCOL_VERSION);
     } else if (c->no_responders && !c->headers) {

@@ -112,10 +112,6 @@ void client_on_sub(struct client *c, const struct proto_op *op)
         client_violation(c, "Subscription to", op->subject, op->queue);
         return;
     }
-    if (!subject_is_valid(op->subject)) {
-        client_send_err(c, "Invalid Subject");
-        return;
-    }
     int64_t max_tokens = broker_options(c->broker)->max_sub_tokens;
     if (max_tokens > 0 && subject_token_count(op->subject) > max_tokens) {
         struct buffer text = {0};
@@ -138,7 +134,11 @@ void client_on_sub(struct client *c, const struct proto_op *op)
         client_send_err(c, "maximum subscriptions exceeded");
         return;
     }
-    if (map_get(&c->subs, op->sid) == NULL) {
+    if (map_get(&c->subs, op->sid) == NULL) { /* else the first one stays, and this says nothing */
+        if (!subject_is_valid(op->subject)) {
+            client_send_err(c, "Invalid Subject");
+            return;
+        }
         struct subscription *sub =
             mem_alloc(sizeof *sub + op->subject.len + op->queue.len + op->sid.len);
         *sub = (struct subscription){.client = c};

@@ -296,7 +296,7 @@ static enum parser_status cut_op(const struct parser *p, const char *data, size_
     }
     op->payload = bytes_make(lf + 1, payload_len);
     if (lf[1 + payload_len] != '\r' || lf[2 + payload_len] != '\n') {
-        return PARSER_BAD_ARGS;
+        return PARSER_BAD_VERB;
     }
     return PARSER_OP;
 }

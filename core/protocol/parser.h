@@ -56,7 +56,7 @@ struct proto_op {
 enum parser_status {
     PARSER_OP,       /* *op holds an operation */
     PARSER_MORE,     /* everything was taken; feed more */
-    PARSER_BAD_VERB, /* "Unknown Protocol Operation", close */
+    PARSER_BAD_VERB, /* "Unknown Protocol Operation", close; also a payload that does not end so */
     PARSER_BAD_ARGS, /* close without -ERR */
     PARSER_LINE_TOO_LONG,
     PARSER_PAYLOAD_TOO_LARGE,

@@ -71,7 +71,8 @@ def test_second_info_names_the_account_once(core_server):
     (b'CONNECT {"protocol":9}\r\n', b"-ERR 'invalid client protocol'"),
     (b'CONNECT {"no_responders":true}\r\n', b"-ERR 'no responders requires headers support'"),
     (b'CONNECT {"account":"x"}\r\n', b"-ERR 'Authorization Violation'"),
-    (b"PUB foo -1\r\n", b""), (b"CONNECT {bad\r\n", b""), (b"PUB foo 2\r\nhixx", b""),
+    (b"PUB foo -1\r\n", b""), (b"CONNECT {bad\r\n", b""),
+    (b"PUB foo 2\r\nhixx", b"-ERR 'Unknown Protocol Operation'"),
 ])
 def test_errors_that_close(core_server, data, error):
     c = Raw(core_server)

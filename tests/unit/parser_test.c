@@ -37,7 +37,7 @@ Test(parser, refusals)
                 {"PUB foo -1\r\n", PARSER_BAD_ARGS},
                 {"PUB foo 1234567890\r\n", PARSER_BAD_ARGS},
                 {"PUB foo 1e3\r\n", PARSER_BAD_ARGS},
-                {"PUB foo 2\r\nhixx", PARSER_BAD_ARGS},
+                {"PUB foo 2\r\nhixx", PARSER_BAD_VERB},
                 {"HPUB foo 9 5\r\n", PARSER_BAD_ARGS},
                 {"PUB a b c d\r\n", PARSER_BAD_ARGS},
                 {"SUB foo\r\n", PARSER_BAD_ARGS},
