@@ -51,6 +51,7 @@ static void finish(struct dial *d, int result)
 {
     loop_timer_cancel(d->loop, &d->timer);
     (void)uv_poll_stop(&d->poll);
+    uv_close((uv_handle_t *)&d->poll, on_poll_closed); /* before its descriptor */
     int fd = d->fd;
     if (result != 0) {
         (void)error_set(&d->error, ERR_IO, "dial tcp %s:%d: connect: %s", d->host, d->port,
@@ -58,7 +59,6 @@ static void finish(struct dial *d, int result)
         (void)close(fd);
         fd = -1;
     }
-    uv_close((uv_handle_t *)&d->poll, on_poll_closed);
     report(d, fd);
 }
 

@@ -10,12 +10,12 @@
 
 void map_clear(struct map *m)
 {
-    for (uint32_t i = 0; i < m->entry_count; i++) {
+    for (uint32_t i = 0; i < m->entry_count && !m->borrows_keys; i++) {
         free((char *)m->entries[i].key.ptr);
     }
     free(m->entries);
     free(m->slots);
-    *m = (struct map){0};
+    *m = (struct map){.borrows_keys = m->borrows_keys};
 }
 
 void map_deinit(struct map *m)
@@ -92,8 +92,8 @@ void *map_put(struct map *m, struct bytes key, void *value)
     while (m->slots[at] != 0 && m->slots[at] != SLOT_REMOVED) {
         at = (at + 1) & mask;
     }
-    m->entries[m->entry_count] =
-        (struct map_entry){bytes_make(mem_dup(key.ptr, key.len), key.len), value};
+    m->entries[m->entry_count] = (struct map_entry){
+        m->borrows_keys ? key : bytes_make(mem_dup(key.ptr, key.len), key.len), value};
     m->slots[at] = ++m->entry_count;
     m->count++;
     return NULL;
@@ -107,7 +107,9 @@ void *map_remove(struct map *m, struct bytes key)
     }
     struct map_entry *e = &m->entries[*slot - 1];
     void *value = e->value;
-    free((char *)e->key.ptr);
+    if (!m->borrows_keys) {
+        free((char *)e->key.ptr);
+    }
     *e = (struct map_entry){0};
     *slot = SLOT_REMOVED;
     if (--m->count == 0) {

@@ -6,7 +6,7 @@
 #include "core/base/bytes.h"
 
 struct map_entry {
-    struct bytes key; /* owned by the map; ptr NULL marks a free slot */
+    struct bytes key; /* owned by the map unless it borrows; ptr NULL marks a free slot */
     void *value;      /* borrowed */
 };
 
@@ -17,6 +17,8 @@ struct map {
     uint32_t entry_count;      /* used part of entries, holes included */
     uint32_t entry_cap;
     uint32_t count;
+    bool borrows_keys; /* set before the first put: keys are not copied, and live as long as their
+                          entries do */
 };
 
 void map_deinit(struct map *m);

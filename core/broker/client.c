@@ -621,6 +621,7 @@ void client_open(struct broker *broker, int fd, bool throttled)
     c->home = home;
     c->account = broker->global;
     c->verbose = c->pedantic = c->echo = true;
+    c->subs.borrows_keys = true; /* they are the subscriptions' own sids */
     c->conn = conn_open(home->loop, fd, broker_next_id(broker), &client_ops, c);
     c->conn->max_pending = (size_t)o->max_pending;
     c->conn->write_deadline_ns = o->write_deadline_ns;

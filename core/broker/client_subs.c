@@ -155,7 +155,7 @@ void client_on_sub(struct client *c, const struct proto_op *op)
         sub->sid = bytes_make(p, op->sid.len);
         sub->entry.weight = 1;
         sub->entry.kind = SUB_CLIENT;
-        (void)map_put(&c->subs, op->sid, sub);
+        (void)map_put(&c->subs, sub->sid, sub);
         interest_add(c->account->interest, &sub->entry);
         broker_local_changed(c->broker, c->account, sub->entry.subject, sub->entry.queue, +1);
         shadows_add(c, sub);

@@ -669,11 +669,12 @@ void conn_close(struct conn *conn, enum close_reason reason)
     loop_timer_cancel(conn->loop, &conn->deadline);
     (void)uv_poll_stop(&conn->poll);
     conn->ops->on_close(conn, reason);
+    /* before the descriptor: from then on another thread may get the same number */
+    uv_close((uv_handle_t *)&conn->poll, on_poll_closed);
     pthread_mutex_lock(&conn->lock); /* invariant (1) */
     (void)close(conn->fd);
     conn->fd = -1;
     pthread_mutex_unlock(&conn->lock);
-    uv_close((uv_handle_t *)&conn->poll, on_poll_closed);
 }
 
 struct close_request {

@@ -10,8 +10,8 @@
 #include "core/base/mem.h"
 #include "core/subject/subject.h"
 
-/* Trie: one node per token. Children with literal tokens hang in a map, the two wildcards in
- * fields. Entries hang on the node of their last token.
+/* Trie: one node per token. Entries hang on the node of their last token. Most nodes have one child
+ * and one entry, so these need no memory beside the node; a map of children is made for the second.
  *
  * (1) A node without entries and children is removed, so the trie is as large as the interest.
  * (2) generation[shard(first token)] or generation[WILD] changes after every change of entries that
@@ -21,16 +21,25 @@
 #define WILD   SHARDS
 
 struct node {
-    struct map children; /* token → struct node */
-    struct node *star;
-    struct node *rest;
-    struct interest_entry **entries;
+    struct node *first;   /* the only literal child, while there is no map */
+    struct map *children; /* token → struct node; its keys are the nodes' tokens */
+    struct wildcards *wild;
+    union {
+        struct interest_entry *one;   /* cap 0 */
+        struct interest_entry **many; /* owned */
+    } entries;
     uint32_t count, cap;
+    uint32_t token_len;
+    char token[]; /* its name below its parent */
+};
+
+struct wildcards {
+    struct node *star, *rest;
 };
 
 struct interest {
     pthread_rwlock_t lock;
-    struct node root;
+    struct node *root;
     atomic_uint_fast64_t generation[SHARDS + 1];
     atomic_uint_fast64_t count, inserts;
 };
@@ -51,18 +60,53 @@ struct interest_cache {
     uint64_t matches, misses;
 };
 
+static struct node *node_new(struct bytes token)
+{
+    struct node *node = mem_zalloc(sizeof *node + token.len);
+    node->token_len = (uint32_t)token.len;
+    if (token.len > 0) {
+        memcpy(node->token, token.ptr, token.len);
+    }
+    return node;
+}
+
+static bool node_is_empty(const struct node *node)
+{
+    return node->count == 0 && node->first == NULL && node->children == NULL && node->wild == NULL;
+}
+
+static void node_free(struct node *node)
+{
+    CHECK(node_is_empty(node));
+    free(node);
+}
+
+static struct bytes token_of(const struct node *node)
+{
+    return bytes_make(node->token, node->token_len);
+}
+
+static struct node *literal_child(const struct node *node, struct bytes token)
+{
+    if (node->children != NULL) {
+        return map_get(node->children, token);
+    }
+    return node->first != NULL && bytes_eq(token_of(node->first), token) ? node->first : NULL;
+}
+
 struct interest *interest_new(void)
 {
     struct interest *interest = NEW(struct interest);
     pthread_rwlock_init(&interest->lock, NULL);
+    interest->root = node_new(BYTES_NONE);
     return interest;
 }
 
 void interest_free(struct interest *interest)
 {
     if (interest != NULL) {
-        CHECK(interest->root.children.count == 0 && interest->root.star == NULL &&
-              interest->root.rest == NULL);
+        CHECK(node_is_empty(interest->root));
+        node_free(interest->root);
         pthread_rwlock_destroy(&interest->lock);
         free(interest);
     }
@@ -94,48 +138,89 @@ static void bump(struct interest *interest, struct bytes subject)
 static struct node *child(struct node *node, struct bytes token, bool create)
 {
     if (is_wild(token)) {
-        struct node **field = token.ptr[0] == '*' ? &node->star : &node->rest;
+        if (node->wild == NULL && create) {
+            node->wild = NEW(struct wildcards);
+        }
+        if (node->wild == NULL) {
+            return NULL;
+        }
+        struct node **field = token.ptr[0] == '*' ? &node->wild->star : &node->wild->rest;
         if (*field == NULL && create) {
-            *field = NEW(struct node);
+            *field = node_new(token);
         }
         return *field;
     }
-    struct node *found = map_get(&node->children, token);
+    struct node *found = literal_child(node, token);
     if (found == NULL && create) {
-        found = NEW(struct node);
-        (void)map_put(&node->children, token, found);
+        found = node_new(token);
+        if (node->children == NULL && node->first == NULL) {
+            node->first = found;
+            return found;
+        }
+        if (node->children == NULL) {
+            node->children = NEW(struct map);
+            node->children->borrows_keys = true;
+            (void)map_put(node->children, token_of(node->first), node->first);
+            node->first = NULL;
+        }
+        (void)map_put(node->children, token_of(found), found);
     }
     return found;
+}
+
+static void add_entry(struct node *node, struct interest_entry *entry)
+{
+    if (node->count == 0) {
+        node->entries.one = entry;
+    } else {
+        if (node->cap == 0) {
+            struct interest_entry *one = node->entries.one;
+            node->cap = 2;
+            node->entries.many = mem_alloc(node->cap * sizeof(struct interest_entry *));
+            node->entries.many[0] = one;
+        }
+        VEC_RESERVE(node->entries.many, node->cap, node->count);
+        node->entries.many[node->count] = entry;
+    }
+    node->count++;
+}
+
+static void remove_entry(struct node *node, const struct interest_entry *entry)
+{
+    if (node->cap == 0) {
+        CHECK(node->count == 1 && node->entries.one == entry);
+        node->entries.one = NULL;
+        node->count = 0;
+        return;
+    }
+    struct interest_entry **many = node->entries.many;
+    uint32_t i = 0;
+    while (i < node->count && many[i] != entry) {
+        i++;
+    }
+    CHECK(i < node->count);
+    many[i] = many[--node->count];
+    if (node->count <= 1) {
+        node->entries.one = node->count == 1 ? many[0] : NULL;
+        node->cap = 0;
+        free(many);
+    }
 }
 
 void interest_add(struct interest *interest, struct interest_entry *entry)
 {
     pthread_rwlock_wrlock(&interest->lock);
-    struct node *node = &interest->root;
+    struct node *node = interest->root;
     struct bytes rest = entry->subject;
     struct bytes token;
     while (bytes_token(&rest, '.', &token)) {
         node = child(node, token, true);
     }
-    VEC_RESERVE(node->entries, node->cap, node->count);
-    node->entries[node->count++] = entry;
+    add_entry(node, entry);
     pthread_rwlock_unlock(&interest->lock);
     atomic_fetch_add(&interest->count, 1);
     atomic_fetch_add(&interest->inserts, 1);
     bump(interest, entry->subject);
-}
-
-static bool node_is_empty(const struct node *node)
-{
-    return node->count == 0 && node->children.count == 0 && node->star == NULL &&
-           node->rest == NULL;
-}
-
-static void node_free(struct node *node)
-{
-    map_deinit(&node->children);
-    free(node->entries);
-    free(node);
 }
 
 /* Removes the entry below `node`; afterwards the caller prunes children that became empty. */
@@ -143,38 +228,38 @@ static void remove_below(struct node *node, struct bytes rest, struct interest_e
 {
     struct bytes token;
     if (!bytes_token(&rest, '.', &token)) {
-        uint32_t i = 0;
-        while (i < node->count && node->entries[i] != entry) {
-            i++;
-        }
-        CHECK(i < node->count);
-        node->entries[i] = node->entries[--node->count];
-        if (node->count == 0) {
-            free(node->entries);
-            node->entries = NULL;
-            node->cap = 0;
-        }
+        remove_entry(node, entry);
         return;
     }
     struct node *next = child(node, token, false);
     CHECK(next != NULL);
     remove_below(next, rest, entry);
-    if (node_is_empty(next)) {
-        if (next == node->star) {
-            node->star = NULL;
-        } else if (next == node->rest) {
-            node->rest = NULL;
-        } else {
-            (void)map_remove(&node->children, token);
-        }
-        node_free(next);
+    if (!node_is_empty(next)) {
+        return;
     }
+    if (is_wild(token)) {
+        *(token.ptr[0] == '*' ? &node->wild->star : &node->wild->rest) = NULL;
+        if (node->wild->star == NULL && node->wild->rest == NULL) {
+            free(node->wild);
+            node->wild = NULL;
+        }
+    } else if (next == node->first) {
+        node->first = NULL;
+    } else {
+        (void)map_remove(node->children, token);
+        if (node->children->count == 0) {
+            map_deinit(node->children);
+            free(node->children);
+            node->children = NULL;
+        }
+    }
+    node_free(next);
 }
 
 void interest_remove(struct interest *interest, struct interest_entry *entry)
 {
     pthread_rwlock_wrlock(&interest->lock);
-    remove_below(&interest->root, entry->subject, entry);
+    remove_below(interest->root, entry->subject, entry);
     pthread_rwlock_unlock(&interest->lock);
     atomic_fetch_sub(&interest->count, 1);
     bump(interest, entry->subject);
@@ -201,7 +286,7 @@ static void collect(const struct node *node, struct found *found)
 {
     for (uint32_t i = 0; node != NULL && i < node->count; i++) {
         VEC_RESERVE(found->entries, found->cap, found->count);
-        found->entries[found->count++] = node->entries[i];
+        found->entries[found->count++] = node->cap == 0 ? node->entries.one : node->entries.many[i];
     }
 }
 
@@ -212,15 +297,15 @@ static void walk(const struct node *node, struct bytes rest, struct found *found
         collect(node, found);
         return;
     }
-    collect(node->rest, found);
-    if (node->star != NULL) {
-        walk(node->star, rest, found);
-    }
-    if (node->children.count > 0) {
-        struct node *next = map_get(&node->children, token);
-        if (next != NULL) {
-            walk(next, rest, found);
+    if (node->wild != NULL) {
+        collect(node->wild->rest, found);
+        if (node->wild->star != NULL) {
+            walk(node->wild->star, rest, found);
         }
+    }
+    const struct node *next = literal_child(node, token);
+    if (next != NULL) {
+        walk(next, rest, found);
     }
 }
 
@@ -324,7 +409,7 @@ const struct interest_result *interest_match(struct interest *interest,
     slot->wild_generation = atomic_load(&interest->generation[WILD]);
     struct found found = {0};
     pthread_rwlock_rdlock(&interest->lock);
-    walk(&interest->root, subject, &found);
+    walk(interest->root, subject, &found);
     pthread_rwlock_unlock(&interest->lock);
     build_result(slot, &found);
     free(found.entries);
