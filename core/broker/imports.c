@@ -44,28 +44,33 @@ struct responses {
 
 /* --- waiting replies --- */
 
+static struct responses *responses_new(struct broker *b, struct account *account)
+{
+    char token[TOKEN_LEN + 1];
+    struct responses *r = NEW(struct responses);
+    random_base62(token, TOKEN_LEN);
+    (void)snprintf(r->subject, sizeof r->subject, PREFIX "%s.>", token);
+    r->entry = (struct interest_entry){
+        .subject = bytes_of(r->subject), .queue = BYTES_NONE, .weight = 1, .kind = SUB_REPLIES};
+    r->broker = b;
+    r->account = account;
+    pthread_mutex_init(&r->lock, NULL);
+    return r;
+}
+
+/* Made for the first request, and kept as long as the server. Nobody sees it before answers can
+ * reach it, here and from the neighbours. */
 static struct responses *responses_of(struct broker *b, struct account *account)
 {
     pthread_mutex_lock(&b->responses_lock);
     struct responses *r = account->responses;
-    bool created = r == NULL;
-    if (created) {
-        char token[TOKEN_LEN + 1];
-        r = NEW(struct responses);
-        random_base62(token, TOKEN_LEN);
-        (void)snprintf(r->subject, sizeof r->subject, PREFIX "%s.>", token);
-        r->entry = (struct interest_entry){
-            .subject = bytes_of(r->subject), .queue = BYTES_NONE, .weight = 1, .kind = SUB_REPLIES};
-        r->broker = b;
-        r->account = account;
-        pthread_mutex_init(&r->lock, NULL);
+    if (r == NULL) {
+        r = responses_new(b, account);
+        interest_add(account->interest, &r->entry);
+        broker_local_changed(b, account, r->entry.subject, BYTES_NONE, +1);
         account->responses = r;
     }
     pthread_mutex_unlock(&b->responses_lock);
-    if (created) { /* stays as long as the server */
-        interest_add(account->interest, &r->entry);
-        broker_local_changed(b, account, r->entry.subject, BYTES_NONE, +1);
-    }
     return r;
 }
 
