@@ -25,19 +25,10 @@ bool permissions_publish(const struct permissions *p, struct bytes subject)
 
 bool permissions_subscribe(const struct permissions *p, struct bytes subject, struct bytes queue)
 {
-    if (p == NULL) {
-        return true;
+    if (!permissions_deliver(p, subject, queue)) { /* the same denials hold */
+        return false;
     }
-    const struct permission_rules *deny = &p->subscribe_deny;
-    for (uint32_t i = 0; i < deny->count; i++) {
-        const struct permission_rule *rule = &deny->rules[i];
-        bool names_us = rule->queue == NULL ||
-                        (queue.ptr != NULL && subject_matches(bytes_of(rule->queue), queue));
-        if (names_us && subject_matches(bytes_of(rule->subject), subject)) {
-            return false;
-        }
-    }
-    if (!p->subscribe_allow_set) {
+    if (p == NULL || !p->subscribe_allow_set) {
         return true;
     }
     bool plain = false;

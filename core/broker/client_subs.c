@@ -10,9 +10,9 @@
 
 /* --- subscriptions --- */
 
-static void remove_subscription(struct client *c, struct subscription *sub)
+/* Out of every index; the caller takes it out of the client's own map. */
+static void retire_subscription(struct client *c, struct subscription *sub)
 {
-    (void)map_remove(&c->subs, sub->sid);
     pthread_mutex_lock(&c->conn->lock);
     sub->dead = true;
     pthread_mutex_unlock(&c->conn->lock);
@@ -22,18 +22,17 @@ static void remove_subscription(struct client *c, struct subscription *sub)
     loop_retire(free, sub);
 }
 
+static void remove_subscription(struct client *c, struct subscription *sub)
+{
+    (void)map_remove(&c->subs, sub->sid);
+    retire_subscription(c, sub);
+}
+
 void client_drop_subscriptions(struct client *c)
 {
     struct map_entry *e;
     for (uint32_t i = 0; (e = map_next(&c->subs, &i)) != NULL;) {
-        struct subscription *sub = e->value;
-        pthread_mutex_lock(&c->conn->lock);
-        sub->dead = true;
-        pthread_mutex_unlock(&c->conn->lock);
-        interest_remove(c->account->interest, &sub->entry);
-        shadows_drop(c, sub);
-        broker_local_changed(c->broker, c->account, sub->entry.subject, sub->entry.queue, -1);
-        loop_retire(free, sub);
+        retire_subscription(c, e->value);
     }
     map_clear(&c->subs);
 }

@@ -1,16 +1,9 @@
 """Accounts, what they exchange, and mappings; the same on nats-server where it is installed."""
 import collections
 
-import pytest
-
-from harness import PEER, Cluster, Server
+from harness import Cluster, Server
+from peer import both
 from raw import Raw, connect
-
-both = pytest.mark.parametrize("binary", [None, pytest.param(PEER, marks=pytest.mark.skipif(
-    PEER is None, reason="nats-server is not installed: nothing to compare with"))],
-    ids=["trireme", "nats-server"])
-
-USERS = "users: [ {{user: {0}, password: {0}}} ]"
 
 
 def login(server, user):

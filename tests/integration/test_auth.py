@@ -6,15 +6,12 @@ import nats
 import nkeys
 import pytest
 
-from harness import PEER, Server
+from harness import Server
+from peer import both
 from raw import Raw, connect
 
 SEED = nkeys.encode_seed(bytes(range(32)), nkeys.PREFIX_BYTE_USER)
 PUBLIC = nkeys.from_seed(SEED).public_key.decode()
-
-both = pytest.mark.parametrize("binary", [None, pytest.param(PEER, marks=pytest.mark.skipif(
-    PEER is None, reason="nats-server is not installed: nothing to compare with"))],
-    ids=["trireme", "nats-server"])
 
 
 @both

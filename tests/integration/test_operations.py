@@ -8,7 +8,7 @@ import subprocess
 import nats
 import pytest
 
-from harness import BINARY, Cluster, Server, eventually
+from harness import BINARY, Cluster, Server, eventually, eventually_async
 from raw import Raw, connect
 
 TWO_USERS = """authorization { users = [
@@ -178,11 +178,10 @@ def test_lame_duck_moves_clients_and_leaders_without_an_error(tmp_path):
             await js.publish("s", b"x")
         leaving = next(s for s in cluster.servers if s.port == nc.connected_url.port)
         leaving.process.send_signal(signal.SIGUSR2)
-        for _ in range(200):
-            if nc.is_connected and nc.connected_url.port != leaving.port:
-                break
-            await asyncio.sleep(0.05)
-        assert nc.connected_url.port != leaving.port
+
+        async def moved():
+            return nc.is_connected and nc.connected_url.port != leaving.port
+        await eventually_async(moved, what="the client on another node")
         await js.publish("s", b"y", timeout=5)
         assert (await js.stream_info("S")).state.messages == 21
         await nc.close()

@@ -4,6 +4,7 @@ import re
 import pytest
 
 from harness import PEER, Server
+from peer import both
 from raw import Raw, connect
 
 
@@ -135,9 +136,7 @@ def test_bcrypt_password(tmp_path):
     s.stop()
 
 
-@pytest.mark.parametrize("binary", [None, pytest.param(PEER, marks=pytest.mark.skipif(
-    PEER is None, reason="nats-server is not installed: nothing to compare with"))],
-    ids=["trireme", "nats-server"])
+@both
 def test_limits_on_tokens_and_servers_without_headers(tmp_path, binary):
     s = Server(tmp_path, conf="max_sub_tokens: 3\nno_header_support: true\n", binary=binary).start()
     c = Raw(s)

@@ -9,12 +9,9 @@ import nats
 import pytest
 
 from certs import Certificates, pin
-from harness import BINARY, PEER, Server, eventually
+from harness import BINARY, Server, eventually
+from peer import both
 from raw import Raw, connect
-
-both = pytest.mark.parametrize("binary", [None, pytest.param(PEER, marks=pytest.mark.skipif(
-    PEER is None, reason="nats-server is not installed: nothing to compare with"))],
-    ids=["trireme", "nats-server"])
 
 
 @pytest.fixture(scope="module")
