@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <rocksdb/c.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +11,7 @@
 #include "core/base/hash.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
+#include "jetstream/rocksdb_library.h"
 
 /* Commit thread:  wait for batches → take all → merge → write (sync) → post completions → …
  *
@@ -210,7 +210,7 @@ static void put_range(rocksdb_writebatch_t *w, rocksdb_column_family_handle_t *c
     char a[LOG_KEY_LEN], z[LOG_KEY_LEN];
     log_key(a, group, from);
     log_key(z, group, to);
-    rocksdb_writebatch_delete_range_cf(w, cf, a, sizeof a, z, sizeof z);
+    rocksdb.writebatch_delete_range_cf(w, cf, a, sizeof a, z, sizeof z);
 }
 
 static void merge_op(struct store *s, rocksdb_writebatch_t *w, const struct op *op,
@@ -230,7 +230,7 @@ static void merge_op(struct store *s, rocksdb_writebatch_t *w, const struct op *
         const char *values[] = {head, data.ptr == NULL ? "" : data.ptr};
         size_t key_sizes[] = {sizeof key};
         size_t value_sizes[] = {sizeof head, data.len};
-        rocksdb_writebatch_putv_cf(w, s->cf[CF_LOG], 1, keys, key_sizes, 2, values, value_sizes);
+        rocksdb.writebatch_putv_cf(w, s->cf[CF_LOG], 1, keys, key_sizes, 2, values, value_sizes);
         return;
     }
     case OP_DELETE_RANGE:
@@ -238,7 +238,7 @@ static void merge_op(struct store *s, rocksdb_writebatch_t *w, const struct op *
         return;
     case OP_DELETE:
         log_key(key, op->group, op->index);
-        rocksdb_writebatch_delete_cf(w, s->cf[CF_LOG], key, sizeof key);
+        rocksdb.writebatch_delete_cf(w, s->cf[CF_LOG], key, sizeof key);
         return;
     case OP_PUT_STATE: {
         state_key(scratch, op->group, op->name);
@@ -247,7 +247,7 @@ static void merge_op(struct store *s, rocksdb_writebatch_t *w, const struct op *
         const char *values[] = {(const char *)&crc, data.ptr == NULL ? "" : data.ptr};
         size_t key_sizes[] = {scratch->len};
         size_t value_sizes[] = {sizeof crc, data.len};
-        rocksdb_writebatch_putv_cf(w, s->cf[CF_STATE], 1, keys, key_sizes, 2, values, value_sizes);
+        rocksdb.writebatch_putv_cf(w, s->cf[CF_STATE], 1, keys, key_sizes, 2, values, value_sizes);
         return;
     }
     case OP_DELETE_GROUP:
@@ -273,7 +273,7 @@ static enum err write_all(struct store *s, struct store_batch *first, rocksdb_wr
         return ERR_IO;
     }
     bool sync = false;
-    rocksdb_writebatch_clear(w);
+    rocksdb.writebatch_clear(w);
     for (struct store_batch *b = first; b != NULL; b = b->next) {
         sync = sync || b->sync;
         for (uint32_t i = 0; i < b->op_count; i++) {
@@ -281,7 +281,7 @@ static enum err write_all(struct store *s, struct store_batch *first, rocksdb_wr
         }
     }
     char *error = NULL;
-    rocksdb_write(s->db, sync ? s->synced : s->unsynced, w, &error);
+    rocksdb.write(s->db, sync ? s->synced : s->unsynced, w, &error);
     if (error == NULL) {
         return OK;
     }
@@ -295,7 +295,7 @@ static enum err write_all(struct store *s, struct store_batch *first, rocksdb_wr
 static void *commit_thread(void *arg)
 {
     struct store *s = arg;
-    rocksdb_writebatch_t *w = rocksdb_writebatch_create();
+    rocksdb_writebatch_t *w = rocksdb.writebatch_create();
     struct buffer scratch = {0};
     for (;;) {
         pthread_mutex_lock(&s->lock);
@@ -322,7 +322,7 @@ static void *commit_thread(void *arg)
             batch = next;
         }
     }
-    rocksdb_writebatch_destroy(w);
+    rocksdb.writebatch_destroy(w);
     buffer_deinit(&scratch);
     return NULL;
 }
@@ -354,45 +354,45 @@ static enum err make_folders(const char *path, struct error *error)
 
 static rocksdb_options_t *make_options(void)
 {
-    rocksdb_options_t *base = rocksdb_options_create();
-    rocksdb_options_t *o = rocksdb_options_create();
+    rocksdb_options_t *base = rocksdb.options_create();
+    rocksdb_options_t *o = rocksdb.options_create();
     char *error = NULL;
     /* The C API has no function for the first two. kTolerateCorruptedTailRecords refuses a log with
      * damage in the middle, where the default would silently drop all that follows. */
-    rocksdb_get_options_from_string(base,
+    rocksdb.get_options_from_string(base,
                                     "wal_recovery_mode=kTolerateCorruptedTailRecords;"
                                     "track_and_verify_wals_in_manifest=true;"
                                     "paranoid_checks=true",
                                     o, &error);
     CHECK(error == NULL);
-    rocksdb_options_destroy(base);
-    rocksdb_options_set_create_if_missing(o, 1);
-    rocksdb_options_set_create_missing_column_families(o, 1);
-    rocksdb_options_set_write_buffer_size(o, WRITE_BUFFER_BYTES);
-    rocksdb_options_set_max_write_buffer_number(o, 3);
-    rocksdb_options_set_db_write_buffer_size(o, 3 * (size_t)WRITE_BUFFER_BYTES);
-    rocksdb_options_set_max_total_wal_size(o, WAL_BYTES_MAX);
-    rocksdb_options_set_compression(o, rocksdb_no_compression);
-    rocksdb_options_set_max_background_jobs(o, 2);
-    rocksdb_options_set_keep_log_file_num(o, 2);
-    rocksdb_options_set_max_open_files(o, 256);
-    rocksdb_options_set_stats_dump_period_sec(o, 0);
-    rocksdb_options_set_stats_persist_period_sec(o, 0);
-    rocksdb_options_set_recycle_log_file_num(o, 0);
-    rocksdb_block_based_table_options_t *table = rocksdb_block_based_options_create();
-    rocksdb_cache_t *cache = rocksdb_cache_create_lru(BLOCK_CACHE_BYTES);
-    rocksdb_block_based_options_set_block_cache(table, cache);
-    rocksdb_block_based_options_set_cache_index_and_filter_blocks(table, 1);
-    rocksdb_block_based_options_set_block_size(table, 16 * 1024);
-    rocksdb_options_set_block_based_table_factory(o, table);
-    rocksdb_block_based_options_destroy(table);
-    rocksdb_cache_destroy(cache);
+    rocksdb.options_destroy(base);
+    rocksdb.options_set_create_if_missing(o, 1);
+    rocksdb.options_set_create_missing_column_families(o, 1);
+    rocksdb.options_set_write_buffer_size(o, WRITE_BUFFER_BYTES);
+    rocksdb.options_set_max_write_buffer_number(o, 3);
+    rocksdb.options_set_db_write_buffer_size(o, 3 * (size_t)WRITE_BUFFER_BYTES);
+    rocksdb.options_set_max_total_wal_size(o, WAL_BYTES_MAX);
+    rocksdb.options_set_compression(o, rocksdb_no_compression);
+    rocksdb.options_set_max_background_jobs(o, 2);
+    rocksdb.options_set_keep_log_file_num(o, 2);
+    rocksdb.options_set_max_open_files(o, 256);
+    rocksdb.options_set_stats_dump_period_sec(o, 0);
+    rocksdb.options_set_stats_persist_period_sec(o, 0);
+    rocksdb.options_set_recycle_log_file_num(o, 0);
+    rocksdb_block_based_table_options_t *table = rocksdb.block_based_options_create();
+    rocksdb_cache_t *cache = rocksdb.cache_create_lru(BLOCK_CACHE_BYTES);
+    rocksdb.block_based_options_set_block_cache(table, cache);
+    rocksdb.block_based_options_set_cache_index_and_filter_blocks(table, 1);
+    rocksdb.block_based_options_set_block_size(table, 16 * 1024);
+    rocksdb.options_set_block_based_table_factory(o, table);
+    rocksdb.block_based_options_destroy(table);
+    rocksdb.cache_destroy(cache);
     return o;
 }
 
 struct store *store_open(const char *folder, struct error *error)
 {
-    if (make_folders(folder, error) != OK) {
+    if (rocksdb_library_load(error) != OK || make_folders(folder, error) != OK) {
         return NULL;
     }
     struct store *s = NEW(struct store);
@@ -401,20 +401,20 @@ struct store *store_open(const char *folder, struct error *error)
     const rocksdb_options_t *cf_options[CF_COUNT] = {s->options, s->options, s->options};
     char *text = NULL;
     s->db =
-        rocksdb_open_column_families(s->options, folder, CF_COUNT, names, cf_options, s->cf, &text);
+        rocksdb.open_column_families(s->options, folder, CF_COUNT, names, cf_options, s->cf, &text);
     if (s->db == NULL) {
         (void)error_set(error, ERR_CORRUPT, "JetStream store \"%s\" could not be opened: %s",
                         folder, text == NULL ? "unknown reason" : text);
         free(text);
-        rocksdb_options_destroy(s->options);
+        rocksdb.options_destroy(s->options);
         free(s);
         return NULL;
     }
-    s->synced = rocksdb_writeoptions_create();
-    rocksdb_writeoptions_set_sync(s->synced, 1);
-    s->unsynced = rocksdb_writeoptions_create();
-    s->reads = rocksdb_readoptions_create();
-    rocksdb_readoptions_set_verify_checksums(s->reads, 1);
+    s->synced = rocksdb.writeoptions_create();
+    rocksdb.writeoptions_set_sync(s->synced, 1);
+    s->unsynced = rocksdb.writeoptions_create();
+    s->reads = rocksdb.readoptions_create();
+    rocksdb.readoptions_set_verify_checksums(s->reads, 1);
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->more, NULL);
     s->last = &s->first;
@@ -430,13 +430,13 @@ void store_close(struct store *s)
     pthread_mutex_unlock(&s->lock);
     pthread_join(s->thread, NULL);
     for (int i = 0; i < CF_COUNT; i++) {
-        rocksdb_column_family_handle_destroy(s->cf[i]);
+        rocksdb.column_family_handle_destroy(s->cf[i]);
     }
-    rocksdb_close(s->db);
-    rocksdb_writeoptions_destroy(s->synced);
-    rocksdb_writeoptions_destroy(s->unsynced);
-    rocksdb_readoptions_destroy(s->reads);
-    rocksdb_options_destroy(s->options);
+    rocksdb.close(s->db);
+    rocksdb.writeoptions_destroy(s->synced);
+    rocksdb.writeoptions_destroy(s->unsynced);
+    rocksdb.readoptions_destroy(s->reads);
+    rocksdb.options_destroy(s->options);
     pthread_mutex_destroy(&s->lock);
     pthread_cond_destroy(&s->more);
     free(s);
@@ -459,7 +459,7 @@ enum err store_get_entry(struct store *s, uint64_t group, raft_index index, stru
     log_key(key, group, index);
     char *text = NULL;
     rocksdb_pinnableslice_t *slice =
-        rocksdb_get_pinned_cf(s->db, s->reads, s->cf[CF_LOG], key, sizeof key, &text);
+        rocksdb.get_pinned_cf(s->db, s->reads, s->cf[CF_LOG], key, sizeof key, &text);
     if (text != NULL) {
         return read_failed(text);
     }
@@ -467,7 +467,7 @@ enum err store_get_entry(struct store *s, uint64_t group, raft_index index, stru
         return ERR_NOT_FOUND;
     }
     size_t len;
-    const char *value = rocksdb_pinnableslice_value(slice, &len);
+    const char *value = rocksdb.pinnableslice_value(slice, &len);
     enum err err = ERR_CORRUPT;
     if (len >= 13) {
         uint32_t crc;
@@ -481,7 +481,7 @@ enum err store_get_entry(struct store *s, uint64_t group, raft_index index, stru
             err = OK;
         }
     }
-    rocksdb_pinnableslice_destroy(slice);
+    rocksdb.pinnableslice_destroy(slice);
     if (err != OK) {
         log_error("JetStream record %llu of group %llu is damaged", (unsigned long long)index,
                   (unsigned long long)group);
@@ -495,7 +495,7 @@ enum err store_get_state(struct store *s, uint64_t group, const char *name, stru
     state_key(&key, group, name);
     char *text = NULL;
     size_t len;
-    char *value = rocksdb_get_cf(s->db, s->reads, s->cf[CF_STATE], key.data, key.len, &len, &text);
+    char *value = rocksdb.get_cf(s->db, s->reads, s->cf[CF_STATE], key.data, key.len, &len, &text);
     enum err err = ERR_NOT_FOUND;
     if (text != NULL) {
         err = read_failed(text);
@@ -524,15 +524,15 @@ uint64_t *store_groups(struct store *s, const char *name, uint32_t *count)
     uint32_t cap = 0;
     size_t name_len = strlen(name);
     *count = 0;
-    rocksdb_iterator_t *it = rocksdb_create_iterator_cf(s->db, s->reads, s->cf[CF_STATE]);
-    for (rocksdb_iter_seek_to_first(it); rocksdb_iter_valid(it); rocksdb_iter_next(it)) {
+    rocksdb_iterator_t *it = rocksdb.create_iterator_cf(s->db, s->reads, s->cf[CF_STATE]);
+    for (rocksdb.iter_seek_to_first(it); rocksdb.iter_valid(it); rocksdb.iter_next(it)) {
         size_t len;
-        const char *key = rocksdb_iter_key(it, &len);
+        const char *key = rocksdb.iter_key(it, &len);
         if (len == 8 + name_len && memcmp(key + 8, name, name_len) == 0) {
             VEC_RESERVE(groups, cap, *count);
             groups[(*count)++] = get_be64(key);
         }
     }
-    rocksdb_iter_destroy(it);
+    rocksdb.iter_destroy(it);
     return groups;
 }

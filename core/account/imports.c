@@ -17,7 +17,10 @@ static void add_service(struct imports *imports, struct account *importer, struc
                         const struct export_options *e, uint8_t kind)
 {
     imports->services[imports->service_count++] = (struct service_import){
-        .entry = {.subject = transform_source(t), .queue = BYTES_NONE, .weight = 1, .kind = kind},
+        .entry = {.text = transform_source(t).ptr,
+                  .subject_len = (uint32_t)transform_source(t).len,
+                  .weight = 1,
+                  .kind = kind},
         .importer = importer,
         .exporter = exporter,
         .transform = t,

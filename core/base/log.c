@@ -17,12 +17,12 @@
 #include "core/base/clock.h"
 #include "core/base/mem.h"
 
+atomic_bool log_debugging, log_tracing;
+
 static struct {
     pthread_mutex_t lock; /* leaf; guards fd and file against log_reopen() */
     int fd;
     char *file;
-    atomic_bool debug;
-    atomic_bool trace;
     atomic_bool time;
     atomic_bool utc;
     bool colour;
@@ -74,8 +74,8 @@ enum err log_open(const struct log_options *options, struct error *error)
         openlog("nats-server", LOG_PID, LOG_DAEMON);
     }
     pthread_mutex_unlock(&sink.lock);
-    sink.debug = options->debug;
-    sink.trace = options->trace;
+    atomic_store(&log_debugging, options->debug);
+    atomic_store(&log_tracing, options->trace);
     sink.time = options->time;
     sink.utc = options->utc;
     return OK;
@@ -95,13 +95,6 @@ void log_reopen(void)
     }
     pthread_mutex_unlock(&sink.lock);
     log_info(is_file ? "File log re-opened" : "File log re-open ignored, not a file logger");
-}
-
-bool log_enabled(enum log_level level)
-{
-    return level == LOG_DBG   ? atomic_load_explicit(&sink.debug, memory_order_relaxed)
-           : level == LOG_TRC ? atomic_load_explicit(&sink.trace, memory_order_relaxed)
-                              : true;
 }
 
 /* --- rotation; the lock is held --- */

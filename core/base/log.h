@@ -8,6 +8,7 @@
 #ifndef CORE_BASE_LOG_H
 #define CORE_BASE_LOG_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -30,7 +31,14 @@ struct log_options {
 MUST_USE enum err log_open(const struct log_options *options, struct error *error);
 /* Opens the same file name again, for log rotation by other tools (SIGUSR1). */
 void log_reopen(void);
-bool log_enabled(enum log_level level);
+/* Asked per message, so it is two loads at most. */
+extern atomic_bool log_debugging, log_tracing;
+static inline bool log_enabled(enum log_level level)
+{
+    return level == LOG_DBG   ? atomic_load_explicit(&log_debugging, memory_order_relaxed)
+           : level == LOG_TRC ? atomic_load_explicit(&log_tracing, memory_order_relaxed)
+                              : true;
+}
 void log_write(enum log_level level, const char *format, ...) PRINTF_LIKE(2, 3);
 
 #define log_info(...)  log_write(LOG_INF, __VA_ARGS__)

@@ -345,11 +345,12 @@ void broker_on_local_interest(struct broker *b, account_announce_cb announce, vo
     b->announce_arg = arg;
 }
 
-void broker_local_changed(struct broker *b, struct account *account, struct bytes subject,
-                          struct bytes queue, int change)
+void broker_local_changed(struct broker *b, struct account *account,
+                          const struct interest_entry *entry, int change)
 {
     if (b->announce != NULL) {
-        account_count_local(account, subject, queue, change, b->announce, b->announce_arg);
+        account_count_local(account, interest_subject(entry), interest_queue(entry), change,
+                            b->announce, b->announce_arg);
     }
 }
 

@@ -5,6 +5,7 @@
 #include "core/account/imports.h"
 #include "core/account/mapping.h"
 #include "core/base/nkey.h"
+#include "core/base/table.h"
 #include "core/broker/broker.h"
 #include "core/protocol/parser.h"
 
@@ -22,12 +23,17 @@ struct subscription {
     struct interest_entry entry; /* first: the index hands out pointers to it */
     struct client *client;       /* borrowed: outlives its subscriptions by a turn */
     struct shadow *shadows;      /* owned */
-    struct bytes sid;
-    uint64_t delivered; /* guarded by the connection's outbox lock */
-    uint64_t max;       /* 0: none; same lock */
-    bool dead;          /* same lock: delivers no more, its removal is under way */
-    char text[];        /* subject, queue, sid */
+    uint64_t delivered;          /* guarded by the connection's outbox lock */
+    uint64_t max;                /* 0: none; same lock */
+    uint32_t sid_len;
+    bool dead;   /* same lock: delivers no more, its removal is under way */
+    char text[]; /* subject, queue, sid */
 };
+
+static inline struct bytes subscription_sid(const struct subscription *sub)
+{
+    return bytes_make(sub->text + sub->entry.subject_len + sub->entry.queue_len, sub->sid_len);
+}
 
 struct link_sub {
     struct interest_entry entry;
@@ -69,10 +75,11 @@ struct client {
     _Atomic(const struct permissions *) permissions; /* written by the owner, read by any loop */
     bool anonymous;                                  /* gave no credentials */
     struct map publish_cache;                        /* subject → allowed; bounded */
-    struct map subs;                                 /* sid → struct subscription */
+    struct table subs;                               /* struct subscription by sid */
     struct map replies; /* allow_responses: subject → struct reply_right; outbox lock */
     bool verbose, pedantic, echo, headers, no_responders;
-    bool stalled; /* reading is paused until a destination has drained */
+    bool may_repeat; /* the last PUB was allowed, and the same line is allowed again */
+    bool stalled;    /* reading is paused until a destination has drained */
     bool connect_seen;
     bool greeted;        /* INFO was sent */
     bool got_first_pong; /* may receive asynchronous INFO */
@@ -246,7 +253,7 @@ void broker_exchange_end(struct broker *b);
 void broker_free_responses(struct account *account);
 void internal_deliver(struct internal_sub *sub, const struct message *m);
 /* Counts local interest and lets the neighbours know. */
-void broker_local_changed(struct broker *broker, struct account *account, struct bytes subject,
-                          struct bytes queue, int change);
+void broker_local_changed(struct broker *broker, struct account *account,
+                          const struct interest_entry *entry, int change);
 
 #endif

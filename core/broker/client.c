@@ -145,17 +145,18 @@ static bool is_reserved_reply(struct bytes reply)
 /* The 503: to the first plain subscription of this connection that matches the reply. */
 static void send_no_responders(struct client *c, const struct proto_op *op)
 {
-    struct map_entry *e;
-    for (uint32_t i = 0; (e = map_next(&c->subs, &i)) != NULL;) {
-        const struct subscription *sub = e->value;
-        if (sub->entry.queue.ptr != NULL || !subject_matches(sub->entry.subject, op->reply)) {
+    const struct subscription *sub;
+    for (uint32_t i = 0; (sub = table_next(&c->subs, &i)) != NULL;) {
+        if (sub->entry.queue_len > 0 ||
+            !subject_matches(interest_subject(&sub->entry), op->reply)) {
             continue;
         }
         struct buffer text = {0};
         size_t len = 32 + op->subject.len;
         buffer_printf(&text,
                       "HMSG %.*s %.*s %zu %zu\r\nNATS/1.0 503\r\nNats-Subject: %.*s\r\n\r\n\r\n",
-                      BYTES_ARG(op->reply), BYTES_ARG(sub->sid), len, len, BYTES_ARG(op->subject));
+                      BYTES_ARG(op->reply), BYTES_ARG(subscription_sid(sub)), len, len,
+                      BYTES_ARG(op->subject));
         conn_write(c->conn, buffer_bytes(&text));
         buffer_deinit(&text);
         return;
@@ -197,25 +198,70 @@ static bool strip_header(struct message *m, struct bytes name, struct buffer *ou
     return found;
 }
 
-static void on_pub(struct client *c, const struct proto_op *op)
+/* May it be published? If not, the client is told. *lasting: so it is for the next messages with
+ * the same line, too. */
+static bool check_publish(struct client *c, const struct proto_op *op, bool *lasting)
 {
-    c->in_msgs++;
-    c->in_bytes += op->payload.len;
+    *lasting = true;
     if (UNLIKELY(c->pedantic && !subject_is_literal(op->subject))) {
         client_send_err(c, "Invalid Publish Subject");
+        *lasting = false;
     }
-    if (UNLIKELY(is_reserved_subject(c, op->subject) ||
-                 (!may_publish(c, op->subject) && !client_may_reply(c, op->subject)))) {
+    bool allowed = !is_reserved_subject(c, op->subject);
+    if (allowed && !may_publish(c, op->subject)) {
+        allowed = client_may_reply(c, op->subject);
+        *lasting = false;
+    }
+    if (!allowed) {
         log_error("%s - Publish Violation - Subject \"%.*s\"", client_prefix(c).text,
                   BYTES_ARG(op->subject));
         client_violation(c, "Publish to", op->subject, BYTES_NONE);
-        return;
+        return false;
     }
     if (UNLIKELY(is_reserved_reply(op->reply))) {
         log_error("%s - Publish Violation - Reply \"%.*s\"", client_prefix(c).text,
                   BYTES_ARG(op->reply));
         client_violation(c, "Publish with Reply of", op->reply, BYTES_NONE);
-        return;
+        return false;
+    }
+    return true;
+}
+
+static unsigned publish(struct client *c, const struct message *m)
+{
+    struct routing routing = {.source = c, .requester = c};
+    return m->subject.len == 0 ? 0 : route_message(c->broker, c->account, m, &routing);
+}
+
+/* Headers that only servers write are taken out, and the account's mappings applied. */
+static unsigned publish_changed(struct client *c, struct message *m,
+                                const struct mappings *mappings)
+{
+    struct buffer stripped = {0}, mapped = {0};
+    if (m->header_len > 0 && strip_header(m, BYTES_LIT(REQUEST_INFO_HEADER), &stripped)) {
+        m->size_text = BYTES_NONE;
+    }
+    if (mappings != NULL &&
+        mappings_apply(mappings, m->subject, loop_random(c->home->loop), &mapped)) {
+        m->subject = buffer_bytes(&mapped);
+    }
+    unsigned taken = publish(c, m);
+    buffer_deinit(&stripped);
+    buffer_deinit(&mapped);
+    return taken;
+}
+
+static void on_pub(struct client *c, const struct proto_op *op)
+{
+    c->in_msgs++;
+    c->in_bytes += op->payload.len;
+    if (!(op->repeats && c->may_repeat)) {
+        bool lasting;
+        bool allowed = check_publish(c, op, &lasting);
+        c->may_repeat = allowed && lasting;
+        if (!allowed) {
+            return;
+        }
     }
     client_send_ok(c);
     struct message m = {.subject = op->subject,
@@ -223,24 +269,14 @@ static void on_pub(struct client *c, const struct proto_op *op)
                         .payload = op->payload,
                         .header_len = op->header_len,
                         .size_text = op->size_text};
-    struct buffer stripped = {0};
-    if (UNLIKELY(m.header_len > 0) && strip_header(&m, BYTES_LIT(REQUEST_INFO_HEADER), &stripped)) {
-        m.size_text = BYTES_NONE;
-    }
     const struct mappings *mappings =
         atomic_load_explicit(&c->account->mappings, memory_order_acquire);
-    struct buffer mapped = {0};
-    if (UNLIKELY(mappings != NULL) &&
-        mappings_apply(mappings, m.subject, loop_random(c->home->loop), &mapped)) {
-        m.subject = buffer_bytes(&mapped);
-    }
-    struct routing routing = {.source = c, .requester = c};
-    unsigned taken = m.subject.len == 0 ? 0 : route_message(c->broker, c->account, &m, &routing);
+    unsigned taken = UNLIKELY(mappings != NULL || m.header_len > 0)
+                         ? publish_changed(c, &m, mappings)
+                         : publish(c, &m);
     if (UNLIKELY(taken == 0) && c->no_responders && op->reply.ptr != NULL) {
         send_no_responders(c, op);
     }
-    buffer_deinit(&stripped);
-    buffer_deinit(&mapped);
 }
 
 /* --- slowing producers --- */
@@ -461,7 +497,7 @@ static void destroy(void *arg)
     parser_deinit(&c->parser);
     buffer_deinit(&c->held);
     map_deinit(&c->publish_cache);
-    map_deinit(&c->subs);
+    table_clear(&c->subs);
     client_forget_replies(c);
     free(c->name);
     free(c->lang);
@@ -621,7 +657,6 @@ void client_open(struct broker *broker, int fd, bool throttled)
     c->home = home;
     c->account = broker->global;
     c->verbose = c->pedantic = c->echo = true;
-    c->subs.borrows_keys = true; /* they are the subscriptions' own sids */
     c->conn = conn_open(home->loop, fd, broker_next_id(broker), &client_ops, c);
     c->conn->max_pending = (size_t)o->max_pending;
     c->conn->write_deadline_ns = o->write_deadline_ns;

@@ -180,11 +180,11 @@ static void put_subscription(json_t *o, const struct subscription *sub)
     pthread_mutex_lock(&c->conn->lock);
     uint64_t delivered = sub->delivered, max = sub->max;
     pthread_mutex_unlock(&c->conn->lock);
-    json_put_bytes(o, "subject", sub->entry.subject);
-    if (sub->entry.queue.ptr != NULL) {
-        json_put_bytes(o, "qgroup", sub->entry.queue);
+    json_put_bytes(o, "subject", interest_subject(&sub->entry));
+    if (sub->entry.queue_len > 0) {
+        json_put_bytes(o, "qgroup", interest_queue(&sub->entry));
     }
-    json_put_bytes(o, "sid", sub->sid);
+    json_put_bytes(o, "sid", subscription_sid(sub));
     json_put_u64(o, "msgs", delivered);
     if (max > 0) {
         json_put_u64(o, "max", max);
@@ -196,12 +196,11 @@ static void describe_subscriptions(const struct client *c, const struct connz_op
                                    json_t *object)
 {
     json_t *list = json_array();
-    struct map_entry *e;
-    for (uint32_t i = 0; (e = map_next(&c->subs, &i)) != NULL;) {
-        const struct subscription *sub = e->value;
+    const struct subscription *sub;
+    for (uint32_t i = 0; (sub = table_next(&c->subs, &i)) != NULL;) {
         if (!options->detail) {
-            (void)json_array_append_new(
-                list, json_stringn(sub->entry.subject.ptr, sub->entry.subject.len));
+            (void)json_array_append_new(list,
+                                        json_stringn(sub->entry.text, sub->entry.subject_len));
             continue;
         }
         json_t *detail = json_object();
@@ -238,10 +237,9 @@ void broker_describe_subscriptions(struct broker *broker, const char *account, c
         if (account != NULL && strcmp(account, c->account->name) != 0) {
             continue;
         }
-        struct map_entry *e;
-        for (uint32_t i = 0; (e = map_next(&c->subs, &i)) != NULL;) {
-            const struct subscription *sub = e->value;
-            if (test == NULL || subject_matches(sub->entry.subject, bytes_of(test))) {
+        const struct subscription *sub;
+        for (uint32_t i = 0; (sub = table_next(&c->subs, &i)) != NULL;) {
+            if (test == NULL || subject_matches(interest_subject(&sub->entry), bytes_of(test))) {
                 json_t *o = json_object();
                 json_put_text(o, "account", c->account->name);
                 put_subscription(o, sub);

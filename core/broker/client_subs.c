@@ -10,6 +10,17 @@
 
 /* --- subscriptions --- */
 
+static struct bytes sid_of(const void *item, uint32_t context)
+{
+    (void)context;
+    return subscription_sid(item);
+}
+
+static struct subscription *find_subscription(const struct client *c, struct bytes sid)
+{
+    return table_get(&c->subs, sid, sid_of, 0);
+}
+
 /* Out of every index; the caller takes it out of the client's own map. */
 static void retire_subscription(struct client *c, struct subscription *sub)
 {
@@ -18,33 +29,33 @@ static void retire_subscription(struct client *c, struct subscription *sub)
     pthread_mutex_unlock(&c->conn->lock);
     interest_remove(c->account->interest, &sub->entry);
     shadows_drop(c, sub);
-    broker_local_changed(c->broker, c->account, sub->entry.subject, sub->entry.queue, -1);
+    broker_local_changed(c->broker, c->account, &sub->entry, -1);
     loop_retire(free, sub);
 }
 
 static void remove_subscription(struct client *c, struct subscription *sub)
 {
-    (void)map_remove(&c->subs, sub->sid);
+    (void)table_remove(&c->subs, subscription_sid(sub), sid_of, 0);
     retire_subscription(c, sub);
 }
 
 void client_drop_subscriptions(struct client *c)
 {
-    struct map_entry *e;
-    for (uint32_t i = 0; (e = map_next(&c->subs, &i)) != NULL;) {
-        retire_subscription(c, e->value);
+    struct subscription *sub;
+    for (uint32_t i = 0; (sub = table_next(&c->subs, &i)) != NULL;) {
+        retire_subscription(c, sub);
     }
-    map_clear(&c->subs);
+    table_clear(&c->subs);
 }
 
 void client_drop_forbidden_subscriptions(struct client *c)
 {
     struct subscription **forbidden = NULL;
     uint32_t count = 0, cap = 0;
-    struct map_entry *e;
-    for (uint32_t i = 0; (e = map_next(&c->subs, &i)) != NULL;) {
-        struct subscription *sub = e->value;
-        if (!permissions_subscribe(client_permissions(c), sub->entry.subject, sub->entry.queue)) {
+    struct subscription *sub;
+    for (uint32_t i = 0; (sub = table_next(&c->subs, &i)) != NULL;) {
+        if (!permissions_subscribe(client_permissions(c), interest_subject(&sub->entry),
+                                   interest_queue(&sub->entry))) {
             VEC_RESERVE(forbidden, cap, count);
             forbidden[count++] = sub;
         }
@@ -52,7 +63,8 @@ void client_drop_forbidden_subscriptions(struct client *c)
     for (uint32_t i = 0; i < count; i++) {
         struct buffer text = {0};
         buffer_printf(&text, "Permissions Violation for Subscription to \"%.*s\" (sid \"%.*s\")",
-                      BYTES_ARG(forbidden[i]->entry.subject), BYTES_ARG(forbidden[i]->sid));
+                      BYTES_ARG(interest_subject(&forbidden[i]->entry)),
+                      BYTES_ARG(subscription_sid(forbidden[i])));
         buffer_append_char(&text, '\0');
         client_send_err(c, text.data);
         buffer_deinit(&text);
@@ -63,10 +75,10 @@ void client_drop_forbidden_subscriptions(struct client *c)
 
 void client_remake_shadows(struct client *c)
 {
-    struct map_entry *e;
-    for (uint32_t i = 0; (e = map_next(&c->subs, &i)) != NULL;) {
-        shadows_drop(c, e->value);
-        shadows_add(c, e->value);
+    struct subscription *sub;
+    for (uint32_t i = 0; (sub = table_next(&c->subs, &i)) != NULL;) {
+        shadows_drop(c, sub);
+        shadows_add(c, sub);
     }
 }
 
@@ -83,7 +95,7 @@ static void expire_task(void *arg)
     struct expired_sub *expired = arg;
     if (!expired->conn->closed) {
         struct client *c = expired->conn->owner;
-        struct subscription *sub = map_get(&c->subs, bytes_make(expired->sid, expired->len));
+        struct subscription *sub = find_subscription(c, bytes_make(expired->sid, expired->len));
         pthread_mutex_lock(&expired->conn->lock);
         bool reached = sub != NULL && sub->max > 0 && sub->delivered >= sub->max;
         pthread_mutex_unlock(&expired->conn->lock);
@@ -98,11 +110,25 @@ static void expire_task(void *arg)
 static void expire_soon(struct subscription *sub)
 {
     struct conn *conn = sub->client->conn;
-    struct expired_sub *expired = mem_alloc(sizeof *expired + sub->sid.len);
+    struct bytes sid = subscription_sid(sub);
+    struct expired_sub *expired = mem_alloc(sizeof *expired + sid.len);
     expired->conn = conn_retain(conn);
-    expired->len = sub->sid.len;
-    memcpy(expired->sid, sub->sid.ptr, sub->sid.len);
+    expired->len = sid.len;
+    memcpy(expired->sid, sid.ptr, sid.len);
     loop_post(conn->loop, expire_task, expired);
+}
+
+/* To the byte: there are millions of them. */
+static struct subscription *subscription_new(struct client *c, const struct proto_op *op)
+{
+    size_t text_len = op->subject.len + op->queue.len + op->sid.len;
+    size_t size = offsetof(struct subscription, text) + text_len;
+    struct subscription *sub = mem_zalloc(size < sizeof *sub ? sizeof *sub : size);
+    sub->client = c;
+    sub->sid_len = (uint32_t)op->sid.len;
+    interest_entry_init(&sub->entry, sub->text, op->subject, op->queue, SUB_CLIENT);
+    memcpy(sub->text + op->subject.len + op->queue.len, op->sid.ptr, op->sid.len);
+    return sub;
 }
 
 void client_on_sub(struct client *c, const struct proto_op *op)
@@ -133,30 +159,16 @@ void client_on_sub(struct client *c, const struct proto_op *op)
         client_send_err(c, "maximum subscriptions exceeded");
         return;
     }
-    if (map_get(&c->subs, op->sid) == NULL) { /* else the first one stays, and this says nothing */
+    if (find_subscription(c, op->sid) ==
+        NULL) { /* else the first one stays, and this says nothing */
         if (!subject_is_valid(op->subject)) {
             client_send_err(c, "Invalid Subject");
             return;
         }
-        struct subscription *sub =
-            mem_alloc(sizeof *sub + op->subject.len + op->queue.len + op->sid.len);
-        *sub = (struct subscription){.client = c};
-        char *p = sub->text;
-        memcpy(p, op->subject.ptr, op->subject.len);
-        sub->entry.subject = bytes_make(p, op->subject.len);
-        p += op->subject.len;
-        if (op->queue.ptr != NULL) {
-            memcpy(p, op->queue.ptr, op->queue.len);
-            sub->entry.queue = bytes_make(p, op->queue.len);
-            p += op->queue.len;
-        }
-        memcpy(p, op->sid.ptr, op->sid.len);
-        sub->sid = bytes_make(p, op->sid.len);
-        sub->entry.weight = 1;
-        sub->entry.kind = SUB_CLIENT;
-        (void)map_put(&c->subs, sub->sid, sub);
+        struct subscription *sub = subscription_new(c, op);
+        table_add(&c->subs, sub, sid_of, 0);
         interest_add(c->account->interest, &sub->entry);
-        broker_local_changed(c->broker, c->account, sub->entry.subject, sub->entry.queue, +1);
+        broker_local_changed(c->broker, c->account, &sub->entry, +1);
         shadows_add(c, sub);
     }
     client_send_ok(c);
@@ -164,7 +176,7 @@ void client_on_sub(struct client *c, const struct proto_op *op)
 
 void client_on_unsub(struct client *c, const struct proto_op *op)
 {
-    struct subscription *sub = map_get(&c->subs, op->sid);
+    struct subscription *sub = find_subscription(c, op->sid);
     if (sub != NULL) {
         uint64_t max = 0;
         if (!bytes_to_u64(op->max, &max)) {
@@ -275,7 +287,7 @@ bool client_deliver(struct subscription *sub, const struct message *m, size_t *p
     struct conn *conn = c->conn;
     const struct permissions *permissions = client_permissions(c);
     if (UNLIKELY(permissions_filter(permissions)) &&
-        !permissions_deliver(permissions, m->subject, sub->entry.queue)) {
+        !permissions_deliver(permissions, m->subject, interest_queue(&sub->entry))) {
         return false;
     }
     int64_t answers = 0, answer_ns = 0;
@@ -283,6 +295,7 @@ bool client_deliver(struct subscription *sub, const struct message *m, size_t *p
                   permissions_responses(permissions, &answers, &answer_ns) &&
                   !permissions_publish(permissions, m->reply);
     struct bytes subject = m->shown.ptr != NULL ? m->shown : m->subject;
+    struct bytes sid = subscription_sid(sub);
     struct bytes payload = m->payload;
     char size_digits[10], header_digits[10];
     struct bytes size = m->size_text;
@@ -298,7 +311,7 @@ bool client_deliver(struct subscription *sub, const struct message *m, size_t *p
         size_t n = print_u32(size_digits + sizeof size_digits, (uint32_t)payload.len);
         size = bytes_make(size_digits + sizeof size_digits - n, n);
     }
-    size_t line = 4 + subject.len + 1 + sub->sid.len + 1 + size.len + 2;
+    size_t line = 4 + subject.len + 1 + sid.len + 1 + size.len + 2;
     line += m->reply.ptr != NULL ? m->reply.len + 1 : 0;
     line += header_size.ptr != NULL ? header_size.len + 2 : 0;
     char *p = conn_begin(conn, line + payload.len + 2);
@@ -318,7 +331,7 @@ bool client_deliver(struct subscription *sub, const struct message *m, size_t *p
     p = put(p, header_size.ptr != NULL ? BYTES_LIT("HMSG ") : BYTES_LIT("MSG "));
     p = put(p, subject);
     *p++ = ' ';
-    p = put(p, sub->sid);
+    p = put(p, sid);
     *p++ = ' ';
     if (m->reply.ptr != NULL) {
         p = put(p, m->reply);

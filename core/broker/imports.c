@@ -50,8 +50,10 @@ static struct responses *responses_new(struct broker *b, struct account *account
     struct responses *r = NEW(struct responses);
     random_base62(token, TOKEN_LEN);
     (void)snprintf(r->subject, sizeof r->subject, PREFIX "%s.>", token);
-    r->entry = (struct interest_entry){
-        .subject = bytes_of(r->subject), .queue = BYTES_NONE, .weight = 1, .kind = SUB_REPLIES};
+    r->entry = (struct interest_entry){.text = r->subject,
+                                       .subject_len = (uint32_t)strlen(r->subject),
+                                       .weight = 1,
+                                       .kind = SUB_REPLIES};
     r->broker = b;
     r->account = account;
     pthread_mutex_init(&r->lock, NULL);
@@ -67,7 +69,7 @@ static struct responses *responses_of(struct broker *b, struct account *account)
     if (r == NULL) {
         r = responses_new(b, account);
         interest_add(account->interest, &r->entry);
-        broker_local_changed(b, account, r->entry.subject, BYTES_NONE, +1);
+        broker_local_changed(b, account, &r->entry, +1);
         account->responses = r;
     }
     pthread_mutex_unlock(&b->responses_lock);
@@ -299,25 +301,18 @@ void shadows_add(struct client *c, struct subscription *sub)
     for (uint32_t i = 0; imports != NULL && i < imports->stream_count; i++) {
         struct stream_import *import = &imports->streams[i];
         struct buffer subject = {0};
-        if (!stream_import_subject(import, sub->entry.subject, &subject)) {
+        if (!stream_import_subject(import, interest_subject(&sub->entry), &subject)) {
             continue;
         }
-        struct bytes queue = sub->entry.queue;
+        struct bytes queue = interest_queue(&sub->entry);
         struct shadow *s = mem_zalloc(sizeof *s + subject.len + queue.len);
-        memcpy(s->text, subject.data, subject.len);
-        if (queue.len > 0) {
-            memcpy(s->text + subject.len, queue.ptr, queue.len);
-        }
-        s->entry = (struct interest_entry){
-            bytes_make(s->text, subject.len),
-            queue.ptr == NULL ? BYTES_NONE : bytes_make(s->text + subject.len, queue.len), 1,
-            SUB_SHADOW};
+        interest_entry_init(&s->entry, s->text, buffer_bytes(&subject), queue, SUB_SHADOW);
         s->of = sub;
         s->import = import;
         s->next = sub->shadows;
         sub->shadows = s;
         interest_add(import->exporter->interest, &s->entry);
-        broker_local_changed(c->broker, import->exporter, s->entry.subject, s->entry.queue, +1);
+        broker_local_changed(c->broker, import->exporter, &s->entry, +1);
         buffer_deinit(&subject);
     }
 }
@@ -328,7 +323,7 @@ void shadows_drop(struct client *c, struct subscription *sub)
         struct shadow *s = sub->shadows;
         sub->shadows = s->next;
         interest_remove(s->import->exporter->interest, &s->entry);
-        broker_local_changed(c->broker, s->import->exporter, s->entry.subject, s->entry.queue, -1);
+        broker_local_changed(c->broker, s->import->exporter, &s->entry, -1);
         loop_retire(free, s);
     }
 }

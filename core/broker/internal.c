@@ -129,14 +129,7 @@ struct internal_sub *broker_subscribe(struct broker *broker, struct account *acc
                                       internal_cb cb, void *arg)
 {
     struct internal_sub *sub = mem_zalloc(sizeof *sub + subject.len + queue.len);
-    memcpy(sub->text, subject.ptr, subject.len);
-    if (queue.len > 0) {
-        memcpy(sub->text + subject.len, queue.ptr, queue.len);
-    }
-    sub->entry = (struct interest_entry){
-        bytes_make(sub->text, subject.len),
-        queue.ptr == NULL ? BYTES_NONE : bytes_make(sub->text + subject.len, queue.len), 1,
-        SUB_INTERNAL};
+    interest_entry_init(&sub->entry, sub->text, subject, queue, SUB_INTERNAL);
     sub->broker = broker;
     sub->account = account;
     sub->loop = loop;
@@ -145,7 +138,7 @@ struct internal_sub *broker_subscribe(struct broker *broker, struct account *acc
     atomic_init(&sub->refs, 1);
     sub->building = mem_zalloc(loops_count(broker->loops) * sizeof(struct inbound_batch *));
     interest_add(account->interest, &sub->entry);
-    broker_local_changed(broker, account, sub->entry.subject, sub->entry.queue, +1);
+    broker_local_changed(broker, account, &sub->entry, +1);
     return sub;
 }
 
@@ -155,6 +148,6 @@ void broker_unsubscribe(struct broker *broker, struct internal_sub *sub)
     CHECK(!sub->removed);
     sub->removed = true;
     interest_remove(sub->account->interest, &sub->entry);
-    broker_local_changed(broker, sub->account, sub->entry.subject, sub->entry.queue, -1);
+    broker_local_changed(broker, sub->account, &sub->entry, -1);
     loop_retire(sub_release_cb, sub);
 }

@@ -35,14 +35,8 @@ void broker_link_interest(struct broker *broker, struct link *link, struct bytes
         }
     } else {
         sub = mem_zalloc(sizeof *sub + subject.len + queue.len);
-        memcpy(sub->text, subject.ptr, subject.len);
-        if (queue.len > 0) {
-            memcpy(sub->text + subject.len, queue.ptr, queue.len);
-        }
-        sub->entry = (struct interest_entry){
-            bytes_make(sub->text, subject.len),
-            queue.ptr == NULL ? BYTES_NONE : bytes_make(sub->text + subject.len, queue.len), weight,
-            SUB_LINK};
+        interest_entry_init(&sub->entry, sub->text, subject, queue, SUB_LINK);
+        sub->entry.weight = weight;
         sub->link = link;
         sub->account = accounts_get(broker->accounts, account_name);
         (void)map_put(&link->subs, buffer_bytes(&key), sub);

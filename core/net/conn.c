@@ -26,11 +26,15 @@ struct conn_chunk {
 
 void (*conn_on_drained)(struct loop *loop);
 
+#define SPARE_CHUNKS 16 /* of CHUNK_MAX bytes that a loop keeps, instead of asking for them anew */
+
 /* What one loop keeps for its connections: those it has appended to in the current turn. */
 struct flush_list {
     struct turn_task task;
     struct conn **conns;
     uint32_t count, cap;
+    struct conn_chunk *spare;
+    uint32_t spare_count;
     char *plain; /* LOOP_READ_BUFFER bytes for decrypted input; made on first use */
 };
 
@@ -141,11 +145,46 @@ static bool discards_pending(enum close_reason reason)
            reason == CLOSE_SLOW_PENDING || reason == CLOSE_SLOW_DEADLINE;
 }
 
+static struct flush_list *flush_list_here(struct loop *loop);
+
+/* Any loop: the largest ones are kept for its next connection that needs one. The C library would
+ * give them back to the system and fetch them again, page by page. */
+static void free_chunk(struct conn_chunk *chunk)
+{
+    struct flush_list *here = flush_list_here(loop_current());
+    if (chunk->cap == CHUNK_MAX && here->spare_count < SPARE_CHUNKS) {
+        chunk->next = here->spare;
+        here->spare = chunk;
+        here->spare_count++;
+    } else {
+        free(chunk);
+    }
+}
+
+/* NULL without memory. */
+static struct conn_chunk *new_chunk(size_t cap)
+{
+    struct flush_list *here = flush_list_here(loop_current());
+    struct conn_chunk *chunk = here->spare;
+    if (cap == CHUNK_MAX && chunk != NULL) {
+        here->spare = chunk->next;
+        here->spare_count--;
+    } else {
+        chunk = mem_try_alloc(sizeof *chunk + cap);
+    }
+    if (chunk != NULL) {
+        chunk->next = NULL;
+        chunk->from = chunk->to = 0;
+        chunk->cap = (uint32_t)cap;
+    }
+    return chunk;
+}
+
 static void free_chunks(struct conn *conn)
 {
     while (conn->first != NULL) {
         struct conn_chunk *next = conn->first->next;
-        free(conn->first);
+        free_chunk(conn->first);
         conn->first = next;
     }
     conn->last = NULL;
@@ -183,7 +222,7 @@ static enum flush_result write_plain(struct conn *conn)
             }
             left -= here;
             conn->first = c->next;
-            free(c);
+            free_chunk(c);
         }
         if (conn->first == NULL) {
             conn->last = NULL;
@@ -245,7 +284,7 @@ static enum flush_result write_tls(struct conn *conn)
                          ? tls_write(conn->tls, bytes_make(batch->data + batch->from, len))
                          : status;
             bytes += len;
-            free(batch);
+            free_chunk(batch);
             batch = next;
         }
         pthread_mutex_lock(&conn->lock);
@@ -371,6 +410,11 @@ static void flush_all(void *arg)
 static void flush_list_free(void *arg)
 {
     struct flush_list *list = arg;
+    while (list->spare != NULL) {
+        struct conn_chunk *next = list->spare->next;
+        free(list->spare);
+        list->spare = next;
+    }
     free(list->conns);
     free(list->plain);
     free(list);
@@ -403,14 +447,13 @@ static void mark_dirty(struct conn *conn)
 
 static struct conn_chunk *add_chunk(struct conn *conn, size_t len)
 {
-    size_t cap = conn->last == NULL ? CHUNK_MIN : (size_t)conn->last->cap * 4;
+    size_t cap = conn->last == NULL ? CHUNK_MIN : (size_t)conn->last->cap * 8;
     cap = cap > CHUNK_MAX ? CHUNK_MAX : cap;
     cap = cap < len ? len : cap;
-    struct conn_chunk *c = mem_try_alloc(sizeof *c + cap);
+    struct conn_chunk *c = new_chunk(cap);
     if (c == NULL) {
         return NULL;
     }
-    *c = (struct conn_chunk){.cap = (uint32_t)cap};
     if (conn->last == NULL) {
         conn->first = c;
     } else {

@@ -217,6 +217,7 @@ static enum parser_status cut_op(const struct parser *p, const char *data, size_
                                  struct proto_op *op, size_t *taken)
 {
     *taken = 0;
+    op->repeats = false;
     const char *lf = memchr(data, '\n', len);
     size_t line_len = lf == NULL ? len : (size_t)(lf - data);
     /* The same limit for an open line and a whole one: how the bytes were split decides nothing. */
@@ -312,6 +313,30 @@ static bool take(struct parser *p, const char **at, size_t count)
     return true;
 }
 
+/* The whole operation is here, and its line is that of the last one. */
+static bool repeats_last(struct parser *p, const char *data, size_t len, struct proto_op *op)
+{
+    size_t line_len = p->last_line.len;
+    size_t needed = line_len + op->payload.len + 2;
+    if (line_len == 0 || data != p->last_end || len < needed ||
+        memcmp(data, p->last_line.ptr, line_len) != 0 || data[needed - 2] != '\r' ||
+        data[needed - 1] != '\n') {
+        return false;
+    }
+    op->payload.ptr = data + line_len;
+    op->repeats = true;
+    p->last_end = data + needed;
+    return true;
+}
+
+static void remember_line(struct parser *p, const char *data, size_t taken,
+                          const struct proto_op *op)
+{
+    bool message = op->verb == VERB_PUB || op->verb == VERB_RMSG;
+    p->last_line = bytes_make(data, message ? taken - op->payload.len - 2 : 0);
+    p->last_end = data + taken;
+}
+
 static enum parser_status keep_rest(struct parser *p, const char **at, const char *end,
                                     size_t needed)
 {
@@ -333,13 +358,20 @@ enum parser_status parser_next(struct parser *p, const char **at, const char *en
     size_t taken;
     if (p->partial.len == 0) {
         if (*at == end) {
+            p->last_line.len = 0;
             return PARSER_MORE;
+        }
+        if (LIKELY(repeats_last(p, *at, (size_t)(end - *at), op))) {
+            *at = p->last_end;
+            return PARSER_OP;
         }
         enum parser_status status = cut_op(p, *at, (size_t)(end - *at), op, &taken);
         if (status == PARSER_OP) {
+            remember_line(p, *at, taken, op);
             *at += taken;
             return PARSER_OP;
         }
+        p->last_line.len = 0; /* the bytes are the caller's, and he is about to read others */
         return status == PARSER_MORE ? keep_rest(p, at, end, taken) : status;
     }
     if (p->needed == 0) {

@@ -38,6 +38,7 @@ enum proto_verb {
 struct proto_op {
     enum proto_verb verb;
     bool has_headers;       /* HPUB, HMSG */
+    bool repeats;           /* PUB, RMSG: the line is, to the byte, that of the operation before */
     struct bytes args;      /* the line behind the verb: JSON of CONNECT and INFO, text of -ERR */
     struct bytes subject;   /* PUB, SUB, RMSG, RS± */
     struct bytes reply;     /* PUB, RMSG; ptr NULL without */
@@ -71,12 +72,17 @@ struct parser {
     struct buffer partial; /* what the last read left unfinished */
     size_t needed;         /* total length of the unfinished operation, 0 while its line is open */
     bool partial_used;     /* the last op points into partial */
+    /* The last operation, if it was a message cut from the caller's bytes: publishers send the same
+     * line again and again, and comparing it costs a fraction of cutting it. */
+    struct bytes last_line; /* with its line end; len 0: none */
+    const char *last_end;   /* where the next operation begins */
 };
 
 void parser_init(struct parser *p, enum parser_kind kind, uint32_t max_line, uint32_t max_payload);
 void parser_deinit(struct parser *p);
-/* Advances *at. After a status other than PARSER_OP and PARSER_MORE the connection is to be closed
- * and the parser not used again. */
+/* Advances *at. Of a line that repeats only the payload is new in *op, so the caller passes the
+ * same struct for all operations of one read. After a status other than PARSER_OP and PARSER_MORE
+ * the connection is to be closed and the parser not used again. */
 enum parser_status parser_next(struct parser *p, const char **at, const char *end,
                                struct proto_op *op);
 

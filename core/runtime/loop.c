@@ -169,6 +169,11 @@ static void reclaim(struct loop *loop)
         loop->retired_count -= freed;
         memmove(loop->retired, loop->retired + freed, loop->retired_count * sizeof *loop->retired);
     }
+    if (loop->retired_count == 0 && loop->retired_cap > 4096) { /* what a burst needed */
+        free(loop->retired);
+        loop->retired = NULL;
+        loop->retired_cap = 0;
+    }
 }
 
 void loop_retire(void (*destroy)(void *), void *object)

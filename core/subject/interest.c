@@ -6,40 +6,18 @@
 
 #include "core/base/check.h"
 #include "core/base/hash.h"
-#include "core/base/map.h"
 #include "core/base/mem.h"
-#include "core/subject/subject.h"
+#include "core/subject/trie.h"
 
-/* Trie: one node per token. Entries hang on the node of their last token. Most nodes have one child
- * and one entry, so these need no memory beside the node; a map of children is made for the second.
- *
- * (1) A node without entries and children is removed, so the trie is as large as the interest.
- * (2) generation[shard(first token)] or generation[WILD] changes after every change of entries that
+/* (1) generation[shard(first token)] or generation[WILD] changes after every change of entries that
  * a subject with that first token can match; a cached result carries both values from before its
  *     walk, so a change during the walk makes it stale, never wrongly valid. */
 #define SHARDS 256
 #define WILD   SHARDS
 
-struct node {
-    struct node *first;   /* the only literal child, while there is no map */
-    struct map *children; /* token → struct node; its keys are the nodes' tokens */
-    struct wildcards *wild;
-    union {
-        struct interest_entry *one;   /* cap 0 */
-        struct interest_entry **many; /* owned */
-    } entries;
-    uint32_t count, cap;
-    uint32_t token_len;
-    char token[]; /* its name below its parent */
-};
-
-struct wildcards {
-    struct node *star, *rest;
-};
-
 struct interest {
     pthread_rwlock_t lock;
-    struct node *root;
+    struct trie *trie;
     atomic_uint_fast64_t generation[SHARDS + 1];
     atomic_uint_fast64_t count, inserts;
 };
@@ -60,53 +38,29 @@ struct interest_cache {
     uint64_t matches, misses;
 };
 
-static struct node *node_new(struct bytes token)
+void interest_entry_init(struct interest_entry *e, char *text, struct bytes subject,
+                         struct bytes queue, uint8_t kind)
 {
-    struct node *node = mem_zalloc(sizeof *node + token.len);
-    node->token_len = (uint32_t)token.len;
-    if (token.len > 0) {
-        memcpy(node->token, token.ptr, token.len);
+    memcpy(text, subject.ptr, subject.len);
+    if (queue.len > 0) {
+        memcpy(text + subject.len, queue.ptr, queue.len);
     }
-    return node;
-}
-
-static bool node_is_empty(const struct node *node)
-{
-    return node->count == 0 && node->first == NULL && node->children == NULL && node->wild == NULL;
-}
-
-static void node_free(struct node *node)
-{
-    CHECK(node_is_empty(node));
-    free(node);
-}
-
-static struct bytes token_of(const struct node *node)
-{
-    return bytes_make(node->token, node->token_len);
-}
-
-static struct node *literal_child(const struct node *node, struct bytes token)
-{
-    if (node->children != NULL) {
-        return map_get(node->children, token);
-    }
-    return node->first != NULL && bytes_eq(token_of(node->first), token) ? node->first : NULL;
+    *e = (struct interest_entry){text, (uint32_t)subject.len, (uint32_t)queue.len, .weight = 1,
+                                 .kind = kind};
 }
 
 struct interest *interest_new(void)
 {
     struct interest *interest = NEW(struct interest);
     pthread_rwlock_init(&interest->lock, NULL);
-    interest->root = node_new(BYTES_NONE);
+    interest->trie = trie_new();
     return interest;
 }
 
 void interest_free(struct interest *interest)
 {
     if (interest != NULL) {
-        CHECK(node_is_empty(interest->root));
-        node_free(interest->root);
+        trie_free(interest->trie);
         pthread_rwlock_destroy(&interest->lock);
         free(interest);
     }
@@ -135,139 +89,28 @@ static void bump(struct interest *interest, struct bytes subject)
     atomic_fetch_add(&interest->generation[shard], 1);
 }
 
-static struct node *child(struct node *node, struct bytes token, bool create)
-{
-    if (is_wild(token)) {
-        if (node->wild == NULL && create) {
-            node->wild = NEW(struct wildcards);
-        }
-        if (node->wild == NULL) {
-            return NULL;
-        }
-        struct node **field = token.ptr[0] == '*' ? &node->wild->star : &node->wild->rest;
-        if (*field == NULL && create) {
-            *field = node_new(token);
-        }
-        return *field;
-    }
-    struct node *found = literal_child(node, token);
-    if (found == NULL && create) {
-        found = node_new(token);
-        if (node->children == NULL && node->first == NULL) {
-            node->first = found;
-            return found;
-        }
-        if (node->children == NULL) {
-            node->children = NEW(struct map);
-            node->children->borrows_keys = true;
-            (void)map_put(node->children, token_of(node->first), node->first);
-            node->first = NULL;
-        }
-        (void)map_put(node->children, token_of(found), found);
-    }
-    return found;
-}
-
-static void add_entry(struct node *node, struct interest_entry *entry)
-{
-    if (node->count == 0) {
-        node->entries.one = entry;
-    } else {
-        if (node->cap == 0) {
-            struct interest_entry *one = node->entries.one;
-            node->cap = 2;
-            node->entries.many = mem_alloc(node->cap * sizeof(struct interest_entry *));
-            node->entries.many[0] = one;
-        }
-        VEC_RESERVE(node->entries.many, node->cap, node->count);
-        node->entries.many[node->count] = entry;
-    }
-    node->count++;
-}
-
-static void remove_entry(struct node *node, const struct interest_entry *entry)
-{
-    if (node->cap == 0) {
-        CHECK(node->count == 1 && node->entries.one == entry);
-        node->entries.one = NULL;
-        node->count = 0;
-        return;
-    }
-    struct interest_entry **many = node->entries.many;
-    uint32_t i = 0;
-    while (i < node->count && many[i] != entry) {
-        i++;
-    }
-    CHECK(i < node->count);
-    many[i] = many[--node->count];
-    if (node->count <= 1) {
-        node->entries.one = node->count == 1 ? many[0] : NULL;
-        node->cap = 0;
-        free(many);
-    }
-}
-
 void interest_add(struct interest *interest, struct interest_entry *entry)
 {
     pthread_rwlock_wrlock(&interest->lock);
-    struct node *node = interest->root;
-    struct bytes rest = entry->subject;
-    struct bytes token;
-    while (bytes_token(&rest, '.', &token)) {
-        node = child(node, token, true);
-    }
-    add_entry(node, entry);
+    trie_add(interest->trie, entry);
     pthread_rwlock_unlock(&interest->lock);
     atomic_fetch_add(&interest->count, 1);
     atomic_fetch_add(&interest->inserts, 1);
-    bump(interest, entry->subject);
-}
-
-/* Removes the entry below `node`; afterwards the caller prunes children that became empty. */
-static void remove_below(struct node *node, struct bytes rest, struct interest_entry *entry)
-{
-    struct bytes token;
-    if (!bytes_token(&rest, '.', &token)) {
-        remove_entry(node, entry);
-        return;
-    }
-    struct node *next = child(node, token, false);
-    CHECK(next != NULL);
-    remove_below(next, rest, entry);
-    if (!node_is_empty(next)) {
-        return;
-    }
-    if (is_wild(token)) {
-        *(token.ptr[0] == '*' ? &node->wild->star : &node->wild->rest) = NULL;
-        if (node->wild->star == NULL && node->wild->rest == NULL) {
-            free(node->wild);
-            node->wild = NULL;
-        }
-    } else if (next == node->first) {
-        node->first = NULL;
-    } else {
-        (void)map_remove(node->children, token);
-        if (node->children->count == 0) {
-            map_deinit(node->children);
-            free(node->children);
-            node->children = NULL;
-        }
-    }
-    node_free(next);
+    bump(interest, interest_subject(entry));
 }
 
 void interest_remove(struct interest *interest, struct interest_entry *entry)
 {
     pthread_rwlock_wrlock(&interest->lock);
-    remove_below(interest->root, entry->subject, entry);
+    trie_remove(interest->trie, entry);
     pthread_rwlock_unlock(&interest->lock);
     atomic_fetch_sub(&interest->count, 1);
-    bump(interest, entry->subject);
+    bump(interest, interest_subject(entry));
 }
 
 void interest_touch(struct interest *interest, struct interest_entry *entry)
 {
-    bump(interest, entry->subject);
+    bump(interest, interest_subject(entry));
 }
 
 uint64_t interest_count(const struct interest *interest)
@@ -277,44 +120,12 @@ uint64_t interest_count(const struct interest *interest)
 
 /* --- matching --- */
 
-struct found {
-    struct interest_entry **entries;
-    uint32_t count, cap;
-};
-
-static void collect(const struct node *node, struct found *found)
-{
-    for (uint32_t i = 0; node != NULL && i < node->count; i++) {
-        VEC_RESERVE(found->entries, found->cap, found->count);
-        found->entries[found->count++] = node->cap == 0 ? node->entries.one : node->entries.many[i];
-    }
-}
-
-static void walk(const struct node *node, struct bytes rest, struct found *found)
-{
-    struct bytes token;
-    if (!bytes_token(&rest, '.', &token)) {
-        collect(node, found);
-        return;
-    }
-    if (node->wild != NULL) {
-        collect(node->wild->rest, found);
-        if (node->wild->star != NULL) {
-            walk(node->wild->star, rest, found);
-        }
-    }
-    const struct node *next = literal_child(node, token);
-    if (next != NULL) {
-        walk(next, rest, found);
-    }
-}
-
 /* Sorts what was found into plain entries and groups, all in one block of memory. */
-static void build_result(struct cached *slot, const struct found *found)
+static void build_result(struct cached *slot, const struct trie_found *found)
 {
     uint32_t plain = 0;
     for (uint32_t i = 0; i < found->count; i++) {
-        plain += found->entries[i]->queue.ptr == NULL;
+        plain += found->entries[i]->queue_len == 0;
     }
     uint32_t queued = found->count - plain;
     size_t pointers = (size_t)found->count * sizeof(void *);
@@ -324,13 +135,13 @@ static void build_result(struct cached *slot, const struct found *found)
     struct interest_result *r = &slot->result;
     *r = (struct interest_result){all, 0, groups, 0};
     for (uint32_t i = 0; i < found->count; i++) {
-        if (found->entries[i]->queue.ptr == NULL) {
+        if (found->entries[i]->queue_len == 0) {
             all[r->plain_count++] = found->entries[i];
         }
     }
     struct interest_entry **next = all + plain;
     for (uint32_t i = 0; i < found->count; i++) {
-        struct bytes name = found->entries[i]->queue;
+        struct bytes name = interest_queue(found->entries[i]);
         bool first = name.ptr != NULL;
         for (uint32_t k = 0; first && k < r->group_count; k++) {
             first = !bytes_eq(groups[k].name, name);
@@ -342,7 +153,7 @@ static void build_result(struct cached *slot, const struct found *found)
         *group = (struct interest_group){name, next, 0, 0};
         for (uint32_t k = i; k < found->count; k++) {
             struct interest_entry *e = found->entries[k];
-            if (e->queue.ptr != NULL && bytes_eq(e->queue, name)) {
+            if (e->queue_len > 0 && bytes_eq(interest_queue(e), name)) {
                 group->members[group->count++] = e;
                 group->weight += e->weight;
                 next++;
@@ -407,9 +218,9 @@ const struct interest_result *interest_match(struct interest *interest,
     slot->shard = shard_of(subject);
     slot->shard_generation = atomic_load(&interest->generation[slot->shard]);
     slot->wild_generation = atomic_load(&interest->generation[WILD]);
-    struct found found = {0};
+    struct trie_found found = {0};
     pthread_rwlock_rdlock(&interest->lock);
-    walk(interest->root, subject, &found);
+    trie_match(interest->trie, subject, &found);
     pthread_rwlock_unlock(&interest->lock);
     build_result(slot, &found);
     free(found.entries);

@@ -1,6 +1,6 @@
 /* interest: who wants what, per account.
  *
- * A trie of subject tokens, shared by all loops. Writers serialize on a lock. A reader asks its own
+ * A trie of subject tokens (trie.h), shared by all loops. Writers serialize on a lock. A reader asks its own
  * cache of results first: a result is valid while the generation counters of its subject stand
  * still (one counter per hash of the first token, one for subscriptions whose first token is a
  * wildcard). On a miss it walks the trie under the read lock and keeps the result.
@@ -23,11 +23,28 @@ struct interest_cache;
 
 /* Embedded in the subscriber's own struct. Immutable between add and remove, but for `weight`. */
 struct interest_entry {
-    struct bytes subject; /* borrowed: lives as long as the entry */
-    struct bytes queue;   /* ptr NULL: plain subscription */
-    uint32_t weight;      /* members this entry stands for in its queue group; 1 for a local one */
-    uint8_t kind;         /* the broker's: who it is (client, link, internal) */
+    const char *text; /* borrowed: the subject, and the queue group's name right behind it */
+    uint32_t subject_len;
+    uint32_t queue_len; /* 0: plain subscription */
+    uint32_t weight;    /* members this entry stands for in its queue group; 1 for a local one */
+    uint8_t kind;       /* the broker's: who it is (client, link, internal) */
 };
+
+static inline struct bytes interest_subject(const struct interest_entry *e)
+{
+    return bytes_make(e->text, e->subject_len);
+}
+
+/* ptr NULL without. */
+static inline struct bytes interest_queue(const struct interest_entry *e)
+{
+    return e->queue_len == 0 ? BYTES_NONE : bytes_make(e->text + e->subject_len, e->queue_len);
+}
+
+/* Fills the entry, and copies subject and queue (which may be BYTES_NONE) to `text`, where there is
+ * room for both. */
+void interest_entry_init(struct interest_entry *e, char *text, struct bytes subject,
+                         struct bytes queue, uint8_t kind);
 
 struct interest_group {
     struct bytes name; /* borrowed from a member */

@@ -80,3 +80,64 @@ Test(parser, route_operations)
     cr_assert_eq(op.weight, 3);
     cr_assert_eq(first(PARSER_ROUTE, "RS+ $G\r\n", &op), PARSER_BAD_ARGS);
 }
+
+/* What the operations of a stream come to, as text. */
+static void append_op(struct buffer *out, const struct proto_op *op)
+{
+    if (op->verb != VERB_PUB) {
+        buffer_printf(out, "%d|", op->verb);
+        return;
+    }
+    buffer_printf(out, "%.*s %.*s %u %.*s|", BYTES_ARG(op->subject), BYTES_ARG(op->reply),
+                  op->header_len, BYTES_ARG(op->payload));
+}
+
+/* Lines that repeat, that nearly do, and other operations between: however the stream is cut. */
+Test(parser, a_line_that_repeats_is_parsed_like_any_other)
+{
+    static const char stream[] =
+        "PUB foo 2\r\nh1\r\nPUB foo 2\r\nh2\r\nPUB foo 2\r\nh3\r\n"
+        "PUB foo 3\r\nabc\r\nPUB foo r 3\r\nabd\r\nPING\r\n"
+        "PUB foo r 3\r\nabe\r\nPUB foo r 3\r\nabf\r\nPUB fo r 3\r\nabg\r\n"
+        "HPUB a 12 13\r\nNATS/1.0\r\n\r\nx\r\n"
+        "HPUB a 12 13\r\nNATS/1.0\r\n\r\ny\r\nPUB a 0\r\n\r\nPUB a 0\r\n\r\n";
+    size_t len = sizeof stream - 1;
+    struct buffer whole = {0};
+    for (size_t cut = 0; cut < len; cut++) {
+        struct parser p;
+        parser_init(&p, PARSER_CLIENT, 4096, 1 << 20);
+        p.headers = true;
+        struct buffer ops = {0};
+        char copy[sizeof stream];
+        for (int part = 0; part < 2; part++) {
+            size_t from = part == 0 ? 0 : cut, to = part == 0 ? cut : len;
+            memcpy(copy, stream + from, to - from); /* the same place for both, as a server reads */
+            const char *at = copy;
+            struct proto_op op;
+            while (parser_next(&p, &at, copy + (to - from), &op) == PARSER_OP) {
+                append_op(&ops, &op);
+            }
+        }
+        if (cut == 0) {
+            whole = ops;
+            continue;
+        }
+        cr_assert(bytes_eq(buffer_bytes(&ops), buffer_bytes(&whole)), "cut at %zu", cut);
+        buffer_deinit(&ops);
+        parser_deinit(&p);
+    }
+    cr_assert_eq(whole.data[whole.len - 1], '|');
+    buffer_deinit(&whole);
+}
+
+Test(parser, a_repeated_line_without_its_payload_end_is_refused)
+{
+    struct parser p;
+    parser_init(&p, PARSER_CLIENT, 4096, 1 << 20);
+    static const char text[] = "PUB foo 2\r\nhi\r\nPUB foo 2\r\nhixx";
+    const char *at = text;
+    struct proto_op op;
+    cr_assert_eq(parser_next(&p, &at, text + sizeof text - 1, &op), PARSER_OP);
+    cr_assert_eq(parser_next(&p, &at, text + sizeof text - 1, &op), PARSER_BAD_VERB);
+    parser_deinit(&p);
+}

@@ -46,7 +46,7 @@ Test(interest, agrees_with_matching_one_by_one)
     struct interest *interest = interest_new();
     struct interest_cache *cache = interest_cache_new();
     struct interest_entry entries[ENTRIES];
-    char texts[ENTRIES][32];
+    char texts[ENTRIES][32], entry_texts[ENTRIES][32];
     bool present[ENTRIES] = {0};
     for (int i = 0; i < ENTRIES; i++) {
         unsigned count = 1 + (unsigned)random_below(&random, 4);
@@ -55,7 +55,8 @@ Test(interest, agrees_with_matching_one_by_one)
             const char *t = tokens[random_below(&random, k + 1 == count ? 5 : 4)];
             snprintf(texts[i] + strlen(texts[i]), 32 - strlen(texts[i]), "%s%s", k ? "." : "", t);
         }
-        entries[i] = (struct interest_entry){B(texts[i]), i % 3 == 0 ? B("q") : BYTES_NONE, 1, 0};
+        struct bytes queue = i % 3 == 0 ? B("q") : BYTES_NONE;
+        interest_entry_init(&entries[i], entry_texts[i], B(texts[i]), queue, 0);
     }
     for (int round = 0; round < 5000; round++) {
         int i = (int)random_below(&random, ENTRIES);
@@ -95,7 +96,7 @@ Test(interest, an_empty_token_matches_nothing)
 {
     struct interest *interest = interest_new();
     struct interest_cache *cache = interest_cache_new();
-    struct interest_entry all = {B(">"), BYTES_NONE, 1, 0};
+    struct interest_entry all = {.text = ">", .subject_len = 1, .weight = 1};
     interest_add(interest, &all);
     static const char *const nothing[] = {"a..b", ".a", "a.", ""};
     for (size_t i = 0; i < sizeof nothing / sizeof nothing[0]; i++) {
