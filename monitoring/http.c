@@ -2,16 +2,15 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <strings.h>
 #include <unistd.h>
 
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
+#include "monitoring/http_head.h"
 
 /* connection: READING headers → handler → ANSWERING (reading is paused) → READING or closed.
  * (1) A request keeps its connection's memory by a reference; `conn` NULL: the client has gone. */
-#define PARAMETERS_MAX 16
 
 struct http_conn;
 
@@ -38,78 +37,22 @@ struct http_conn {
 
 struct http_request {
     struct http_conn *from; /* NULL: the client has gone */
-    bool head, keep_alive;
-    char *target; /* owned; path and query are cut out of it */
-    const char *path;
-    const char *names[PARAMETERS_MAX];
-    const char *values[PARAMETERS_MAX];
-    unsigned count;
+    struct http_head head;
 };
 
 const char *http_path(const struct http_request *q)
 {
-    return q->path;
+    return q->head.path;
 }
 
 const char *http_query(const struct http_request *q, const char *name)
 {
-    for (unsigned i = 0; i < q->count; i++) {
-        if (strcmp(q->names[i], name) == 0) {
-            return q->values[i];
-        }
-    }
-    return NULL;
-}
-
-static int hex(char c)
-{
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
-static void decode(char *text)
-{
-    char *out = text;
-    for (const char *in = text; *in != '\0'; in++) {
-        if (in[0] == '%' && hex(in[1]) >= 0 && hex(in[2]) >= 0) {
-            *out++ = (char)(hex(in[1]) * 16 + hex(in[2]));
-            in += 2;
-        } else {
-            *out++ = *in == '+' ? ' ' : *in;
-        }
-    }
-    *out = '\0';
-}
-
-static void split_target(struct http_request *q)
-{
-    char *query = strchr(q->target, '?');
-    if (query != NULL) {
-        *query++ = '\0';
-    }
-    q->path = q->target;
-    while (query != NULL && *query != '\0' && q->count < PARAMETERS_MAX) {
-        char *next = strchr(query, '&');
-        if (next != NULL) {
-            *next++ = '\0';
-        }
-        char *value = strchr(query, '=');
-        if (value != NULL) {
-            *value++ = '\0';
-            decode(value);
-        }
-        q->names[q->count] = query;
-        q->values[q->count++] = value == NULL ? "" : value;
-        query = next;
-    }
-    decode(q->target);
+    return http_head_query(&q->head, name);
 }
 
 static void request_free(struct http_request *q)
 {
-    free(q->target);
+    http_head_deinit(&q->head);
     free(q);
 }
 
@@ -150,11 +93,11 @@ static void send_response(struct http_request *q, int status, const char *header
     struct buffer out = {0};
     buffer_printf(&out, "HTTP/1.1 %d %s\r\n%sContent-Length: %zu\r\n%s\r\n", status,
                   status_text(status), headers, body.len,
-                  q->keep_alive ? "" : "Connection: close\r\n");
-    if (!q->head) {
+                  q->head.keep_alive ? "" : "Connection: close\r\n");
+    if (!q->head.is_head) {
         buffer_append_bytes(&out, body);
     }
-    bool keep = q->keep_alive;
+    bool keep = q->head.keep_alive;
     c->request = NULL;
     conn_write(c->conn, buffer_bytes(&out));
     buffer_deinit(&out);
@@ -199,28 +142,14 @@ static bool take_request(struct http_conn *c)
         return false;
     }
     struct bytes all = bytes_make(c->input.data, (size_t)(end - c->input.data) + 4);
-    struct bytes rest = all;
-    struct bytes line, method, target;
-    (void)bytes_token(&rest, '\n', &line);
     struct http_request *q = NEW(struct http_request);
     q->from = c;
-    bool ok = bytes_token(&line, ' ', &method) && bytes_token(&line, ' ', &target) &&
-              target.len > 0 && target.ptr[0] == '/' && bytes_starts(line, BYTES_LIT("HTTP/1."));
-    q->head = ok && bytes_is(method, "HEAD");
-    q->keep_alive = ok && !bytes_starts(line, BYTES_LIT("HTTP/1.0"));
-    q->target = ok ? mem_dup(target.ptr, target.len) : mem_strdup("/");
-    while (bytes_token(&rest, '\n', &line)) {
-        if (line.len >= 17 && strncasecmp(line.ptr, "connection: close", 17) == 0) {
-            q->keep_alive = false;
-        }
-    }
-    split_target(q);
+    bool ok = http_head_parse(&q->head, all);
     buffer_consume(&c->input, all.len);
     c->request = q;
     conn_pause(c->conn);
     loop_timer_cancel(c->server->loop, &c->timer);
     if (!ok) {
-        q->keep_alive = false;
         http_reply(q, 400, "text/plain; charset=utf-8", BYTES_LIT("400 Bad Request"));
     } else {
         c->server->handler(c->server->arg, q);

@@ -1,7 +1,6 @@
 /* INFO, CONNECT, and who a client is from then on. Everything here runs on the client's loop;
  * bcrypt comparisons run in the work pool. */
 #include <stdlib.h>
-#include <strings.h>
 
 #include "core/base/clock.h"
 #include "core/base/hash.h"
@@ -9,6 +8,7 @@
 #include "core/base/log.h"
 #include "core/base/mem.h"
 #include "core/broker/client_internal.h"
+#include "core/protocol/connect.h"
 #include "core/subject/subject.h"
 
 /* The smaller of the server's limit and the account's. */
@@ -295,44 +295,6 @@ void client_reauthorize(struct client *c)
 
 /* --- CONNECT --- */
 
-static json_t *member_nocase(json_t *object, const char *key)
-{
-    json_t *exact = json_object_get(object, key);
-    if (exact != NULL) {
-        return exact;
-    }
-    const char *name;
-    json_t *value;
-    json_object_foreach(object, name, value)
-    {
-        if (strcasecmp(name, key) == 0) {
-            return value;
-        }
-    }
-    return NULL;
-}
-
-/* Reads a member of the right type into *field; false when it is there with a wrong type. */
-static bool read_bool(json_t *o, const char *key, bool *field)
-{
-    json_t *v = member_nocase(o, key);
-    if (v == NULL || json_is_null(v)) {
-        return true;
-    }
-    *field = json_is_true(v);
-    return json_is_boolean(v);
-}
-
-static bool read_text(json_t *o, const char *key, const char **field)
-{
-    json_t *v = member_nocase(o, key);
-    if (v == NULL || json_is_null(v)) {
-        return true;
-    }
-    *field = json_string_value(v);
-    return json_is_string(v);
-}
-
 static void set_text(char **field, const char *value)
 {
     if (value == NULL) {
@@ -342,57 +304,65 @@ static void set_text(char **field, const char *value)
     *field = *value == '\0' ? NULL : mem_dup(value, strnlen(value, 256));
 }
 
+/* A second CONNECT without credentials goes on with those of the first. */
+static bool stays_who_it_is(const struct client *c, const struct auth_credentials *credentials)
+{
+    return c->state == CLIENT_READY && !c->anonymous && credentials->user.len == 0 &&
+           credentials->password.len == 0 && credentials->token.len == 0 &&
+           credentials->nkey.len == 0;
+}
+
+static void log_in(struct client *c, const struct connect *said)
+{
+    struct auth_credentials credentials = {.user = bytes_of(said->user),
+                                           .password = bytes_of(said->pass),
+                                           .token = bytes_of(said->auth_token),
+                                           .nkey = bytes_of(said->nkey),
+                                           .signature = bytes_of(said->sig)};
+    if (stays_who_it_is(c, &credentials) || admit(c, &credentials)) {
+        client_send_ok(c);
+    }
+}
+
 void client_on_connect(struct client *c, const struct proto_op *op)
 {
-    json_error_t reason;
-    /* null: so does Go read it; nothing is said */
-    json_t *o = bytes_is(op->args, "null") ? json_object() : json_parse(op->args, &reason);
-    const char *user = "", *pass = "", *token = "", *account = "", *nkey = "", *sig = "", *jwt = "";
-    const char *name = NULL, *lang = NULL, *version = NULL;
-    bool new_account = false;
     /* What a second CONNECT leaves out stays as the first had it. */
-    bool well_formed =
-        json_is_object(o) && read_bool(o, "verbose", &c->verbose) &&
-        read_bool(o, "pedantic", &c->pedantic) && read_bool(o, "echo", &c->echo) &&
-        read_bool(o, "headers", &c->headers) && read_bool(o, "no_responders", &c->no_responders) &&
-        read_bool(o, "new_account", &new_account) && read_text(o, "user", &user) &&
-        read_text(o, "pass", &pass) && read_text(o, "auth_token", &token) &&
-        read_text(o, "account", &account) && read_text(o, "nkey", &nkey) &&
-        read_text(o, "sig", &sig) && read_text(o, "jwt", &jwt) && read_text(o, "name", &name) &&
-        read_text(o, "lang", &lang) && read_text(o, "version", &version);
-    json_t *protocol = well_formed ? member_nocase(o, "protocol") : NULL;
-    if (!well_formed || (protocol != NULL && !json_is_integer(protocol))) {
-        json_decref(o);
+    struct connect said = {.verbose = c->verbose,
+                           .pedantic = c->pedantic,
+                           .echo = c->echo,
+                           .headers = c->headers,
+                           .no_responders = c->no_responders,
+                           .protocol = c->protocol};
+    if (connect_parse(&said, op->args) != OK) {
+        connect_deinit(&said);
         client_close(c, CLOSE_PARSE_ERROR);
         return;
     }
-    c->protocol = protocol == NULL ? c->protocol : (int)json_integer_value(protocol);
-    c->headers = c->headers && !broker_options(c->broker)->no_headers;
+    bool protocol_known = said.protocol == 0 || said.protocol == 1;
+    c->verbose = said.verbose;
+    c->pedantic = said.pedantic;
+    c->echo = said.echo;
+    c->no_responders = said.no_responders;
+    c->protocol = protocol_known ? (int)said.protocol : 0;
+    c->headers = said.headers && !broker_options(c->broker)->no_headers;
     c->parser.headers = c->headers;
-    set_text(&c->name, name);
-    set_text(&c->lang, lang);
-    set_text(&c->version, version);
+    set_text(&c->name, said.name);
+    set_text(&c->lang, said.lang);
+    set_text(&c->version, said.version);
     if (c->connect_seen) {
         client_drop_subscriptions(c); /* a second CONNECT starts over */
     }
     c->connect_seen = true;
-    if (c->protocol != 0 && c->protocol != 1) {
+    if (!protocol_known) {
         client_fail(c, "invalid client protocol", CLOSE_BAD_PROTOCOL_VERSION);
     } else if (c->no_responders && !c->headers) {
         client_fail(c, "no responders requires headers support", CLOSE_NO_RESPONDERS_NEED_HEADERS);
-    } else if (*account != '\0' || new_account) {
-        refuse_login(c, bytes_of(user));
+    } else if (*said.account != '\0' || said.new_account) {
+        refuse_login(c, bytes_of(said.user));
     } else {
-        struct auth_credentials credentials = {.user = bytes_of(user),
-                                               .password = bytes_of(pass),
-                                               .token = bytes_of(token),
-                                               .nkey = bytes_of(nkey),
-                                               .signature = bytes_of(sig)};
-        if (admit(c, &credentials)) {
-            client_send_ok(c);
-        }
+        log_in(c, &said);
     }
-    json_decref(o);
+    connect_deinit(&said);
 }
 
 /* Fine when nobody needs credentials, or there is a user for those who have none. */

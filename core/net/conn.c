@@ -1,8 +1,7 @@
-#include "core/net/conn.h"
+#include "core/net/conn_internal.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <netdb.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,18 +14,11 @@
 #define CHUNK_MIN  1024
 #define CHUNK_MAX  (64u * 1024)
 #define WRITEV_MAX 64
-#define TLS_BATCH  (256u * 1024) /* plaintext that is encrypted before the socket is asked again */
-#define TLS_RECORD (16u * 1024)
-
-struct conn_chunk {
-    struct conn_chunk *next;
-    uint32_t from, to, cap; /* bytes [from, to) are pending */
-    char data[];
-};
 
 void (*conn_on_drained)(struct loop *loop);
 
-#define SPARE_CHUNKS 16 /* of CHUNK_MAX bytes that a loop keeps, instead of asking for them anew */
+#define SPARE_CHUNKS 16 /* of CHUNK_MAX bytes that a loop keeps, instead of asking for them anew   \
+                         */
 
 /* What one loop keeps for its connections: those it has appended to in the current turn. */
 struct flush_list {
@@ -149,7 +141,7 @@ static struct flush_list *flush_list_here(struct loop *loop);
 
 /* Any loop: the largest ones are kept for its next connection that needs one. The C library would
  * give them back to the system and fetch them again, page by page. */
-static void free_chunk(struct conn_chunk *chunk)
+void conn_free_chunk(struct conn_chunk *chunk)
 {
     struct flush_list *here = flush_list_here(loop_current());
     if (chunk->cap == CHUNK_MAX && here->spare_count < SPARE_CHUNKS) {
@@ -184,14 +176,12 @@ static void free_chunks(struct conn *conn)
 {
     while (conn->first != NULL) {
         struct conn_chunk *next = conn->first->next;
-        free_chunk(conn->first);
+        conn_free_chunk(conn->first);
         conn->first = next;
     }
     conn->last = NULL;
     conn->pending = 0;
 }
-
-enum flush_result { FLUSH_DONE, FLUSH_BLOCKED, FLUSH_FAILED };
 
 /* Lock held, not closed. */
 static enum flush_result write_plain(struct conn *conn)
@@ -222,7 +212,7 @@ static enum flush_result write_plain(struct conn *conn)
             }
             left -= here;
             conn->first = c->next;
-            free_chunk(c);
+            conn_free_chunk(c);
         }
         if (conn->first == NULL) {
             conn->last = NULL;
@@ -234,69 +224,9 @@ static enum flush_result write_plain(struct conn *conn)
     return FLUSH_DONE;
 }
 
-static enum flush_result write_ciphertext(struct conn *conn)
-{
-    struct buffer *out = tls_output(conn->tls);
-    while (out->len > 0) {
-        ssize_t n = write(conn->fd, out->data, out->len);
-        if (n > 0) {
-            buffer_consume(out, (size_t)n);
-        } else if (n == 0 || errno == EAGAIN || errno == EWOULDBLOCK) {
-            return FLUSH_BLOCKED;
-        } else if (errno != EINTR) {
-            return FLUSH_FAILED;
-        }
-    }
-    buffer_deinit(out); /* an idle connection keeps no buffers */
-    return FLUSH_DONE;
-}
-
-/* Takes about TLS_BATCH bytes of whole chunks off the front. */
-static struct conn_chunk *take_batch(struct conn *conn)
-{
-    struct conn_chunk *batch = conn->first;
-    struct conn_chunk *last = batch;
-    size_t bytes = last->to - last->from;
-    while (last->next != NULL && bytes < TLS_BATCH) {
-        last = last->next;
-        bytes += last->to - last->from;
-    }
-    conn->first = last->next;
-    conn->last = conn->first == NULL ? NULL : conn->last;
-    last->next = NULL;
-    return batch;
-}
-
-/* Owner. The lock is held, but let go while a batch is encrypted: nobody else takes chunks off or
- * closes. */
-static enum flush_result write_tls(struct conn *conn)
-{
-    enum flush_result result = write_ciphertext(conn);
-    while (result == FLUSH_DONE && conn->first != NULL) {
-        struct conn_chunk *batch = take_batch(conn);
-        enum tls_status status = TLS_OK;
-        size_t bytes = 0;
-        pthread_mutex_unlock(&conn->lock);
-        while (batch != NULL) {
-            struct conn_chunk *next = batch->next;
-            size_t len = batch->to - batch->from;
-            status = status == TLS_OK
-                         ? tls_write(conn->tls, bytes_make(batch->data + batch->from, len))
-                         : status;
-            bytes += len;
-            free_chunk(batch);
-            batch = next;
-        }
-        pthread_mutex_lock(&conn->lock);
-        conn->pending -= bytes;
-        result = status == TLS_OK ? write_ciphertext(conn) : FLUSH_FAILED;
-    }
-    return result;
-}
-
 static enum flush_result write_pending(struct conn *conn)
 {
-    return conn->tls == NULL ? write_plain(conn) : write_tls(conn);
+    return conn->tls == NULL ? write_plain(conn) : conn_write_tls(conn);
 }
 
 static void drained_task(void *arg)
@@ -391,6 +321,11 @@ static void flush(struct conn *conn, uint64_t clear_dirty)
     }
 }
 
+void conn_flush(struct conn *conn)
+{
+    flush(conn, 0);
+}
+
 static void flush_all(void *arg)
 {
     struct flush_list *list = arg;
@@ -430,6 +365,15 @@ static struct flush_list *flush_list_here(struct loop *loop)
         loop_local_set(loop, LOOP_LOCAL_CONN, list, flush_list_free);
     }
     return list;
+}
+
+char *conn_plain_buffer(struct loop *loop)
+{
+    struct flush_list *here = flush_list_here(loop);
+    if (here->plain == NULL) {
+        here->plain = mem_alloc(LOOP_READ_BUFFER);
+    }
+    return here->plain;
 }
 
 static void mark_dirty(struct conn *conn)
@@ -541,104 +485,12 @@ static void on_writable(struct conn *conn)
     flush(conn, 0);
 }
 
-/* --- input --- */
-
-void conn_expect_tls(struct conn *conn, struct tls_context *context, bool optional)
-{
-    CHECK(loop_is_current(conn->loop) && conn->tls == NULL);
-    conn->tls_context = tls_context_retain(context);
-    conn->tls_optional = optional;
-}
-
-/* What was written in clear before this is with the kernel, or the other side broke the rules. */
-static bool begin_tls(struct conn *conn)
-{
-    flush(conn, 0);
-    struct tls_session *session = tls_session_new(conn->tls_context, NULL);
-    pthread_mutex_lock(&conn->lock);
-    bool clear = conn->pending == 0;
-    conn->tls = clear ? session : NULL;
-    pthread_mutex_unlock(&conn->lock);
-    if (!clear) {
-        tls_session_free(session);
-    }
-    return clear;
-}
-
-/* True when the connection is open and the handshake done. */
-static bool shake_hands(struct conn *conn)
-{
-    enum tls_status status = tls_handshake(conn->tls);
-    flush(conn, 0);
-    if (status == TLS_OK) {
-        conn->secured = true;
-        conn->ops->on_tls(conn, NULL);
-    } else if (status != TLS_MORE) {
-        conn->ops->on_tls(conn, tls_session_error(conn->tls));
-    }
-    return status == TLS_OK && !conn->closed;
-}
-
-static void on_ciphertext(struct conn *conn, const char *data, size_t len)
-{
-    struct flush_list *here = flush_list_here(conn->loop);
-    if (here->plain == NULL) {
-        here->plain = mem_alloc(LOOP_READ_BUFFER);
-    }
-    tls_feed(conn->tls, bytes_make(data, len));
-    if (!conn->secured && !shake_hands(conn)) {
-        return;
-    }
-    enum tls_status status;
-    do { /* records are gathered, so that a batch of messages is parsed in one go */
-        size_t have = 0, more = 0;
-        while ((status = tls_read(conn->tls, here->plain + have, LOOP_READ_BUFFER - have, &more)) ==
-               TLS_OK) {
-            have += more;
-            if (LOOP_READ_BUFFER - have < TLS_RECORD) {
-                break;
-            }
-        }
-        if (have > 0) {
-            conn->ops->on_data(conn, here->plain, have);
-        }
-    } while (status == TLS_OK && !conn->closed);
-    if (conn->closed) {
-        return;
-    }
-    flush(conn, 0); /* answers of the protocol itself */
-    if (status == TLS_CLOSED || status == TLS_FAILED) {
-        conn_close(conn, status == TLS_CLOSED ? CLOSE_CLIENT : CLOSE_READ_ERROR);
-    }
-}
-
-#define TLS_HANDSHAKE_RECORD 0x16
-
-static void on_input(struct conn *conn, const char *data, size_t len)
-{
-    if (conn->tls == NULL && conn->tls_context != NULL) {
-        bool hello = (unsigned char)data[0] == TLS_HANDSHAKE_RECORD;
-        if (!hello && conn->tls_optional) {
-            tls_context_release(conn->tls_context);
-            conn->tls_context = NULL;
-        } else if (!hello || !begin_tls(conn)) {
-            conn->ops->on_tls(conn, "tls: first record does not look like a TLS handshake");
-            return;
-        }
-    }
-    if (conn->tls == NULL) {
-        conn->ops->on_data(conn, data, len);
-    } else {
-        on_ciphertext(conn, data, len);
-    }
-}
-
 static void on_readable(struct conn *conn)
 {
     char *buffer = loop_read_buffer(conn->loop);
     ssize_t n = read(conn->fd, buffer, LOOP_READ_BUFFER);
     if (n > 0) {
-        on_input(conn, buffer, (size_t)n);
+        conn_input(conn, buffer, (size_t)n);
     } else if (n == 0) {
         conn_close(conn, CLOSE_CLIENT);
     } else if (errno != EAGAIN && errno != EINTR) {
@@ -697,9 +549,8 @@ void conn_close(struct conn *conn, enum close_reason reason)
         pthread_mutex_unlock(&conn->lock);
         return;
     }
-    if (!discards_pending(reason) && write_pending(conn) == FLUSH_DONE && conn->secured) {
-        tls_close_notify(conn->tls);
-        (void)write_ciphertext(conn);
+    if (!discards_pending(reason) && write_pending(conn) == FLUSH_DONE) {
+        conn_close_tls(conn);
     }
     conn->closed = true;
     free_chunks(conn);
@@ -738,97 +589,4 @@ void conn_close_soon(struct conn *conn, enum close_reason reason)
     struct close_request *request = NEW(struct close_request);
     *request = (struct close_request){conn_retain(conn), reason};
     loop_post(conn->loop, close_task, request);
-}
-
-/* --- sockets --- */
-
-void net_address_text(const struct sockaddr_storage *address, char host[INET6_ADDRSTRLEN],
-                      int *port)
-{
-    host[0] = '\0';
-    *port = 0;
-    if (address->ss_family == AF_INET) {
-        const struct sockaddr_in *in = (const struct sockaddr_in *)address;
-        (void)inet_ntop(AF_INET, &in->sin_addr, host, INET6_ADDRSTRLEN);
-        *port = ntohs(in->sin_port);
-    } else if (address->ss_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address;
-        (void)inet_ntop(AF_INET6, &in6->sin6_addr, host, INET6_ADDRSTRLEN);
-        *port = ntohs(in6->sin6_port);
-    }
-}
-
-static struct addrinfo *resolve(const char *host, int port, int flags, struct error *error)
-{
-    char service[16];
-    (void)snprintf(service, sizeof service, "%d", port < 0 ? 0 : port);
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = flags};
-    struct addrinfo *list = NULL;
-    int rc = getaddrinfo(host, service, &hints, &list);
-    if (rc != 0) {
-        (void)error_set(error, ERR_IO, "lookup %s: %s", host, gai_strerror(rc));
-        return NULL;
-    }
-    return list;
-}
-
-int net_bind(const char *host, int *port, struct error *error)
-{
-    struct addrinfo *list = resolve(host, *port, AI_PASSIVE, error);
-    if (list == NULL) {
-        return -1;
-    }
-    int fd = socket(list->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    int one = 1;
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) != 0 ||
-        bind(fd, list->ai_addr, list->ai_addrlen) != 0) {
-        (void)error_set(error, ERR_IO, "listen tcp %s:%d: bind: %s", host, *port,
-                        errno == EADDRINUSE ? "address already in use" : strerror(errno));
-        if (fd >= 0) {
-            (void)close(fd);
-        }
-        freeaddrinfo(list);
-        return -1;
-    }
-    freeaddrinfo(list);
-    struct sockaddr_storage bound;
-    socklen_t len = sizeof bound;
-    char text[INET6_ADDRSTRLEN];
-    if (getsockname(fd, (struct sockaddr *)&bound, &len) == 0) {
-        net_address_text(&bound, text, port);
-    }
-    return fd;
-}
-
-enum err net_listen(int fd, struct error *error)
-{
-    if (listen(fd, 1024) != 0) {
-        return error_set(error, ERR_IO, "listen: %s", strerror(errno));
-    }
-    return OK;
-}
-
-int net_connect_start(const char *host, int port, struct error *error)
-{
-    struct addrinfo *list = resolve(host, port, 0, error);
-    if (list == NULL) {
-        return -1;
-    }
-    int fd = socket(list->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0 || (connect(fd, list->ai_addr, list->ai_addrlen) != 0 && errno != EINPROGRESS)) {
-        (void)error_set(error, ERR_IO, "dial tcp %s:%d: connect: %s", host, port, strerror(errno));
-        if (fd >= 0) {
-            (void)close(fd);
-        }
-        fd = -1;
-    }
-    freeaddrinfo(list);
-    return fd;
-}
-
-int net_connect_result(int fd)
-{
-    int result = 0;
-    socklen_t len = sizeof result;
-    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &result, &len) == 0 ? result : errno;
 }

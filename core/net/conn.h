@@ -21,6 +21,7 @@
 
 #include "core/base/buffer.h"
 #include "core/base/err.h"
+#include "core/net/socket.h"
 #include "core/net/tls.h"
 #include "core/runtime/loop.h"
 
@@ -86,6 +87,7 @@ struct conn {
     struct loop_timer deadline;
     struct tls_context *tls_context; /* counted; NULL: plain */
     bool tls_optional;               /* plain as well, as the first byte has it */
+    bool shaking;                    /* a flight of the handshake is in the work pool */
     bool secured;                    /* the handshake is done */
 
     pthread_mutex_t lock; /* leaf; guards the rest */
@@ -110,6 +112,10 @@ void conn_release(struct conn *conn);
 /* Owner loop, before any input: the other side begins with a TLS handshake or, when that is
  * optional, may. Until its first byte everything is in clear, and there is no session yet. */
 void conn_expect_tls(struct conn *conn, struct tls_context *context, bool optional);
+
+/* Owner loop, on a new connection: begins a handshake with the server at the other end, whose
+ * certificate has to be for `peer_name`. on_tls() tells how it went. */
+void conn_start_tls(struct conn *conn, struct tls_context *context, const char *peer_name);
 
 /* Any loop: begin with room for `len` bytes, fill the returned memory, end. NULL when the
  * connection is closed, or the bytes would pass max_pending: it is then being closed as a slow
@@ -138,18 +144,5 @@ void conn_hand_over(struct conn *conn, const struct conn_ops *ops, void *owner);
 void conn_close(struct conn *conn, enum close_reason reason);
 /* Any loop: the owner closes soon. */
 void conn_close_soon(struct conn *conn, enum close_reason reason);
-
-/* Non-blocking TCP. These return a descriptor, or -1 with *error filled. `*port` -1 picks a free
- * one and comes back as the one taken. */
-int net_bind(const char *host, int *port, struct error *error);
-/* From now on connections come in. */
-MUST_USE enum err net_listen(int fd, struct error *error);
-/* Resolves and starts connecting; the descriptor becomes writable when it is done. Blocks on names:
- * call from the work pool. */
-int net_connect_start(const char *host, int port, struct error *error);
-/* Result of net_connect_start(): 0 or an errno. */
-int net_connect_result(int fd);
-void net_address_text(const struct sockaddr_storage *address, char host[INET6_ADDRSTRLEN],
-                      int *port);
 
 #endif

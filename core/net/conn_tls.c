@@ -1,0 +1,230 @@
+/* TLS on a connection: what conn.c does when bytes are not to go in clear.
+ *
+ *   expected → first byte of a handshake → SHAKING, one flight after another → secured → records
+ *
+ * A flight of the handshake is milliseconds of arithmetic, so it is computed in the work pool, with
+ * a copy of its input, while the connection is not read. What can go wrong in it ends in on_tls()
+ * with the reason; the connection may also be closed meanwhile.
+ *
+ * (1) While `shaking`, the session is the pool's: nobody else uses it. The flight keeps the
+ *     connection's memory. */
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "core/base/mem.h"
+#include "core/net/conn_internal.h"
+
+#define TLS_BATCH            (256u * 1024) /* plaintext encrypted before the socket is asked again */
+#define TLS_RECORD           (16u * 1024)
+#define TLS_HANDSHAKE_RECORD 0x16
+
+/* --- writing --- */
+
+static enum flush_result write_ciphertext(struct conn *conn)
+{
+    struct buffer *out = tls_output(conn->tls);
+    while (out->len > 0) {
+        ssize_t n = write(conn->fd, out->data, out->len);
+        if (n > 0) {
+            buffer_consume(out, (size_t)n);
+        } else if (n == 0 || errno == EAGAIN || errno == EWOULDBLOCK) {
+            return FLUSH_BLOCKED;
+        } else if (errno != EINTR) {
+            return FLUSH_FAILED;
+        }
+    }
+    buffer_deinit(out); /* an idle connection keeps no buffers */
+    return FLUSH_DONE;
+}
+
+/* Takes about TLS_BATCH bytes of whole chunks off the front. */
+static struct conn_chunk *take_batch(struct conn *conn)
+{
+    struct conn_chunk *batch = conn->first;
+    struct conn_chunk *last = batch;
+    size_t bytes = last->to - last->from;
+    while (last->next != NULL && bytes < TLS_BATCH) {
+        last = last->next;
+        bytes += last->to - last->from;
+    }
+    conn->first = last->next;
+    conn->last = conn->first == NULL ? NULL : conn->last;
+    last->next = NULL;
+    return batch;
+}
+
+enum flush_result conn_write_tls(struct conn *conn)
+{
+    if (conn->shaking) {
+        return FLUSH_DONE; /* what waits goes out when the flight is back */
+    }
+    enum flush_result result = write_ciphertext(conn);
+    while (result == FLUSH_DONE && conn->first != NULL) {
+        struct conn_chunk *batch = take_batch(conn);
+        enum tls_status status = TLS_OK;
+        size_t bytes = 0;
+        pthread_mutex_unlock(&conn->lock);
+        while (batch != NULL) {
+            struct conn_chunk *next = batch->next;
+            size_t len = batch->to - batch->from;
+            status = status == TLS_OK
+                         ? tls_write(conn->tls, bytes_make(batch->data + batch->from, len))
+                         : status;
+            bytes += len;
+            conn_free_chunk(batch);
+            batch = next;
+        }
+        pthread_mutex_lock(&conn->lock);
+        conn->pending -= bytes;
+        result = status == TLS_OK ? write_ciphertext(conn) : FLUSH_FAILED;
+    }
+    return result;
+}
+
+void conn_close_tls(struct conn *conn)
+{
+    if (conn->secured) {
+        tls_close_notify(conn->tls);
+        (void)write_ciphertext(conn);
+    }
+}
+
+/* --- records --- */
+
+/* Takes what the session can give of its input. The connection may be closed afterwards. */
+static void take_records(struct conn *conn)
+{
+    char *plain = conn_plain_buffer(conn->loop);
+    enum tls_status status;
+    do { /* records are gathered, so that a batch of messages is parsed in one go */
+        size_t have = 0, more = 0;
+        while ((status = tls_read(conn->tls, plain + have, LOOP_READ_BUFFER - have, &more)) ==
+               TLS_OK) {
+            have += more;
+            if (LOOP_READ_BUFFER - have < TLS_RECORD) {
+                break;
+            }
+        }
+        if (have > 0) {
+            conn->ops->on_data(conn, plain, have);
+        }
+    } while (status == TLS_OK && !conn->closed);
+    if (conn->closed) {
+        return;
+    }
+    conn_flush(conn); /* answers of the protocol itself */
+    if (status == TLS_CLOSED || status == TLS_FAILED) {
+        conn_close(conn, status == TLS_CLOSED ? CLOSE_CLIENT : CLOSE_READ_ERROR);
+    }
+}
+
+/* --- handshake --- */
+
+struct flight {
+    uv_work_t work;
+    struct conn *conn; /* counted */
+    enum tls_status status;
+    size_t len;
+    char input[];
+};
+
+static void on_flight(uv_work_t *work)
+{
+    struct flight *flight = work->data;
+    tls_feed(flight->conn->tls, bytes_make(flight->input, flight->len));
+    flight->status = tls_handshake(flight->conn->tls);
+}
+
+static void end_flight(struct conn *conn, enum tls_status status)
+{
+    conn_resume(conn); /* first: whoever gets the news may want to pause it */
+    conn_flush(conn);
+    if (status == TLS_OK) {
+        conn->secured = true;
+        conn->ops->on_tls(conn, NULL);
+        if (!conn->closed) {
+            take_records(conn); /* the other side may have gone on at once */
+        }
+    } else if (status != TLS_MORE) {
+        conn->ops->on_tls(conn, tls_session_error(conn->tls));
+    }
+}
+
+static void on_flight_done(uv_work_t *work, int status)
+{
+    struct flight *flight = work->data;
+    struct conn *conn = flight->conn;
+    loop_enter(conn->loop);
+    conn->shaking = false;
+    if (!conn->closed) {
+        end_flight(conn, status == 0 ? flight->status : TLS_FAILED);
+    }
+    free(flight);
+    conn_release(conn);
+}
+
+static void start_flight(struct conn *conn, struct bytes input)
+{
+    struct flight *flight = mem_alloc(sizeof *flight + input.len);
+    *flight = (struct flight){.conn = conn_retain(conn), .len = input.len};
+    if (input.len > 0) {
+        memcpy(flight->input, input.ptr, input.len);
+    }
+    flight->work.data = flight;
+    conn->shaking = true;
+    conn_pause(conn);
+    CHECK(uv_queue_work(loop_uv(conn->loop), &flight->work, on_flight, on_flight_done) == 0);
+}
+
+void conn_expect_tls(struct conn *conn, struct tls_context *context, bool optional)
+{
+    CHECK(loop_is_current(conn->loop) && conn->tls == NULL);
+    conn->tls_context = tls_context_retain(context);
+    conn->tls_optional = optional;
+}
+
+/* What was written in clear before this is with the kernel, or the other side broke the rules. */
+static bool begin_tls(struct conn *conn, const char *peer_name)
+{
+    conn_flush(conn);
+    struct tls_session *session = tls_session_new(conn->tls_context, peer_name);
+    pthread_mutex_lock(&conn->lock);
+    bool clear = conn->pending == 0;
+    conn->tls = clear ? session : NULL;
+    pthread_mutex_unlock(&conn->lock);
+    if (!clear) {
+        tls_session_free(session);
+    }
+    return clear;
+}
+
+void conn_start_tls(struct conn *conn, struct tls_context *context, const char *peer_name)
+{
+    conn_expect_tls(conn, context, false);
+    bool clear = begin_tls(conn, peer_name);
+    CHECK(clear); /* nothing has been written to it */
+    start_flight(conn, BYTES_NONE);
+}
+
+void conn_input(struct conn *conn, const char *data, size_t len)
+{
+    if (conn->tls == NULL && conn->tls_context != NULL) {
+        bool hello = (unsigned char)data[0] == TLS_HANDSHAKE_RECORD;
+        if (!hello && conn->tls_optional) {
+            tls_context_release(conn->tls_context);
+            conn->tls_context = NULL;
+        } else if (!hello || !begin_tls(conn, NULL)) {
+            conn->ops->on_tls(conn, "tls: first record does not look like a TLS handshake");
+            return;
+        }
+    }
+    if (conn->tls == NULL) {
+        conn->ops->on_data(conn, data, len);
+    } else if (!conn->secured) {
+        start_flight(conn, bytes_make(data, len));
+    } else {
+        tls_feed(conn->tls, bytes_make(data, len));
+        take_records(conn);
+    }
+}
