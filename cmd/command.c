@@ -19,8 +19,7 @@ static void print_version(const char *program)
 }
 
 /* Applies the file named in the options. What is wrong with it goes to *why. */
-static bool apply_file(struct options *o, struct option_report *report, char digest[65],
-                       struct buffer *why)
+static bool apply_file(struct options *o, struct option_report *report, struct buffer *why)
 {
     struct error error;
     struct conf *conf = conf_load(o->config_file, &error);
@@ -34,7 +33,7 @@ static bool apply_file(struct options *o, struct option_report *report, char dig
         buffer_append_bytes(why, buffer_bytes(&report->errors));
         buffer_append_char(why, '\n');
     }
-    conf_digest(conf, digest);
+    conf_digest(conf, o->config_digest);
     conf_free(conf);
     return err == OK;
 }
@@ -88,7 +87,7 @@ static int test_config(struct configuration *c, bool well, const struct option_r
         return 1;
     }
     fprintf(stderr, "nats-server: configuration file %s is valid (sha256:%s)\n",
-            c->options->config_file, c->digest);
+            c->options->config_file, c->options->config_digest);
     return 0;
 }
 
@@ -100,7 +99,7 @@ static bool read_file_and_flags(int argc, char **argv, const struct options_comm
     struct buffer why = {0};
     bool well = true;
     if (c->options->config_file != NULL) {
-        well = apply_file(c->options, &report, c->digest, &why);
+        well = apply_file(c->options, &report, &why);
         fprintf(stderr, "%.*s", BYTES_ARG(buffer_bytes(&report.warnings)));
     }
     bool runs = false;
@@ -179,7 +178,7 @@ bool command_read_again(int argc, char **argv, struct configuration *c, struct b
     *c = (struct configuration){.options = options_new()};
     bool well = options_apply_flags(c->options, argc, argv, &command, &error) == OK;
     free(command.signal);
-    well = well && apply_file(c->options, &report, c->digest, why) && finish(c, argc, argv, why);
+    well = well && apply_file(c->options, &report, why) && finish(c, argc, argv, why);
     buffer_deinit(&report.errors);
     buffer_deinit(&report.warnings);
     if (!well) {

@@ -9,7 +9,6 @@ struct configuration {
     struct options *options;            /* owned */
     struct tls_context *tls;            /* counted: of the client port; NULL without */
     struct tls_context *monitoring_tls; /* the same, and nobody is asked for a certificate */
-    char digest[65]; /* SHA-256 of the file's content, hex; empty without a file */
 };
 
 /* What main() begins with: answers --version, --help, -t, --signal and mistakes by itself. False

@@ -109,7 +109,7 @@ static void banner(const struct server *s)
     log_info("  ID:       %s", broker_server_id(s->broker));
     if (s->configuration.options->config_file != NULL) {
         log_info("Using configuration file: %s (sha256:%s)", s->configuration.options->config_file,
-                 s->configuration.digest);
+                 s->configuration.options->config_digest);
     }
 }
 
@@ -311,7 +311,7 @@ static void reload(struct server *s)
                 log_info("Reloaded: %.*s", BYTES_ARG(line));
             }
         }
-        log_info("Reloaded server configuration (sha256:%s)", r.fresh.digest);
+        log_info("Reloaded server configuration (sha256:%s)", r.fresh.options->config_digest);
     }
     buffer_deinit(&changes);
     buffer_deinit(&why);

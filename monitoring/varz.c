@@ -124,6 +124,41 @@ static json_t *kinds_json(uint64_t clients)
     return o;
 }
 
+static void put_if(json_t *o, const char *key, bool value)
+{
+    if (value) {
+        json_put_bool(o, key, true);
+    }
+}
+
+static void put_digest(json_t *v, const struct options *o)
+{
+    char text[80] = "";
+    if (o->config_digest[0] != '\0') {
+        (void)snprintf(text, sizeof text, "sha256:%s", o->config_digest);
+    }
+    json_put_text(v, "config_digest", text);
+}
+
+/* server_tags and server_metadata */
+static void put_labels(json_t *v, const struct options *o)
+{
+    if (o->tags.count > 0) {
+        json_t *tags = json_array();
+        for (uint32_t i = 0; i < o->tags.count; i++) {
+            (void)json_array_append_new(tags, json_string(o->tags.items[i]));
+        }
+        json_put(v, "tags", tags);
+    }
+    if (o->metadata_keys.count > 0) {
+        json_t *metadata = json_object();
+        for (uint32_t i = 0; i < o->metadata_keys.count; i++) {
+            json_put_text(metadata, o->metadata_keys.items[i], o->metadata_values.items[i]);
+        }
+        json_put(v, "metadata", metadata);
+    }
+}
+
 /* Storage and counts of JetStream come with a gathering; see on_varz(). */
 static json_t *varz(const struct monitoring *m, json_t *streams)
 {
@@ -139,13 +174,21 @@ static json_t *varz(const struct monitoring *m, json_t *streams)
     json_put_text(v, "go", "none: trireme " TRIREME_VERSION);
     json_put_text(v, "host", o->host);
     json_put_int(v, "port", broker_client_port(m->broker));
-    json_put(v, "connect_urls", broker_own_urls(m->broker));
+    put_if(v, "auth_required", broker_auth_required(m->broker));
+    put_if(v, "tls_required", o->tls.set && !o->allow_non_tls);
+    put_if(v, "tls_verify", o->tls.verify);
+    if (m->routes != NULL && !o->no_advertise) {
+        json_put(v, "connect_urls", broker_connect_urls(m->broker));
+    }
     json_put_int(v, "max_connections", o->max_connections);
+    if (o->max_subscriptions > 0) {
+        json_put_int(v, "max_subscriptions", o->max_subscriptions);
+    }
     json_put_int(v, "ping_interval", o->ping_interval_ns);
     json_put_int(v, "ping_max", o->ping_max);
     json_put_text(v, "http_host", o->http_host == NULL ? o->host : o->http_host);
     json_put_int(v, "http_port", o->https_port == 0 ? m->port : 0);
-    json_put_text(v, "http_base_path", "");
+    json_put_text(v, "http_base_path", o->http_base_path == NULL ? "" : o->http_base_path);
     json_put_int(v, "https_port", o->https_port == 0 ? 0 : m->port);
     json_put(v, "auth_timeout", json_real((double)o->auth_timeout_ns / 1e9));
     json_put_int(v, "max_control_line", o->max_control_line);
@@ -168,7 +211,7 @@ static json_t *varz(const struct monitoring *m, json_t *streams)
         }
     }
     json_put(v, "jetstream", js);
-    json_put(v, "tls_timeout", json_real(2));
+    json_put(v, "tls_timeout", json_real((double)o->tls.timeout_ns / 1e9));
     json_put_int(v, "write_deadline", o->write_deadline_ns);
     json_put_time(v, "start", broker_start_ns(m->broker));
     json_put_time(v, "now", now);
@@ -203,11 +246,16 @@ static json_t *varz(const struct monitoring *m, json_t *streams)
     json_put_u64(v, "subscriptions", s.subscriptions);
     json_put(v, "http_req_stats", json_deep_copy(m->requests));
     json_put_time(v, "config_load_time", broker_config_time_ns(m->broker));
-    json_put_text(v, "config_digest", "");
+    put_digest(v, o);
+    put_labels(v, o);
     const char *system = o->system_account == NULL ? "$SYS" : o->system_account;
     json_put_text(v, "system_account", system);
     json_put(v, "slow_consumer_stats", kinds_json(s.slow_consumers));
     json_put(v, "stale_connection_stats", kinds_json(s.stale_connections));
+    int64_t not_after = broker_tls_not_after_ns(m->broker);
+    if (not_after != 0) {
+        json_put_time(v, "tls_cert_not_after", not_after);
+    }
     return v;
 }
 

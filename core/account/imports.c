@@ -16,17 +16,17 @@ static void add_service(struct imports *imports, struct account *importer, struc
                         struct transform *t, const struct import_options *o,
                         const struct export_options *e, uint8_t kind)
 {
-    imports->services[imports->service_count++] = (struct service_import){
-        .entry = {.text = transform_source(t).ptr,
-                  .subject_len = (uint32_t)transform_source(t).len,
-                  .weight = 1,
-                  .kind = kind},
-        .importer = importer,
-        .exporter = exporter,
-        .transform = t,
-        .response = e->response,
-        .threshold_ns = e->threshold_ns,
-        .share = o->share};
+    imports->services[imports->service_count++] =
+        (struct service_import){.entry = {.text = transform_source(t).ptr,
+                                          .subject_len = (uint32_t)transform_source(t).len,
+                                          .weight = 1,
+                                          .kind = kind},
+                                .importer = importer,
+                                .exporter = exporter,
+                                .transform = t,
+                                .response = e->response,
+                                .threshold_ns = e->threshold_ns,
+                                .share = o->share};
 }
 
 struct imports *imports_new(struct accounts *accounts, struct account *importer,

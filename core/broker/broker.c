@@ -304,6 +304,20 @@ json_t *broker_own_urls(const struct broker *b)
     return urls;
 }
 
+json_t *broker_connect_urls(struct broker *b)
+{
+    json_t *urls = broker_is_lame_duck(b) ? json_array() : broker_own_urls(b);
+    pthread_mutex_lock(&b->info_lock);
+    (void)json_array_extend(urls, b->neighbour_urls);
+    pthread_mutex_unlock(&b->info_lock);
+    return urls;
+}
+
+bool broker_auth_required(const struct broker *b)
+{
+    return auth_info_required(atomic_load_explicit(&b->auth, memory_order_acquire));
+}
+
 static void tell_clients(void *arg, struct loop *loop)
 {
     struct broker *b = arg;
@@ -414,6 +428,11 @@ const char *broker_server_name(const struct broker *b)
 int broker_client_port(const struct broker *b)
 {
     return b->port;
+}
+int64_t broker_tls_not_after_ns(const struct broker *b)
+{
+    const struct tls_context *tls = atomic_load_explicit(&b->tls, memory_order_acquire);
+    return tls == NULL ? 0 : tls_context_not_after_ns(tls);
 }
 int64_t broker_start_ns(const struct broker *b)
 {

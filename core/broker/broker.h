@@ -132,11 +132,17 @@ struct account *broker_global_account(const struct broker *broker);
 const char *broker_server_id(const struct broker *broker);
 const char *broker_server_name(const struct broker *broker);
 int broker_client_port(const struct broker *broker);
+/* When the client port's certificate expires, wall clock; 0 without TLS. Any loop. */
+int64_t broker_tls_not_after_ns(const struct broker *broker);
 int64_t broker_start_ns(const struct broker *broker);
 /* When the current options came into force. */
 int64_t broker_config_time_ns(const struct broker *broker);
 uint64_t broker_next_id(struct broker *broker);
 /* Client URLs of this server ("host:port"), for INFO and for neighbours. */
+/* Does INFO say auth_required? */
+bool broker_auth_required(const struct broker *broker);
+/* Where clients may connect: here first, then at the neighbours. */
+json_t *broker_connect_urls(struct broker *broker);
 json_t *broker_own_urls(const struct broker *broker);
 /* Loop 0: client URLs of all neighbours; clients that understand it are told. Steals nothing. */
 void broker_set_neighbour_urls(struct broker *broker, const json_t *urls);

@@ -50,11 +50,7 @@ void client_send_info(struct client *c, bool connect_info)
     if (o->cluster_port != 0) {
         json_put_text(info, "cluster", o->cluster_name == NULL ? "" : o->cluster_name);
         if (!o->no_advertise) {
-            json_t *urls = broker_is_lame_duck(b) ? json_array() : broker_own_urls(b);
-            pthread_mutex_lock(&b->info_lock);
-            (void)json_array_extend(urls, b->neighbour_urls);
-            pthread_mutex_unlock(&b->info_lock);
-            json_put(info, "connect_urls", urls);
+            json_put(info, "connect_urls", broker_connect_urls(b));
         }
     }
     if (broker_is_lame_duck(b)) {

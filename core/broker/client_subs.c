@@ -281,6 +281,15 @@ void client_forget_replies(struct client *c)
 
 /* --- delivery, any loop --- */
 
+/* no_fast_producer_stall: who is that far behind loses messages instead of slowing others. */
+static bool must_drop(const struct client *c)
+{
+    const struct conn *conn = c->conn;
+    return UNLIKELY(conn->pending > CONN_STALL_BYTES) &&
+           broker_options(c->broker)->no_producer_stall &&
+           conn->pending > conn->max_pending / 4 * 3;
+}
+
 bool client_deliver(struct subscription *sub, const struct message *m, size_t *pending)
 {
     struct client *c = sub->client;
@@ -319,7 +328,7 @@ bool client_deliver(struct subscription *sub, const struct message *m, size_t *p
         return false;
     }
     /* The lock is held: `dead`, `max` and `delivered` stand still. */
-    if (UNLIKELY(sub->dead || (sub->max > 0 && sub->delivered >= sub->max))) {
+    if (UNLIKELY(sub->dead || (sub->max > 0 && sub->delivered >= sub->max) || must_drop(c))) {
         conn_cancel(conn, line + payload.len + 2);
         return false;
     }

@@ -43,7 +43,8 @@ static bool may_echo(const struct subscription *sub, const struct routing *routi
 /* The destination is full: the publisher's loop is told when it has drained. */
 static void slow_down(const struct routing *routing, struct conn *destination)
 {
-    if (routing->source != NULL && conn_wait_drained(destination)) {
+    if (routing->source != NULL && !broker_options(routing->source->broker)->no_producer_stall &&
+        conn_wait_drained(destination)) {
         routing->source->stalled = true;
     }
 }

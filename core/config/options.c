@@ -101,6 +101,8 @@ void options_free(struct options *o)
     free(o->accounts);
     text_list_clear(&o->routes);
     text_list_clear(&o->tags);
+    text_list_clear(&o->metadata_keys);
+    text_list_clear(&o->metadata_values);
     tls_options_deinit(&o->tls);
     free(o);
 }

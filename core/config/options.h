@@ -101,8 +101,9 @@ struct account_options {
 };
 
 struct options {
-    char *config_file; /* NULL without */
-    char *server_name; /* NULL: the server's id */
+    char *config_file;      /* NULL without */
+    char config_digest[65]; /* SHA-256 of what it says, hex; empty without a file */
+    char *server_name;      /* NULL: the server's id */
     char *host;
     int port; /* -1: any free port */
     char *client_advertise;
@@ -125,6 +126,7 @@ struct options {
     int64_t max_sub_tokens;     /* of a subscription's subject; 0: no limit */
     bool no_headers;            /* no_header_support */
     int64_t max_closed_clients; /* kept for /connz?state=closed */
+    bool no_producer_stall;     /* no_fast_producer_stall */
     int64_t ping_interval_ns, ping_max, write_deadline_ns, auth_timeout_ns;
     int64_t lame_duck_grace_ns, lame_duck_duration_ns;
 
@@ -152,6 +154,7 @@ struct options {
     char *store_dir;                                  /* NULL: a temporary folder */
     int64_t jetstream_max_file, jetstream_max_memory; /* bytes; -1: not given */
     struct text_list tags;
+    struct text_list metadata_keys, metadata_values; /* server_metadata: as many of each */
 };
 
 /* What a problem in the file or in the flags reads like, one per line; warnings are kept apart

@@ -1,6 +1,7 @@
 /* From the configuration tree to struct options. Every option that nats-server 2.15 knows is either
  * implemented, or accepted with one warning, or, when nobody knows it, refused with its position.
  */
+#include <ctype.h>
 #include <stdlib.h>
 #include <strings.h>
 
@@ -113,6 +114,7 @@ TEXT_OPTION(on_no_auth_user, no_auth_user)
 BOOL_OPTION(on_always_nonce, always_nonce)
 BOOL_OPTION(on_allow_non_tls, allow_non_tls)
 BOOL_OPTION(on_no_headers, no_headers)
+BOOL_OPTION(on_no_producer_stall, no_producer_stall)
 BOOL_OPTION(on_debug, debug)
 BOOL_OPTION(on_syslog, syslog)
 BOOL_OPTION(on_trace, trace)
@@ -221,6 +223,27 @@ static void on_tls(struct context *c, const struct conf_member *m)
 static void on_tags(struct context *c, const struct conf_member *m)
 {
     take_texts(c, m, &c->o->tags);
+    for (uint32_t i = 0; i < c->o->tags.count; i++) {
+        for (char *p = c->o->tags.items[i]; *p != '\0'; p++) {
+            *p = (char)tolower((unsigned char)*p);
+        }
+    }
+}
+
+static void on_metadata(struct context *c, const struct conf_member *m)
+{
+    if (!expect_type(c, m, CONF_MAP)) {
+        return;
+    }
+    text_list_clear(&c->o->metadata_keys);
+    text_list_clear(&c->o->metadata_values);
+    for (uint32_t i = 0; i < m->value.count; i++) {
+        const struct conf_member *pair = &m->value.members[i];
+        if (expect_type(c, pair, CONF_STRING)) {
+            text_list_add(&c->o->metadata_keys, pair->key);
+            text_list_add(&c->o->metadata_values, pair->value.text);
+        }
+    }
 }
 
 static const struct option_row top_rows[] = {
@@ -230,6 +253,7 @@ static const struct option_row top_rows[] = {
     {"port", on_port},
     {"server_name", on_server_name},
     {"server_tags", on_tags},
+    {"server_metadata", on_metadata},
     {"client_advertise", on_client_advertise},
     {"loops", on_loops},
     {"debug", on_debug},
@@ -269,6 +293,7 @@ static const struct option_row top_rows[] = {
     {"ping_interval", on_ping_interval},
     {"ping_max", on_ping_max},
     {"write_deadline", on_write_deadline},
+    {"no_fast_producer_stall", on_no_producer_stall},
     {"lame_duck_duration", on_lame_duck_duration},
     {"lame_duck_grace_period", on_lame_duck_grace},
     {"authorization", on_authorization},
@@ -301,14 +326,12 @@ static const struct option_row top_rows[] = {
     {"proxies", refuse},
     {"remote_syslog", refuse},
     /* Accepted with a warning. */
-    {"server_metadata", NULL},
     {"feature_flags", NULL},
     {"prof_port", NULL},
     {"prof_block_rate", NULL},
     {"write_timeout", NULL},
     {"connect_error_reports", NULL},
     {"reconnect_error_reports", NULL},
-    {"no_fast_producer_stall", NULL},
     {"disable_sublist_cache", NULL},
     {"no_sublist_cache", NULL},
     {"ocsp", NULL},

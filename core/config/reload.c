@@ -35,6 +35,9 @@ static const struct field reloadable[] = {FIELD("debug", BOOL, debug),
                                           FIELD("ping_max", INT64, ping_max),
                                           FIELD("write_deadline", DURATION, write_deadline_ns),
                                           FIELD("authorization timeout", DURATION, auth_timeout_ns),
+                                          FIELD("no_fast_producer_stall", BOOL, no_producer_stall),
+                                          FIELD("metadata keys", TEXTS, metadata_keys),
+                                          FIELD("metadata", TEXTS, metadata_values),
                                           FIELD("tags", TEXTS, tags)};
 
 static const struct field fixed[] = {FIELD("ServerName", TEXT, server_name),

@@ -17,8 +17,9 @@
 
 void (*conn_on_drained)(struct loop *loop);
 
-#define SPARE_CHUNKS 16 /* of CHUNK_MAX bytes that a loop keeps, instead of asking for them anew   \
-                         */
+#define SPARE_CHUNKS                                                                               \
+    16 /* of CHUNK_MAX bytes that a loop keeps, instead of asking for them anew                    \
+        */
 
 /* What one loop keeps for its connections: those it has appended to in the current turn. */
 struct flush_list {

@@ -12,8 +12,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
+#include <time.h>
 
 #include "core/base/check.h"
+#include "core/base/clock.h"
 #include "core/base/hash.h"
 #include "core/base/mem.h"
 #include "core/base/random.h"
@@ -325,6 +327,24 @@ void tls_context_release(struct tls_context *c)
     text_list_clear(&c->pins);
     free(c->suites);
     free(c);
+}
+
+int64_t tls_context_not_after_ns(const struct tls_context *c)
+{
+    int64_t first = 0;
+    for (uint32_t i = 0; i < c->pair_count; i++) {
+        const mbedtls_x509_time *t = &c->pairs[i].cert.valid_to;
+        struct tm tm = {.tm_year = t->year - 1900,
+                        .tm_mon = t->mon - 1,
+                        .tm_mday = t->day,
+                        .tm_hour = t->hour,
+                        .tm_min = t->min,
+                        .tm_sec = t->sec};
+        int64_t seconds = timegm(&tm);
+        int64_t ns = seconds > TIME_MAX_NS / NS_PER_SEC ? TIME_MAX_NS : seconds * NS_PER_SEC;
+        first = first == 0 || ns < first ? ns : first;
+    }
+    return first;
 }
 
 /* --- sessions --- */

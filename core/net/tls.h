@@ -23,6 +23,9 @@ struct tls_context *tls_context_retain(struct tls_context *context);
 /* NULL is allowed. */
 void tls_context_release(struct tls_context *context);
 
+/* When the first of the context's certificates expires, wall clock; 0 when there is none. */
+int64_t tls_context_not_after_ns(const struct tls_context *context);
+
 struct tls_session;
 
 /* Retains the context. `peer_name`: as client, the name that the server's certificate has to be

@@ -1,9 +1,9 @@
 /* interest: who wants what, per account.
  *
- * A trie of subject tokens (trie.h), shared by all loops. Writers serialize on a lock. A reader asks its own
- * cache of results first: a result is valid while the generation counters of its subject stand
- * still (one counter per hash of the first token, one for subscriptions whose first token is a
- * wildcard). On a miss it walks the trie under the read lock and keeps the result.
+ * A trie of subject tokens (trie.h), shared by all loops. Writers serialize on a lock. A reader
+ * asks its own cache of results first: a result is valid while the generation counters of its
+ * subject stand still (one counter per hash of the first token, one for subscriptions whose first
+ * token is a wildcard). On a miss it walks the trie under the read lock and keeps the result.
  *
  * A result is an array ready to walk, owned by the reading loop's cache and valid until that loop's
  * next interest_match(). The subscribers in it stay allocated until the end of the loop's turn

@@ -122,3 +122,17 @@ def test_no_secret_is_ever_logged(tmp_path):
     s.stop()
     for secret in ("s3cr3t", "wr0ng", "t0ken"):
         assert secret not in s.text()
+
+
+@both
+def test_a_second_connect_without_credentials_goes_on_with_the_first(tmp_path, binary):
+    s = Server(tmp_path, binary=binary, conf="""authorization { users: [
+      { user: a, password: a, permissions: { publish: "mine" } } ] }\n""").start()
+    c = connect(s, b'{"verbose":false,"pedantic":false,"user":"a","pass":"a"}')
+    c.send(b'CONNECT {"verbose":false,"name":"again"}\r\nSUB > 1\r\nPUB mine 1\r\nx\r\nPUB other 1\r\nx\r\nPING\r\n')
+    out = c.until(b"PONG\r\n")
+    assert b"MSG mine 1 1\r\nx" in out and b"MSG other" not in out
+    assert b'Permissions Violation for Publish to "other"' in out
+    refused = connect(s, b'{"verbose":false,"user":"a","pass":"a"}')
+    assert b"Authorization Violation" in refused.send(b'CONNECT {"user":"a","pass":"b"}\r\n').rest()
+    s.stop()

@@ -1,9 +1,11 @@
 """The monitoring endpoints: true values, filters, paging; nats-server's field names beside ours."""
+import shutil
 import urllib.error
 import urllib.request
 
 import pytest
 
+from certs import Certificates
 from harness import PEER, Server, eventually
 from raw import Raw, connect
 
@@ -142,3 +144,28 @@ def test_a_base_path_goes_before_everything(tmp_path):
             urllib.request.urlopen(f"http://127.0.0.1:{s.http}{path}", timeout=5)
         assert e.value.code == 404, path
     s.stop()
+
+
+VARZ = """server_tags: ["Region:EU", "ssd"]
+server_metadata { rack: "7" }
+max_subscriptions: 10
+authorization { user: a, password: b, timeout: 3 }
+"""
+VARZ_OURS = {"server_id", "server_name", "version", "go", "port", "http_port", "start", "now", "uptime", "mem", "cpu",
+             "subscriptions", "config_load_time", "config_digest", "feature_flags", "disk_io_wait_stats",
+             "gomaxprocs", "git_commit", "http_req_stats"}
+
+
+@pytest.mark.skipif(PEER is None, reason="nats-server is not installed: nothing to compare with")
+def test_varz_says_what_nats_server_says(tmp_path):
+    certs = Certificates()
+    conf = VARZ + f'tls {{ cert_file: "{certs.server[0]}", key_file: "{certs.server[1]}", timeout: 3 }}\n'
+    seen = []
+    for name, binary in (("ours", None), ("theirs", PEER)):
+        s = Server(tmp_path, name, conf=conf, binary=binary).start()
+        eventually(lambda: s.get("/varz")["connections"] == 0)
+        seen.append({k: v for k, v in s.get("/varz").items() if k not in VARZ_OURS})
+        s.stop()
+    assert seen[0] == seen[1]
+    assert seen[0]["tags"] == ["region:eu", "ssd"] and seen[0]["metadata"] == {"rack": "7"}
+    shutil.rmtree(certs.folder)

@@ -176,3 +176,18 @@ def test_same_bytes_same_answers_as_nats_server(tmp_path):
         assert answers[0] == answers[1], script
     ours.stop()
     theirs.stop()
+
+
+def test_without_stalling_who_falls_behind_loses_messages_and_nobody_waits(tmp_path):
+    s = Server(tmp_path, conf="no_fast_producer_stall: true\nmax_pending: 4MB\n").start()
+    reader = connect(s)
+    reader.send(b"SUB load 1\r\nPING\r\n").until(b"PONG\r\n")
+    writer = connect(s)
+    message = b"PUB load 65536\r\n" + b"x" * 65536 + b"\r\n"
+    for _ in range(400):  # 26 MB that nobody reads
+        writer.send(message)
+    writer.send(b"PING\r\n").until(b"PONG\r\n")
+    assert s.get("/varz")["stalled_clients"] == 0
+    connz = s.get("/connz?sort=bytes_to")["connections"]
+    assert len(connz) == 2 and connz[0]["out_msgs"] < 400  # still there, with fewer messages
+    s.stop()
