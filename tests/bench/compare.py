@@ -211,4 +211,5 @@ def main():
     shutil.rmtree(certs.folder)
 
 
-main()
+if __name__ == "__main__":
+    main()
