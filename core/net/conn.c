@@ -111,6 +111,7 @@ static void destroy(void *arg)
     struct conn *conn = arg;
     CHECK(conn->closed && conn->first == NULL);
     tls_session_free(conn->tls);
+    conn_free_compression(conn);
     tls_context_release(conn->tls_context);
     pthread_mutex_destroy(&conn->lock);
     free(conn);
@@ -227,7 +228,7 @@ static enum flush_result write_plain(struct conn *conn)
 
 static enum flush_result write_pending(struct conn *conn)
 {
-    return conn->tls == NULL ? write_plain(conn) : conn_write_tls(conn);
+    return conn_is_encoded(conn) ? conn_write_encoded(conn) : write_plain(conn);
 }
 
 static void drained_task(void *arg)
@@ -287,7 +288,7 @@ static void flush(struct conn *conn, uint64_t clear_dirty)
 {
     pthread_mutex_lock(&conn->lock);
     conn->dirty_loops &= ~clear_dirty;
-    if (conn->tls != NULL && !loop_is_current(conn->loop)) { /* the owner has to encrypt */
+    if (conn_is_encoded(conn) && !loop_is_current(conn->loop)) {
         bool post = !conn->closed && !conn->blocked && !conn->flush_posted;
         conn->flush_posted = conn->flush_posted || post;
         pthread_mutex_unlock(&conn->lock);

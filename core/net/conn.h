@@ -5,8 +5,8 @@
  * the end of the producing loop's turn every outbox it touched is written once, without blocking.
  * When the socket takes no more, the owner loop goes on as soon as it is writable.
  *
- * With TLS the outbox holds plaintext; only the owner encrypts and writes it, so the other loops
- * ask it to by a message.
+ * With TLS or compression the outbox holds the plain bytes; only the owner encodes and writes them,
+ * so the other loops ask it to by a message.
  *
  * (1) The descriptor is closed only by the owner, under the lock; who writes checks `closed` there.
  * (2) pending = bytes in chunks; it never passes max_pending.
@@ -94,8 +94,9 @@ struct conn {
     struct conn_chunk *first, *last;
     size_t pending;
     struct tls_session *tls; /* owned; NULL: bytes go in clear. Used by the owner alone */
-    bool flush_posted;       /* TLS: the owner has been asked to write */
-    bool blocked;            /* the socket was full; the owner waits until it is writable */
+    struct conn_compression *compression; /* owned; NULL: none. The same */
+    bool flush_posted;                    /* encoded: the owner has been asked to write */
+    bool blocked; /* the socket was full; the owner waits until it is writable */
     bool closed;
     uint64_t dirty_loops;   /* bit per loop that has this connection on its flush list */
     uint64_t waiting_loops; /* bit per loop with producers slowed by this connection */
@@ -116,6 +117,11 @@ void conn_expect_tls(struct conn *conn, struct tls_context *context, bool option
 /* Owner loop, on a new connection: begins a handshake with the server at the other end, whose
  * certificate has to be for `peer_name`. on_tls() tells how it went. */
 void conn_start_tls(struct conn *conn, struct tls_context *context, const char *peer_name);
+
+/* Owner loop: from now on both sides compress; `compress` false: ours is framed only. False when
+ * something still waits to go out as it is. */
+bool conn_start_compression(struct conn *conn, bool compress);
+void conn_set_compressing(struct conn *conn, bool compress);
 
 /* Any loop: begin with room for `len` bytes, fill the returned memory, end. NULL when the
  * connection is closed, or the bytes would pass max_pending: it is then being closed as a slow

@@ -1,4 +1,4 @@
-/* Shared by conn.c and conn_tls.c. */
+/* Shared by conn.c and conn_encoded.c. */
 #ifndef CORE_NET_CONN_INTERNAL_H
 #define CORE_NET_CONN_INTERNAL_H
 
@@ -21,9 +21,12 @@ char *conn_plain_buffer(struct loop *loop);
 
 /* Bytes from the socket: in clear or not, and perhaps the first ones. */
 void conn_input(struct conn *conn, const char *data, size_t len);
-/* Owner. The lock is held, but let go while a batch is encrypted: nobody else takes chunks off or
+/* Owner. The lock is held, but let go while a batch is encoded: nobody else takes chunks off or
  * closes. */
-enum flush_result conn_write_tls(struct conn *conn);
+enum flush_result conn_write_encoded(struct conn *conn);
+/* TLS or compressed: only the owner may write it. */
+bool conn_is_encoded(const struct conn *conn);
+void conn_free_compression(struct conn *conn);
 /* The lock is held; everything pending has been written. */
 void conn_close_tls(struct conn *conn);
 

@@ -1,4 +1,9 @@
-/* TLS on a connection: what conn.c does when bytes are not to go in clear.
+/* What conn.c does when bytes do not go as they are: TLS, and compression between servers, one
+ * inside the other.
+ *
+ *   outbox → (compress) → (encrypt) → socket → (decrypt) → (decompress) → on_data
+ *
+ * Both have state that cannot be shared, so only the owner loop writes such a connection. TLS:
  *
  *   expected → first byte of a handshake → SHAKING, one flight after another → secured → records
  *
@@ -14,16 +19,28 @@
 
 #include "core/base/mem.h"
 #include "core/net/conn_internal.h"
+#include "core/net/s2.h"
 
 #define TLS_BATCH            (256u * 1024) /* plaintext encrypted before the socket is asked again */
 #define TLS_RECORD           (16u * 1024)
 #define TLS_HANDSHAKE_RECORD 0x16
 
+struct conn_compression {
+    struct s2_reader reader;
+    bool compress;     /* what we write; else it is framed only */
+    struct buffer out; /* without TLS: bytes for the socket */
+};
+
+bool conn_is_encoded(const struct conn *conn)
+{
+    return conn->tls != NULL || conn->compression != NULL;
+}
+
 /* --- writing --- */
 
-static enum flush_result write_ciphertext(struct conn *conn)
+static enum flush_result write_output(struct conn *conn)
 {
-    struct buffer *out = tls_output(conn->tls);
+    struct buffer *out = conn->tls != NULL ? tls_output(conn->tls) : &conn->compression->out;
     while (out->len > 0) {
         ssize_t n = write(conn->fd, out->data, out->len);
         if (n > 0) {
@@ -54,30 +71,72 @@ static struct conn_chunk *take_batch(struct conn *conn)
     return batch;
 }
 
-enum flush_result conn_write_tls(struct conn *conn)
+static bool encrypt(struct conn *conn, struct bytes bytes)
+{
+    return tls_write(conn->tls, bytes) == TLS_OK;
+}
+
+/* All of a batch in one stream; with TLS it is encrypted then. */
+static bool compress_batch(struct conn *conn, const struct conn_chunk *batch)
+{
+    struct conn_compression *c = conn->compression;
+    struct buffer plain = {0};
+    struct bytes bytes = bytes_make(batch->data + batch->from, batch->to - batch->from);
+    if (batch->next != NULL) {
+        for (; batch != NULL; batch = batch->next) {
+            buffer_append(&plain, batch->data + batch->from, batch->to - batch->from);
+        }
+        bytes = buffer_bytes(&plain);
+    }
+    bool done = true;
+    if (bytes.len > 0) {
+        s2_write(bytes, c->compress, &c->out);
+    }
+    if (conn->tls != NULL) {
+        done = encrypt(conn, buffer_bytes(&c->out));
+        buffer_clear(&c->out);
+    }
+    buffer_deinit(&plain);
+    return done;
+}
+
+static bool encrypt_batch(struct conn *conn, const struct conn_chunk *batch)
+{
+    bool done = true;
+    for (; batch != NULL && done; batch = batch->next) {
+        done = encrypt(conn, bytes_make(batch->data + batch->from, batch->to - batch->from));
+    }
+    return done;
+}
+
+/* Frees the batch; returns how many bytes it had. */
+static size_t free_batch(struct conn_chunk *batch)
+{
+    size_t bytes = 0;
+    while (batch != NULL) {
+        struct conn_chunk *next = batch->next;
+        bytes += batch->to - batch->from;
+        conn_free_chunk(batch);
+        batch = next;
+    }
+    return bytes;
+}
+
+enum flush_result conn_write_encoded(struct conn *conn)
 {
     if (conn->shaking) {
         return FLUSH_DONE; /* what waits goes out when the flight is back */
     }
-    enum flush_result result = write_ciphertext(conn);
+    enum flush_result result = write_output(conn);
     while (result == FLUSH_DONE && conn->first != NULL) {
         struct conn_chunk *batch = take_batch(conn);
-        enum tls_status status = TLS_OK;
-        size_t bytes = 0;
         pthread_mutex_unlock(&conn->lock);
-        while (batch != NULL) {
-            struct conn_chunk *next = batch->next;
-            size_t len = batch->to - batch->from;
-            status = status == TLS_OK
-                         ? tls_write(conn->tls, bytes_make(batch->data + batch->from, len))
-                         : status;
-            bytes += len;
-            conn_free_chunk(batch);
-            batch = next;
-        }
+        bool done =
+            conn->compression != NULL ? compress_batch(conn, batch) : encrypt_batch(conn, batch);
+        size_t bytes = free_batch(batch);
         pthread_mutex_lock(&conn->lock);
         conn->pending -= bytes;
-        result = status == TLS_OK ? write_ciphertext(conn) : FLUSH_FAILED;
+        result = done ? write_output(conn) : FLUSH_FAILED;
     }
     return result;
 }
@@ -86,7 +145,62 @@ void conn_close_tls(struct conn *conn)
 {
     if (conn->secured) {
         tls_close_notify(conn->tls);
-        (void)write_ciphertext(conn);
+        (void)write_output(conn);
+    }
+}
+
+/* --- compression --- */
+
+bool conn_start_compression(struct conn *conn, bool compress)
+{
+    CHECK(loop_is_current(conn->loop) && conn->compression == NULL);
+    conn_flush(conn);
+    struct conn_compression *c = NEW(struct conn_compression);
+    c->compress = compress;
+    pthread_mutex_lock(&conn->lock);
+    bool clear = conn->pending == 0;
+    conn->compression = clear ? c : NULL;
+    pthread_mutex_unlock(&conn->lock);
+    if (!clear) {
+        free(c);
+    }
+    return clear;
+}
+
+void conn_set_compressing(struct conn *conn, bool compress)
+{
+    CHECK(loop_is_current(conn->loop) && conn->compression != NULL);
+    conn->compression->compress = compress;
+}
+
+void conn_free_compression(struct conn *conn)
+{
+    if (conn->compression != NULL) {
+        s2_reader_deinit(&conn->compression->reader);
+        buffer_deinit(&conn->compression->out);
+        free(conn->compression);
+    }
+}
+
+/* To the connection's owner, decompressed. The connection may be closed afterwards. */
+static void deliver(struct conn *conn, struct bytes bytes)
+{
+    if (conn->compression == NULL) {
+        conn->ops->on_data(conn, bytes.ptr, bytes.len);
+        return;
+    }
+    struct buffer plain = {0};
+    enum err err;
+    while ((err = s2_read(&conn->compression->reader, &bytes, &plain)) == OK && plain.len > 0) {
+        conn->ops->on_data(conn, plain.data, plain.len);
+        buffer_clear(&plain);
+        if (conn->closed) {
+            break;
+        }
+    }
+    buffer_deinit(&plain);
+    if (err != OK && !conn->closed) {
+        conn_close(conn, CLOSE_READ_ERROR);
     }
 }
 
@@ -107,7 +221,7 @@ static void take_records(struct conn *conn)
             }
         }
         if (have > 0) {
-            conn->ops->on_data(conn, plain, have);
+            deliver(conn, bytes_make(plain, have));
         }
     } while (status == TLS_OK && !conn->closed);
     if (conn->closed) {
@@ -220,7 +334,7 @@ void conn_input(struct conn *conn, const char *data, size_t len)
         }
     }
     if (conn->tls == NULL) {
-        conn->ops->on_data(conn, data, len);
+        deliver(conn, bytes_make(data, len));
     } else if (!conn->secured) {
         start_flight(conn, bytes_make(data, len));
     } else {
