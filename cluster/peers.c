@@ -42,6 +42,7 @@ struct peer {
 
 struct peers {
     struct broker *broker;
+    struct tls_context *tls; /* counted: for dialling; NULL: plain */
     struct loop *loop;
     uint64_t self;
     struct peers_callbacks callbacks;
@@ -144,11 +145,11 @@ static void send_hello(struct peers *peers, struct conn *conn)
     const struct options *o = broker_options(peers->broker);
     json_t *hello = json_object();
     json_put_text(hello, "name", broker_server_name(peers->broker));
-    json_put_text(hello, "cluster", o->cluster_name == NULL ? "" : o->cluster_name);
+    json_put_text(hello, "cluster", o->cluster.name == NULL ? "" : o->cluster.name);
     json_put_int(hello, "version", 1);
-    if (o->cluster_user != NULL) {
-        json_put_text(hello, "user", o->cluster_user);
-        json_put_text(hello, "pass", o->cluster_password == NULL ? "" : o->cluster_password);
+    if (o->cluster.user != NULL) {
+        json_put_text(hello, "user", o->cluster.user);
+        json_put_text(hello, "pass", o->cluster.password == NULL ? "" : o->cluster.password);
     }
     struct buffer line = {0};
     buffer_append_text(&line, "TRIREME ");
@@ -168,12 +169,10 @@ static struct peer *check_hello(struct peers *peers, struct bytes text)
     struct peer *peer = NULL;
     bool ok =
         json_is_object(hello) && json_int(hello, "version") == 1 &&
-        strcmp(json_text(hello, "cluster"), o->cluster_name == NULL ? "" : o->cluster_name) == 0;
-    if (ok && o->cluster_user != NULL) {
-        const char *password = o->cluster_password == NULL ? "" : o->cluster_password;
-        bool same_user = auth_equal(bytes_of(o->cluster_user), bytes_of(json_text(hello, "user")));
-        bool same = auth_equal(bytes_of(password), bytes_of(json_text(hello, "pass")));
-        ok = same_user && same;
+        strcmp(json_text(hello, "cluster"), o->cluster.name == NULL ? "" : o->cluster.name) == 0;
+    if (ok && o->cluster.user != NULL) {
+        ok = auth_matches(o->cluster.user, o->cluster.password, json_text(hello, "user"),
+                          json_text(hello, "pass"));
     }
     const char *name = json_text(hello, "name");
     if (ok && *name != '\0' && strcmp(name, broker_server_name(peers->broker)) != 0) {
@@ -287,7 +286,19 @@ static void on_data(struct conn *conn, const char *data, size_t len)
     }
 }
 
-static const struct conn_ops peer_ops = {.on_data = on_data, .on_close = on_close};
+static void on_tls(struct conn *conn, const char *failure)
+{
+    struct peer *peer = conn->owner;
+    if (failure != NULL) {
+        log_error("Peer connection to \"%s\": TLS handshake error: %s", peer->name, failure);
+        conn_close(conn, CLOSE_TLS_HANDSHAKE);
+        return;
+    }
+    send_hello(peer->peers, conn);
+}
+
+static const struct conn_ops peer_ops = {
+    .on_data = on_data, .on_tls = on_tls, .on_close = on_close};
 
 static void on_refused_close(struct conn *conn, enum close_reason reason)
 {
@@ -333,7 +344,11 @@ static void on_dialled(void *arg, int fd, const struct error *error)
     }
     struct conn *conn = conn_open(peers->loop, fd, broker_next_id(peers->broker), &peer_ops, peer);
     peer->half = conn;
-    send_hello(peers, conn);
+    if (peers->tls != NULL) {
+        conn_start_tls(conn, peers->tls, peer->host);
+    } else {
+        send_hello(peers, conn);
+    }
 }
 
 static void dial(struct peer *peer)
@@ -458,6 +473,12 @@ void peers_start(struct peers *peers)
     on_beat(peers);
 }
 
+void peers_set_tls(struct peers *peers, struct tls_context *dial)
+{
+    tls_context_release(peers->tls);
+    peers->tls = dial == NULL ? NULL : tls_context_retain(dial);
+}
+
 void peers_shutdown(struct peers *peers)
 {
     CHECK(loop_is_current(peers->loop));
@@ -487,6 +508,7 @@ void peers_free(struct peers *peers)
         free(peers->list[i]->host);
         free(peers->list[i]);
     }
+    tls_context_release(peers->tls);
     pthread_mutex_destroy(&peers->lock);
     free(peers);
 }

@@ -34,6 +34,8 @@ struct peers *peers_new(struct broker *broker);
 void peers_set_callbacks(struct peers *peers, const struct peers_callbacks *callbacks, void *arg);
 /* Loop 0. */
 void peers_start(struct peers *peers);
+/* Loop 0: secures connections to come; NULL: plain. Retained. */
+void peers_set_tls(struct peers *peers, struct tls_context *dial);
 void peers_shutdown(struct peers *peers);
 void peers_free(struct peers *peers);
 

@@ -1,10 +1,9 @@
-/* routes: the mesh of servers, by nats-server's route protocol, so that a real nats-server can be a
- * neighbour for core messages.
+/* routes: the mesh of servers, by nats-server's route protocol, so that real nats-servers can be
+ * among them for core messages: pools of connections, pinned accounts, compression, TLS,
+ * permissions, gossip. Source: NATS route protocol. How it is built: route_internal.h.
  *
- * We speak the form without pooling and compression (no route_pool_size in INFO): one connection
- * per neighbour, carrying every account. Source: NATS route protocol §1, §2, §5.
- *
- * Owner: loop 0 (sending a message excepted, which any loop does into the connection's outbox). */
+ * Owner: loop 0 (sending a message or interest excepted, which any loop does into the connection's
+ * outbox). */
 #ifndef CLUSTER_ROUTES_H
 #define CLUSTER_ROUTES_H
 
@@ -15,7 +14,16 @@ struct peers;
 
 /* `peers` may be NULL: then connections of consensus are refused. */
 struct routes *routes_new(struct broker *broker, struct peers *peers);
-MUST_USE enum err routes_listen(struct routes *routes, struct error *error);
+/* Contexts of the cluster's tls{}, for accepting and for dialling; both NULL without. Retained. */
+struct routes_tls {
+    struct tls_context *accept, *dial;
+};
+MUST_USE enum err routes_listen(struct routes *routes, const struct routes_tls *tls,
+                                struct error *error);
+/* Loop 0: the broker has new options. Routes that are configured no longer are closed, new ones
+ * dialled. `begin_anew`: what neighbours may have of this server has changed, or who they have to
+ * be: all routes are closed, and come again. */
+void routes_reload(struct routes *routes, const struct routes_tls *tls, bool begin_anew);
 /* Loop 0: tells the neighbours that this server's clients are to go elsewhere. */
 void routes_tell_lame_duck(struct routes *routes);
 /* Loop 0: closes listener, routes and dials. */
@@ -24,7 +32,13 @@ void routes_shutdown(struct routes *routes);
 void routes_free(struct routes *routes);
 
 /* Loop 0: for monitoring. */
-void routes_describe(const struct routes *routes, json_t *array);
+struct routez_options {
+    bool subscriptions, detail; /* interest learnt on each route: subjects, or all there is */
+};
+void routes_describe(const struct routes *routes, const struct routez_options *options,
+                     json_t *array);
+/* The last ones that were closed, and why. */
+json_t *routes_describe_lost(const struct routes *routes);
 struct routes_counts {
     int routes, remotes;
 };

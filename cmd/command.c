@@ -38,8 +38,22 @@ static bool apply_file(struct options *o, struct option_report *report, struct b
     return err == OK;
 }
 
+static bool load_routes_tls(struct configuration *c, struct error *error)
+{
+    const struct tls_options *tls = &c->options->cluster.tls;
+    if (tls->set) {
+        c->routes_tls.accept = tls_context_new(tls, TLS_SERVER, error);
+        c->routes_tls.dial =
+            c->routes_tls.accept == NULL ? NULL : tls_context_new(tls, TLS_CLIENT, error);
+    }
+    return !tls->set || c->routes_tls.dial != NULL;
+}
+
 static bool load_tls(struct configuration *c, struct error *error)
 {
+    if (!load_routes_tls(c, error)) {
+        return false;
+    }
     if (!c->options->tls.set) {
         return true;
     }
@@ -123,6 +137,8 @@ void configuration_free(struct configuration *c)
     options_free(c->options);
     tls_context_release(c->tls);
     tls_context_release(c->monitoring_tls);
+    tls_context_release(c->routes_tls.accept);
+    tls_context_release(c->routes_tls.dial);
     *c = (struct configuration){0};
 }
 

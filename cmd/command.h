@@ -3,12 +3,14 @@
 #define CMD_COMMAND_H
 
 #include "core/config/options.h"
+#include "cluster/routes.h"
 #include "core/net/tls.h"
 
 struct configuration {
     struct options *options;            /* owned */
     struct tls_context *tls;            /* counted: of the client port; NULL without */
     struct tls_context *monitoring_tls; /* the same, and nobody is asked for a certificate */
+    struct routes_tls routes_tls;       /* counted: of the cluster port */
 };
 
 /* What main() begins with: answers --version, --help, -t, --signal and mistakes by itself. False

@@ -96,10 +96,8 @@ static void banner(const struct server *s)
     log_info("Starting nats-server");
     log_info("  Version:  %s (Trireme %s)", NATS_PROTOCOL_VERSION, TRIREME_VERSION);
     log_info("  Git:      [not set]");
-    if (s->configuration.options->cluster_port != 0) {
-        log_info("  Cluster:  %s", s->configuration.options->cluster_name == NULL
-                                       ? ""
-                                       : s->configuration.options->cluster_name);
+    if (s->configuration.options->cluster.port != 0) {
+        log_info("  Cluster:  %s", broker_cluster_name(s->broker));
     }
     log_info("  Name:     %s", broker_server_name(s->broker));
     if (s->configuration.options->jetstream) {
@@ -123,7 +121,7 @@ static void write_ports_file(const struct server *s)
                 .clients = {o->host, broker_client_port(s->broker)},
                 .monitoring = {o->http_host == NULL ? o->host : o->http_host,
                                s->monitoring == NULL ? 0 : monitoring_port(s->monitoring)},
-                .cluster = {o->cluster_host, s->routes == NULL ? 0 : routes_port(s->routes)}});
+                .cluster = {o->cluster.host, s->routes == NULL ? 0 : routes_port(s->routes)}});
     }
 }
 
@@ -146,7 +144,7 @@ static enum err start(struct server *s, struct error *error)
     s->loops = loops_start(loops > LOOPS_MAX ? LOOPS_MAX : loops);
     s->broker = broker_new(o, tls_context_of(&s->configuration), s->loops);
     banner(s);
-    if (o->cluster_port != 0) {
+    if (o->cluster.port != 0) {
         s->peers = o->jetstream ? peers_new(s->broker) : NULL;
         s->routes = routes_new(s->broker, s->peers);
     }
@@ -163,7 +161,9 @@ static enum err start(struct server *s, struct error *error)
         err = monitoring_listen(s->monitoring,
                                 o->https_port != 0 ? s->configuration.monitoring_tls : NULL, error);
     }
-    err = err == OK && s->routes != NULL ? routes_listen(s->routes, error) : err;
+    err = err == OK && s->routes != NULL
+              ? routes_listen(s->routes, &s->configuration.routes_tls, error)
+              : err;
     if (err == OK && s->peers != NULL) {
         loop_post(loops_at(s->loops, 0), start_peers, s->peers);
     }
@@ -227,6 +227,7 @@ static void free_server(struct server *s)
 
 struct reload {
     struct server *server;
+    const struct options *before;
     struct configuration fresh;
 };
 
@@ -234,6 +235,33 @@ static void on_reloaded(void *arg)
 {
     struct server *s = arg;
     sem_post(&s->done);
+}
+
+static bool same_text(const char *a, const char *b)
+{
+    return (a == NULL) == (b == NULL) && (a == NULL || strcmp(a, b) == 0);
+}
+
+static bool same_rules(const struct permission_rules *a, const struct permission_rules *b)
+{
+    bool same = a->count == b->count;
+    for (uint32_t i = 0; i < a->count && same; i++) {
+        same = strcmp(a->rules[i].subject, b->rules[i].subject) == 0;
+    }
+    return same;
+}
+
+/* Who may be a neighbour, what it may have, and how it is spoken to. */
+static bool cluster_access_changed(const struct options *before, const struct options *after)
+{
+    const struct cluster_options *a = &before->cluster, *b = &after->cluster;
+    return a->permissions.set != b->permissions.set ||
+           !same_rules(&a->permissions.publish_allow, &b->permissions.publish_allow) ||
+           !same_rules(&a->permissions.publish_deny, &b->permissions.publish_deny) ||
+           !same_rules(&a->permissions.subscribe_allow, &b->permissions.subscribe_allow) ||
+           !same_rules(&a->permissions.subscribe_deny, &b->permissions.subscribe_deny) ||
+           !same_text(a->user, b->user) || !same_text(a->password, b->password) ||
+           a->compression != b->compression || a->tls.set != b->tls.set;
 }
 
 static void apply_reload(void *arg)
@@ -246,6 +274,10 @@ static void apply_reload(void *arg)
     }
     if (r->server->monitoring != NULL && r->fresh.options->https_port != 0) {
         monitoring_set_tls(r->server->monitoring, r->fresh.monitoring_tls);
+    }
+    if (r->server->routes != NULL) {
+        routes_reload(r->server->routes, &r->fresh.routes_tls,
+                      cluster_access_changed(r->before, r->fresh.options));
     }
 }
 
@@ -260,16 +292,11 @@ static void retire_options(void *arg)
     loop_retire(free_options, arg);
 }
 
-static bool same_text(const char *a, const char *b)
-{
-    return (a == NULL) == (b == NULL) && (a == NULL || strcmp(a, b) == 0);
-}
-
 /* All or nothing: what is wrong with the file, or cannot change while running, leaves everything as
  * it was. */
 static void reload(struct server *s)
 {
-    struct reload r = {.server = s};
+    struct reload r = {.server = s, .before = s->configuration.options};
     struct options *before = s->configuration.options;
     struct buffer changes = {0}, why = {0};
     struct error error;
@@ -296,6 +323,8 @@ static void reload(struct server *s)
         wait_for(&s->done);
         tls_context_release(s->configuration.tls);
         tls_context_release(s->configuration.monitoring_tls);
+        tls_context_release(s->configuration.routes_tls.accept);
+        tls_context_release(s->configuration.routes_tls.dial);
         s->configuration = r.fresh;
         if (!same_text(before->pid_file, r.fresh.options->pid_file)) {
             write_pid_file(r.fresh.options->pid_file);

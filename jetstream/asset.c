@@ -647,7 +647,7 @@ static json_t *cluster_json(struct asset *a)
     struct group_status status = group_status(a->group);
     const struct options *options = broker_options(a->js->broker);
     if (js_is_clustered(a->js)) {
-        json_put_text(o, "name", options->cluster_name == NULL ? "" : options->cluster_name);
+        json_put_text(o, "name", options->cluster.name == NULL ? "" : options->cluster.name);
         char group[64];
         (void)snprintf(group, sizeof group, "S-R%uF-%llu", a->peer_count,
                        (unsigned long long)group_id(a->group));

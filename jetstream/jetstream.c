@@ -438,7 +438,7 @@ json_t *jetstream_meta_json(struct jetstream *js)
         return NULL;
     }
     json_t *o = json_object();
-    const char *cluster = broker_options(js->broker)->cluster_name;
+    const char *cluster = broker_options(js->broker)->cluster.name;
     json_put_text(o, "name", cluster == NULL ? "" : cluster);
     struct group_status status = {0};
     if (js->meta.group != NULL) {

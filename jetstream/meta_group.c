@@ -347,7 +347,7 @@ static void on_watch(void *arg)
     } else if (status.leader_node != 0) {
         js->meta.leaderless_since_ns = 0;
         if (status.leader_node != js->meta.reported_leader && js_is_clustered(js)) {
-            const char *cluster = broker_options(js->broker)->cluster_name;
+            const char *cluster = broker_options(js->broker)->cluster.name;
             const char *name = js_node_name(js, status.leader_node);
             log_info("JetStream cluster new metadata leader: %s/%s", name == NULL ? "?" : name,
                      cluster == NULL ? "" : cluster);
@@ -530,7 +530,7 @@ static unsigned load_of(const struct jetstream *js, uint64_t node)
 static bool place(struct jetstream *js, const struct stream_config *config, json_t *peers,
                   struct js_error *error)
 {
-    const char *cluster = broker_options(js->broker)->cluster_name;
+    const char *cluster = broker_options(js->broker)->cluster.name;
     if (config->placement_cluster != NULL &&
         (cluster == NULL || strcmp(config->placement_cluster, cluster) != 0)) {
         return js_failf(error, JS_NO_PEERS,

@@ -92,17 +92,15 @@ static json_t *cluster_json(const struct monitoring *m)
     if (m->routes == NULL) {
         return cluster;
     }
-    if (o->cluster_name != NULL) {
-        json_put_text(cluster, "name", o->cluster_name);
-    }
-    json_put_text(cluster, "addr", o->cluster_host);
+    json_put_text(cluster, "name", broker_cluster_name(m->broker));
+    json_put_text(cluster, "addr", o->cluster.host);
     json_put_int(cluster, "cluster_port", routes_port(m->routes));
     json_t *urls = json_array();
-    for (uint32_t i = 0; i < o->routes.count; i++) {
+    for (uint32_t i = 0; i < o->cluster.routes.count; i++) {
         char *user, *password, *host;
         int port;
         char text[300];
-        if (option_parse_url(o->routes.items[i], &user, &password, &host, &port) == OK) {
+        if (option_parse_url(o->cluster.routes.items[i], &user, &password, &host, &port) == OK) {
             (void)snprintf(text, sizeof text, "%s:%d", host, port);
             (void)json_array_append_new(urls, json_string(text));
         }
@@ -177,7 +175,7 @@ static json_t *varz(const struct monitoring *m, json_t *streams)
     put_if(v, "auth_required", broker_auth_required(m->broker));
     put_if(v, "tls_required", o->tls.set && !o->allow_non_tls);
     put_if(v, "tls_verify", o->tls.verify);
-    if (m->routes != NULL && !o->no_advertise) {
+    if (m->routes != NULL && !o->cluster.no_advertise) {
         json_put(v, "connect_urls", broker_connect_urls(m->broker));
     }
     json_put_int(v, "max_connections", o->max_connections);

@@ -305,3 +305,13 @@ const char *auth_user_of_certificate(const struct auth *auth, const struct text_
     }
     return NULL;
 }
+
+bool auth_matches(const char *user, const char *password, const char *given_user,
+                  const char *given_password)
+{
+    bool same_user = auth_equal(bytes_of(user), bytes_of(given_user));
+    const char *secret = password == NULL ? "" : password;
+    bool same = is_bcrypt(secret) ? check_bcrypt(secret, given_password)
+                                  : auth_equal(bytes_of(secret), bytes_of(given_password));
+    return same_user && same;
+}

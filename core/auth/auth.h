@@ -64,6 +64,10 @@ void auth_work_free(struct auth_work *work);
 /* `before`, who is logged in, as `auth` knows it; NULL when name, secret or account are not the
  * same there. */
 const struct auth_user *auth_renew(const struct auth *auth, const struct auth_user *before);
+/* One user alone, as servers have among each other: `password` may be NULL (none) or bcrypt, which
+ * blocks for as long as it takes. */
+bool auth_matches(const char *user, const char *password, const char *given_user,
+                  const char *given_password);
 /* Equal length and content, in time that depends on the lengths only. */
 bool auth_equal(struct bytes a, struct bytes b);
 

@@ -15,6 +15,28 @@
 #include "core/base/mem.h"
 #include "core/broker/broker_internal.h"
 
+#define DYNAMIC_NAME_LEN 22 /* as long as nats-server's */
+
+static char *first_cluster_name(const struct options *o)
+{
+    char made_up[DYNAMIC_NAME_LEN + 1];
+    if (o->cluster.name != NULL || o->cluster.port == 0) {
+        return mem_strdup(o->cluster.name == NULL ? "" : o->cluster.name);
+    }
+    random_base62(made_up, DYNAMIC_NAME_LEN);
+    return mem_strdup(made_up);
+}
+
+const char *broker_cluster_name(const struct broker *b)
+{
+    return atomic_load_explicit(&b->cluster_name, memory_order_acquire);
+}
+
+void broker_set_cluster_name(struct broker *b, const char *name)
+{
+    loop_retire(free, atomic_exchange(&b->cluster_name, mem_strdup(name)));
+}
+
 struct broker *broker_new(const struct options *options, struct tls_context *tls,
                           struct loops *loops)
 {
@@ -33,6 +55,7 @@ struct broker *broker_new(const struct options *options, struct tls_context *tls
     nkey_new_server(b->server_id);
     b->server_name = mem_strdup(options->server_name == NULL ? b->server_id : options->server_name);
     const char *system = options->system_account == NULL ? "$SYS" : options->system_account;
+    atomic_init(&b->cluster_name, first_cluster_name(options));
     b->global = accounts_get(b->accounts, BYTES_LIT("$G"));
     b->system = accounts_get(b->accounts, bytes_of(system));
     b->system->is_system = true;
@@ -64,6 +87,7 @@ void broker_free(struct broker *b)
     pthread_mutex_destroy(&b->info_lock);
     pthread_mutex_destroy(&b->responses_lock);
     free(b->server_name);
+    free(atomic_load(&b->cluster_name));
     free(b);
 }
 
@@ -346,7 +370,7 @@ void broker_set_neighbour_urls(struct broker *b, const json_t *urls)
     bool changed = !json_equal(old, b->neighbour_urls);
     json_decref(old);
     pthread_mutex_unlock(&b->info_lock);
-    if (changed && !broker_options(b)->no_advertise) {
+    if (changed && !broker_options(b)->cluster.no_advertise) {
         broker_tell_clients(b);
     }
 }

@@ -86,6 +86,13 @@ struct link {
 /* The link's loop. weight 0 removes. */
 void broker_link_interest(struct broker *broker, struct link *link, struct bytes account,
                           struct bytes subject, struct bytes queue, uint32_t weight);
+/* What an entry of link->subs is. Borrowed. */
+struct link_interest {
+    const char *account;
+    struct bytes subject, queue;
+    uint32_t weight;
+};
+struct link_interest broker_link_entry(const void *entry);
 /* Removes all interest of the link. Its memory must outlive the turn (loop_retire). */
 void broker_link_down(struct broker *broker, struct link *link);
 /* A message that came over a link: to local subscribers only; queue members only of the groups
@@ -129,6 +136,10 @@ const struct options *broker_options(const struct broker *broker);
 struct loops *broker_loops(const struct broker *broker);
 struct accounts *broker_accounts(const struct broker *broker);
 struct account *broker_global_account(const struct broker *broker);
+/* The cluster's name: configured, or made up, or that of a neighbour. Hold it for a turn. */
+const char *broker_cluster_name(const struct broker *broker);
+/* Loop 0. */
+void broker_set_cluster_name(struct broker *broker, const char *name);
 const char *broker_server_id(const struct broker *broker);
 const char *broker_server_name(const struct broker *broker);
 int broker_client_port(const struct broker *broker);

@@ -146,6 +146,7 @@ struct broker {
     struct broker_loop *per_loop;
     char server_id[NKEY_TEXT_MAX];
     char *server_name;
+    _Atomic(char *) cluster_name; /* owned; "" without a cluster */
     int64_t start_ns;
     atomic_int_fast64_t config_ns; /* the last reload, or the start */
     atomic_uint_fast64_t next_id;

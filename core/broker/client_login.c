@@ -47,9 +47,9 @@ void client_send_info(struct client *c, bool connect_info)
     }
     json_put_u64(info, "client_id", c->conn->id);
     json_put_text(info, "client_ip", c->conn->remote_host);
-    if (o->cluster_port != 0) {
-        json_put_text(info, "cluster", o->cluster_name == NULL ? "" : o->cluster_name);
-        if (!o->no_advertise) {
+    if (o->cluster.port != 0) {
+        json_put_text(info, "cluster", broker_cluster_name(b));
+        if (!o->cluster.no_advertise) {
             json_put(info, "connect_urls", broker_connect_urls(b));
         }
     }

@@ -393,7 +393,7 @@ void broker_exchange_changed(struct broker *b, const struct options *options)
         old->next = b->old_exchange;
         b->old_exchange = old;
         old->mappings = atomic_exchange(&a->mappings,
-                                        o == NULL ? NULL : mappings_new(o, options->cluster_name));
+                                        o == NULL ? NULL : mappings_new(o, options->cluster.name));
         replace_imports(a, imports_new(b->accounts, a, options, SUB_SERVICE), old);
     }
     free(list);

@@ -4,6 +4,7 @@
 
 #include "core/base/mem.h"
 #include "core/broker/broker_internal.h"
+#include "core/subject/subject.h"
 
 static void link_sub_remove(struct link_sub *sub)
 {
@@ -14,6 +15,9 @@ static void link_sub_remove(struct link_sub *sub)
 void broker_link_interest(struct broker *broker, struct link *link, struct bytes account_name,
                           struct bytes subject, struct bytes queue, uint32_t weight)
 {
+    if (!subject_is_valid(subject)) {
+        return;
+    }
     struct buffer key = {0};
     buffer_append_bytes(&key, account_name);
     buffer_append_char(&key, ' ');
@@ -22,6 +26,7 @@ void broker_link_interest(struct broker *broker, struct link *link, struct bytes
         buffer_append_char(&key, ' ');
         buffer_append_bytes(&key, queue);
     }
+    struct account *account = accounts_find(broker->accounts, account_name);
     struct link_sub *sub = map_get(&link->subs, buffer_bytes(&key));
     if (weight == 0) {
         if (sub != NULL) {
@@ -33,16 +38,23 @@ void broker_link_interest(struct broker *broker, struct link *link, struct bytes
             sub->entry.weight = weight;
             interest_touch(sub->account->interest, &sub->entry);
         }
-    } else {
+    } else if (account != NULL) { /* else one that this server does not have */
         sub = mem_zalloc(sizeof *sub + subject.len + queue.len);
         interest_entry_init(&sub->entry, sub->text, subject, queue, SUB_LINK);
         sub->entry.weight = weight;
         sub->link = link;
-        sub->account = accounts_get(broker->accounts, account_name);
+        sub->account = account;
         (void)map_put(&link->subs, buffer_bytes(&key), sub);
         interest_add(sub->account->interest, &sub->entry);
     }
     buffer_deinit(&key);
+}
+
+struct link_interest broker_link_entry(const void *entry)
+{
+    const struct link_sub *sub = entry;
+    return (struct link_interest){sub->account->name, interest_subject(&sub->entry),
+                                  interest_queue(&sub->entry), sub->entry.weight};
 }
 
 void broker_link_down(struct broker *broker, struct link *link)

@@ -113,7 +113,7 @@ static void take_responses(struct context *c, const struct conf_member *m, struc
     }
 }
 
-static void take_permissions(struct context *c, const struct conf_member *m, struct permissions *p)
+void take_permissions(struct context *c, const struct conf_member *m, struct permissions *p)
 {
     static const char *const publish[] = {"publish", "pub", "import", NULL};
     static const char *const subscribe[] = {"subscribe", "sub", "export", NULL};

@@ -98,15 +98,15 @@ TEXT_FLAG(set_store_dir, store_dir)
 TEXT_FLAG(set_user, user)
 TEXT_FLAG(set_pass, password)
 TEXT_FLAG(set_token, token)
-TEXT_FLAG(set_cluster_name, cluster_name)
-TEXT_FLAG(set_cluster_advertise, cluster_advertise)
+TEXT_FLAG(set_cluster_name, cluster.name)
+TEXT_FLAG(set_cluster_advertise, cluster.advertise)
 BOOL_FLAG(set_logtime, logtime)
 BOOL_FLAG(set_logtime_utc, logtime_utc)
 BOOL_FLAG(set_syslog, syslog)
 BOOL_FLAG(set_debug, debug)
 BOOL_FLAG(set_trace, trace)
 BOOL_FLAG(set_jetstream, jetstream)
-BOOL_FLAG(set_no_advertise, no_advertise)
+BOOL_FLAG(set_no_advertise, cluster.no_advertise)
 static void set_log_size_limit(struct options *o, const char *value)
 {
     o->log_size_limit = strtoll(value, NULL, 0);
@@ -120,7 +120,7 @@ static void set_max_traced(struct options *o, const char *value)
 INT_FLAG(set_port, port)
 INT_FLAG(set_http_port, http_port)
 INT_FLAG(set_https_port, https_port)
-INT_FLAG(set_connect_retries, connect_retries)
+INT_FLAG(set_connect_retries, cluster.connect_retries)
 
 /* Any of the -tls flags puts these files in the place of the file's tls block. */
 static void own_tls(struct options *o)
@@ -169,7 +169,7 @@ static void set_debug_trace(struct options *o, const char *value)
 
 static void set_routes(struct options *o, const char *value)
 {
-    text_list_clear(&o->routes);
+    text_list_clear(&o->cluster.routes);
     struct bytes rest = bytes_of(value);
     struct bytes url;
     while (bytes_token(&rest, ',', &url)) {
@@ -177,7 +177,7 @@ static void set_routes(struct options *o, const char *value)
             url = bytes_skip(url, 1);
         }
         if (url.len > 0) {
-            text_list_add(&o->routes, url);
+            text_list_add(&o->cluster.routes, url);
         }
     }
 }
@@ -185,17 +185,17 @@ static void set_routes(struct options *o, const char *value)
 static void set_cluster(struct options *o, const char *value)
 {
     if (*value == '\0') {
-        o->cluster_port = 0;
+        o->cluster.port = 0;
         return;
     }
     char *user, *password, *host;
     int port;
     if (option_parse_url(value, &user, &password, &host, &port) == OK) {
-        option_set(&o->cluster_host, host);
-        o->cluster_port = port;
+        option_set(&o->cluster.host, host);
+        o->cluster.port = port;
         if (user != NULL) {
-            option_set(&o->cluster_user, user);
-            option_set(&o->cluster_password, password);
+            option_set(&o->cluster.user, user);
+            option_set(&o->cluster.password, password);
         }
     }
     free(user);

@@ -14,6 +14,58 @@ void option_set(char **field, const char *value)
     *field = copy;
 }
 
+static void rules_free(struct permission_rules *rules)
+{
+    for (uint32_t i = 0; i < rules->count; i++) {
+        free(rules->rules[i].subject);
+        free(rules->rules[i].queue);
+    }
+    free(rules->rules);
+}
+
+void permissions_free(struct permissions *p)
+{
+    rules_free(&p->publish_allow);
+    rules_free(&p->publish_deny);
+    rules_free(&p->subscribe_allow);
+    rules_free(&p->subscribe_deny);
+}
+
+const char *const compression_mode_names[] = {[COMPRESSION_NOT_SUPPORTED] = "not supported",
+                                              [COMPRESSION_OFF] = "off",
+                                              [COMPRESSION_ACCEPT] = "accept",
+                                              [COMPRESSION_S2_AUTO] = "s2_auto",
+                                              [COMPRESSION_S2_UNCOMPRESSED] = "s2_uncompressed",
+                                              [COMPRESSION_S2_FAST] = "s2_fast",
+                                              [COMPRESSION_S2_BETTER] = "s2_better",
+                                              [COMPRESSION_S2_BEST] = "s2_best",
+                                              NULL};
+
+static struct cluster_options cluster_options_default(void)
+{
+    return (struct cluster_options){
+        .host = mem_strdup("0.0.0.0"),
+        .auth_timeout_ns = 2 * NS_PER_SEC,
+        .pool_size = 3,
+        .tls = tls_options_default(),
+        .compression = COMPRESSION_ACCEPT,
+        .rtt_thresholds_ns = {10 * NS_PER_MS, 50 * NS_PER_MS, 100 * NS_PER_MS},
+        .write_deadline_ns = 10 * NS_PER_SEC};
+}
+
+static void cluster_options_deinit(struct cluster_options *c)
+{
+    free(c->name);
+    free(c->host);
+    free(c->user);
+    free(c->password);
+    free(c->advertise);
+    text_list_clear(&c->routes);
+    text_list_clear(&c->accounts);
+    permissions_free(&c->permissions);
+    tls_options_deinit(&c->tls);
+}
+
 struct options *options_new(void)
 {
     struct options *o = NEW(struct options);
@@ -32,7 +84,9 @@ struct options *options_new(void)
     o->auth_timeout_ns = 2 * NS_PER_SEC;
     o->lame_duck_duration_ns = 120 * NS_PER_SEC;
     o->lame_duck_grace_ns = 10 * NS_PER_SEC;
-    o->cluster_host = mem_strdup("0.0.0.0");
+    o->connect_error_reports = 3600;
+    o->reconnect_error_reports = 1;
+    o->cluster = cluster_options_default();
     o->jetstream_max_file = -1;
     o->jetstream_max_memory = -1;
     VEC_RESERVE(o->accounts, o->account_cap, o->account_count);
@@ -41,48 +95,15 @@ struct options *options_new(void)
     return o;
 }
 
-static void rules_free(struct permission_rules *rules)
-{
-    for (uint32_t i = 0; i < rules->count; i++) {
-        free(rules->rules[i].subject);
-        free(rules->rules[i].queue);
-    }
-    free(rules->rules);
-}
-
-void permissions_free(struct permissions *p)
-{
-    rules_free(&p->publish_allow);
-    rules_free(&p->publish_deny);
-    rules_free(&p->subscribe_allow);
-    rules_free(&p->subscribe_deny);
-}
-
 void options_free(struct options *o)
 {
     if (o == NULL) {
         return;
     }
-    char **strings[] = {&o->config_file,
-                        &o->server_name,
-                        &o->host,
-                        &o->client_advertise,
-                        &o->http_host,
-                        &o->http_base_path,
-                        &o->pid_file,
-                        &o->ports_file_dir,
-                        &o->log_file,
-                        &o->user,
-                        &o->password,
-                        &o->token,
-                        &o->system_account,
-                        &o->no_auth_user,
-                        &o->cluster_name,
-                        &o->cluster_host,
-                        &o->cluster_user,
-                        &o->cluster_password,
-                        &o->cluster_advertise,
-                        &o->store_dir};
+    char **strings[] = {&o->config_file,    &o->server_name,    &o->host,     &o->client_advertise,
+                        &o->http_host,      &o->http_base_path, &o->pid_file, &o->ports_file_dir,
+                        &o->log_file,       &o->user,           &o->password, &o->token,
+                        &o->system_account, &o->no_auth_user,   &o->store_dir};
     for (size_t i = 0; i < sizeof strings / sizeof strings[0]; i++) {
         free(*strings[i]);
     }
@@ -99,7 +120,7 @@ void options_free(struct options *o)
         free(a->name);
     }
     free(o->accounts);
-    text_list_clear(&o->routes);
+    cluster_options_deinit(&o->cluster);
     text_list_clear(&o->tags);
     text_list_clear(&o->metadata_keys);
     text_list_clear(&o->metadata_values);
@@ -157,15 +178,23 @@ enum err options_finish(struct options *o, struct error *error)
     if (o->port == 0) {
         o->port = 4222;
     }
-    if (o->routes.count > 0 && o->cluster_port == 0) {
+    if (o->cluster.routes.count > 0 && o->cluster.port == 0) {
         return error_set(error, ERR_INVALID,
                          "solicited routes require cluster capabilities, e.g. --cluster");
     }
     if (o->server_name != NULL && strpbrk(o->server_name, " \t") != NULL) {
         return error_set(error, ERR_INVALID, "server name cannot contain spaces");
     }
-    if (o->cluster_name != NULL && strpbrk(o->cluster_name, " \t") != NULL) {
+    if (o->cluster.name != NULL && strpbrk(o->cluster.name, " \t") != NULL) {
         return error_set(error, ERR_INVALID, "cluster name cannot contain spaces or new lines");
+    }
+    o->cluster.pool_size = o->cluster.pool_size == 0 ? 3 : o->cluster.pool_size;
+    if (o->cluster.name != NULL && strcmp(o->cluster.name, "_") == 0) {
+        return error_set(error, ERR_INVALID, "cluster name is reserved");
+    }
+    if (o->cluster.pool_size < 0 && o->cluster.accounts.count > 0) {
+        return error_set(error, ERR_INVALID,
+                         "pool_size cannot be negative if pinned accounts are specified");
     }
     if (o->max_payload > o->max_pending) {
         return error_set(error, ERR_INVALID,
@@ -173,12 +202,12 @@ enum err options_finish(struct options *o, struct error *error)
                          "(%lld)",
                          (long long)o->max_payload, (long long)o->max_pending);
     }
-    if (o->jetstream && o->cluster_port != 0) {
+    if (o->jetstream && o->cluster.port != 0) {
         if (o->server_name == NULL) {
             return error_set(error, ERR_INVALID,
                              "jetstream cluster requires `server_name` to be set");
         }
-        if (o->cluster_name == NULL) {
+        if (o->cluster.name == NULL) {
             return error_set(error, ERR_INVALID,
                              "jetstream cluster requires `cluster.name` to be set");
         }

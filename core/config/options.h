@@ -100,6 +100,43 @@ struct account_options {
     bool jetstream;
 };
 
+enum compression_mode {
+    COMPRESSION_NOT_SUPPORTED,
+    COMPRESSION_OFF,
+    COMPRESSION_ACCEPT, /* as the other side wants it */
+    COMPRESSION_S2_AUTO,
+    COMPRESSION_S2_UNCOMPRESSED,
+    COMPRESSION_S2_FAST,
+    COMPRESSION_S2_BETTER,
+    COMPRESSION_S2_BEST
+};
+/* As the configuration and the wire have them. NULL-terminated, by enum compression_mode. */
+extern const char *const compression_mode_names[];
+
+#define ROUTE_POOL_MAX 64
+
+/* cluster{} */
+struct cluster_options {
+    char *name; /* NULL: not given */
+    char *host;
+    int port; /* 0: no clustering */
+    char *user, *password;
+    int64_t auth_timeout_ns;
+    char *advertise;
+    bool no_advertise;
+    struct text_list routes;
+    int64_t connect_retries; /* of an address that others have told of */
+    bool connect_backoff;
+    int64_t pool_size;         /* connections per neighbour; < 0: one, and no pinned accounts */
+    struct text_list accounts; /* that have connections of their own */
+    struct tls_options tls;
+    struct permissions permissions; /* publish: import, subscribe: export */
+    enum compression_mode compression;
+    int64_t rtt_thresholds_ns[3];       /* s2_auto: from the first on bytes are compressed */
+    int64_t ping_interval_ns, ping_max; /* 0: as clients */
+    int64_t write_deadline_ns;
+};
+
 struct options {
     char *config_file;      /* NULL without */
     char config_digest[65]; /* SHA-256 of what it says, hex; empty without a file */
@@ -126,7 +163,8 @@ struct options {
     int64_t max_sub_tokens;     /* of a subscription's subject; 0: no limit */
     bool no_headers;            /* no_header_support */
     int64_t max_closed_clients; /* kept for /connz?state=closed */
-    bool no_producer_stall;     /* no_fast_producer_stall */
+    int64_t connect_error_reports, reconnect_error_reports; /* every n-th is logged */
+    bool no_producer_stall;                                 /* no_fast_producer_stall */
     int64_t ping_interval_ns, ping_max, write_deadline_ns, auth_timeout_ns;
     int64_t lame_duck_grace_ns, lame_duck_duration_ns;
 
@@ -141,14 +179,7 @@ struct options {
     bool tls_by_flags;      /* the -tls flags replace the file's block */
     bool allow_non_tls;     /* plain clients as well */
 
-    char *cluster_name; /* NULL: not given */
-    char *cluster_host;
-    int cluster_port; /* 0: no clustering */
-    char *cluster_user, *cluster_password;
-    char *cluster_advertise;
-    bool no_advertise;
-    struct text_list routes;
-    int64_t connect_retries;
+    struct cluster_options cluster;
 
     bool jetstream;
     char *store_dir;                                  /* NULL: a temporary folder */

@@ -114,6 +114,8 @@ TEXT_OPTION(on_no_auth_user, no_auth_user)
 BOOL_OPTION(on_always_nonce, always_nonce)
 BOOL_OPTION(on_allow_non_tls, allow_non_tls)
 BOOL_OPTION(on_no_headers, no_headers)
+INT_OPTION(on_connect_error_reports, connect_error_reports)
+INT_OPTION(on_reconnect_error_reports, reconnect_error_reports)
 BOOL_OPTION(on_no_producer_stall, no_producer_stall)
 BOOL_OPTION(on_debug, debug)
 BOOL_OPTION(on_syslog, syslog)
@@ -294,6 +296,8 @@ static const struct option_row top_rows[] = {
     {"ping_max", on_ping_max},
     {"write_deadline", on_write_deadline},
     {"no_fast_producer_stall", on_no_producer_stall},
+    {"connect_error_reports", on_connect_error_reports},
+    {"reconnect_error_reports", on_reconnect_error_reports},
     {"lame_duck_duration", on_lame_duck_duration},
     {"lame_duck_grace_period", on_lame_duck_grace},
     {"authorization", on_authorization},
@@ -330,8 +334,6 @@ static const struct option_row top_rows[] = {
     {"prof_port", NULL},
     {"prof_block_rate", NULL},
     {"write_timeout", NULL},
-    {"connect_error_reports", NULL},
-    {"reconnect_error_reports", NULL},
     {"disable_sublist_cache", NULL},
     {"no_sublist_cache", NULL},
     {"ocsp", NULL},

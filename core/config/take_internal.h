@@ -46,6 +46,8 @@ bool key_in(struct bytes key, const char *const *names);
 /* Calls the handler of each member; rows end with a NULL name. Others are errors. */
 void apply_table(struct context *c, const struct conf_value *map, const struct option_row *rows);
 
+/* permissions{}: publish (import) and subscribe (export), each allow and deny. */
+void take_permissions(struct context *c, const struct conf_member *m, struct permissions *p);
 void take_tls(struct context *c, const struct conf_member *m, struct tls_options *tls);
 
 /* conf_exchange.c: what goes from one subject, or account, to another. */

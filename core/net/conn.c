@@ -50,6 +50,7 @@ const char *close_reason_text(enum close_reason reason)
         [CLOSE_MAX_PAYLOAD] = "Maximum Message Payload Exceeded",
         [CLOSE_MAX_CONTROL_LINE] = "Maximum Control Line Exceeded",
         [CLOSE_DUPLICATE_ROUTE] = "Duplicate Route",
+        [CLOSE_ROUTE_REMOVED] = "Route Removed",
         [CLOSE_SERVER_SHUTDOWN] = "Server Shutdown",
         [CLOSE_NO_RESPONDERS_NEED_HEADERS] = "No Responders Requires Headers",
         [CLOSE_CLUSTER_NAME_CONFLICT] = "Cluster Name Conflict",

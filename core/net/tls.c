@@ -1,5 +1,6 @@
 #include "core/net/tls.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <mbedtls/asn1.h>
 #include <mbedtls/error.h>
@@ -51,6 +52,7 @@ struct tls_session {
     struct bytes in;
     struct buffer out;
     bool agreed;
+    char *peer_name; /* owned; as client: whom the certificate has to be for; NULL: anyone's */
     char error[256];
 };
 
@@ -349,6 +351,12 @@ int64_t tls_context_not_after_ns(const struct tls_context *c)
 
 /* --- sessions --- */
 
+static bool is_ip_address(const char *text)
+{
+    struct in6_addr ignored;
+    return inet_pton(AF_INET, text, &ignored) == 1 || inet_pton(AF_INET6, text, &ignored) == 1;
+}
+
 static int take_input(void *arg, unsigned char *out, size_t len)
 {
     struct tls_session *s = arg;
@@ -374,9 +382,13 @@ struct tls_session *tls_session_new(struct tls_context *context, const char *pee
     s->context = tls_context_retain(context);
     mbedtls_ssl_init(&s->ssl);
     CHECK(mbedtls_ssl_setup(&s->ssl, &context->config) == 0);
-    if (peer_name != NULL) {
-        CHECK(mbedtls_ssl_set_hostname(&s->ssl, peer_name) == 0);
+    bool is_address = peer_name != NULL && is_ip_address(peer_name);
+    if (peer_name != NULL && context->verifies) {
+        s->peer_name = mem_strdup(peer_name);
     }
+    /* Addresses are no server names (RFC 6066 §3), and not every version of the library compares
+     * them: tls_handshake() does. */
+    CHECK(mbedtls_ssl_set_hostname(&s->ssl, is_address ? NULL : peer_name) == 0);
     mbedtls_ssl_set_bio(&s->ssl, s, put_output, take_input, NULL);
     return s;
 }
@@ -388,6 +400,7 @@ void tls_session_free(struct tls_session *s)
     }
     mbedtls_ssl_free(&s->ssl);
     buffer_deinit(&s->out);
+    free(s->peer_name);
     tls_context_release(s->context);
     free(s);
 }
@@ -476,6 +489,12 @@ enum tls_status tls_handshake(struct tls_session *s)
     if (code != 0) {
         return failed(s, code);
     }
+    if (s->peer_name != NULL && !tls_peer_is(s, s->peer_name)) {
+        (void)snprintf(s->error, sizeof s->error,
+                       "tls: failed to verify certificate: x509: certificate is not valid for %s",
+                       s->peer_name);
+        return TLS_FAILED;
+    }
     if (!is_pinned(s)) {
         (void)snprintf(s->error, sizeof s->error, "certificate not pinned");
         return TLS_FAILED;
@@ -533,11 +552,18 @@ void tls_session_cipher(const struct tls_session *s, char text[64])
 
 /* --- names in certificates --- */
 
-enum general_name { NAME_EMAIL = 1, NAME_DNS = 2, NAME_URI = 6 }; /* RFC 5280 §4.2.1.6 */
+enum general_name {
+    NAME_EMAIL = 1,
+    NAME_DNS = 2,
+    NAME_URI = 6,
+    NAME_ADDRESS = 7
+}; /* RFC 5280 §4.2.1.6 */
 
-/* The library lists DNS names only: the extension is walked here. Adds the names of one kind. */
-static void add_alternative(const mbedtls_x509_crt *cert, enum general_name kind,
-                            struct text_list *list)
+typedef void (*name_visitor)(void *arg, struct bytes name);
+
+/* The library lists DNS names only: the extension is walked here, for the names of one kind. */
+static void each_alternative(const mbedtls_x509_crt *cert, enum general_name kind,
+                             name_visitor visit, void *arg)
 {
     unsigned char *p = cert->v3_ext.p;
     const unsigned char *end = p + cert->v3_ext.len;
@@ -568,7 +594,7 @@ static void add_alternative(const mbedtls_x509_crt *cert, enum general_name kind
                 return;
             }
             if (tag == (MBEDTLS_ASN1_CONTEXT_SPECIFIC | (int)kind)) {
-                text_list_add(list, bytes_make(p, len));
+                visit(arg, bytes_make(p, len));
             }
             p += len;
         }
@@ -628,6 +654,11 @@ static char *subject_text(const mbedtls_x509_crt *cert)
     return out.data;
 }
 
+static void add_name(void *arg, struct bytes name)
+{
+    text_list_add(arg, name);
+}
+
 bool tls_peer_names(const struct tls_session *s, struct tls_names *names)
 {
     const mbedtls_x509_crt *cert = mbedtls_ssl_get_peer_cert(&s->ssl);
@@ -636,10 +667,45 @@ bool tls_peer_names(const struct tls_session *s, struct tls_names *names)
     }
     static const enum general_name order[] = {NAME_EMAIL, NAME_DNS, NAME_URI};
     for (size_t i = 0; i < sizeof order / sizeof order[0]; i++) {
-        add_alternative(cert, order[i], &names->alternative);
+        each_alternative(cert, order[i], add_name, &names->alternative);
     }
     names->subject = subject_text(cert);
     return true;
+}
+
+struct wanted_address {
+    struct bytes address;
+    bool found;
+};
+
+static void compare_address(void *arg, struct bytes name)
+{
+    struct wanted_address *wanted = arg;
+    wanted->found = wanted->found || bytes_eq(name, wanted->address);
+}
+
+static bool has_address(const mbedtls_x509_crt *cert, const void *address, size_t len)
+{
+    struct wanted_address wanted = {bytes_make(address, len), false};
+    each_alternative(cert, NAME_ADDRESS, compare_address, &wanted);
+    return wanted.found;
+}
+
+bool tls_peer_is(const struct tls_session *s, const char *host)
+{
+    const mbedtls_x509_crt *cert = mbedtls_ssl_get_peer_cert(&s->ssl);
+    struct in_addr v4;
+    struct in6_addr v6;
+    if (cert == NULL) {
+        return false;
+    }
+    if (inet_pton(AF_INET, host, &v4) == 1) {
+        return has_address(cert, &v4, sizeof v4);
+    }
+    if (inet_pton(AF_INET6, host, &v6) == 1) {
+        return has_address(cert, &v6, sizeof v6);
+    }
+    return cert_is_for(cert, bytes_of(host));
 }
 
 void tls_names_deinit(struct tls_names *names)

@@ -28,8 +28,8 @@ int64_t tls_context_not_after_ns(const struct tls_context *context);
 
 struct tls_session;
 
-/* Retains the context. `peer_name`: as client, the name that the server's certificate has to be
- * for; NULL as server. */
+/* Retains the context. `peer_name`: as client, the name or address that the server's certificate
+ * has to be for; NULL as server. */
 struct tls_session *tls_session_new(struct tls_context *context, const char *peer_name);
 void tls_session_free(struct tls_session *session);
 
@@ -67,6 +67,8 @@ struct tls_names {
     char *subject; /* owned; "CN=x,OU=y+O=z" */
 };
 bool tls_peer_names(const struct tls_session *session, struct tls_names *names);
+/* Is the other side's certificate for that host: a name, or an address in text form? */
+bool tls_peer_is(const struct tls_session *session, const char *host);
 void tls_names_deinit(struct tls_names *names);
 
 #endif

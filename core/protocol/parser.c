@@ -135,10 +135,11 @@ static bool parse_pub(struct proto_op *op, const struct bytes *args, uint32_t co
 
 /* RMSG account subject [reply | + reply queue… | '|' queue…] size, HMSG with two sizes */
 static bool parse_rmsg(struct proto_op *op, const struct bytes *args, uint32_t count,
-                       uint32_t *payload_len)
+                       uint32_t *payload_len, bool pinned)
 {
     uint32_t sizes = op->has_headers ? 2 : 1;
-    if (count < sizes + 2 || !parse_size(args[count - 1], payload_len)) {
+    uint32_t at = pinned ? 0 : 1;
+    if (count < sizes + at + 1 || !parse_size(args[count - 1], payload_len)) {
         return false;
     }
     op->header_len = 0;
@@ -146,11 +147,10 @@ static bool parse_rmsg(struct proto_op *op, const struct bytes *args, uint32_t c
         (!parse_size(args[count - 2], &op->header_len) || op->header_len > *payload_len)) {
         return false;
     }
-    op->account = args[0];
-    op->subject = args[1];
+    op->account = pinned ? BYTES_NONE : args[0];
+    op->subject = args[at++];
     op->reply = BYTES_NONE;
     op->queue_count = 0;
-    uint32_t at = 2;
     uint32_t end = count - sizes;
     if (at == end) {
         return true;
@@ -189,7 +189,8 @@ static bool parse_sub(struct proto_op *op, const struct bytes *args, uint32_t co
 
 /* RS± account subject [queue [weight]]; LS± has an origin in front, which a node without leaf
  * connections has no use for. */
-static bool parse_interest(struct proto_op *op, const struct bytes *args, uint32_t count, bool leaf)
+static bool parse_interest(struct proto_op *op, const struct bytes *args, uint32_t count, bool leaf,
+                           bool pinned)
 {
     if (leaf) {
         if (count == 0) {
@@ -198,14 +199,19 @@ static bool parse_interest(struct proto_op *op, const struct bytes *args, uint32
         args++;
         count--;
     }
-    if (count < 2 || count > 4) {
+    if (!pinned && count > 0) {
+        op->account = *args++;
+        count--;
+    } else {
+        op->account = BYTES_NONE;
+    }
+    if (count < 1 || count > 3) {
         return false;
     }
-    op->account = args[0];
-    op->subject = args[1];
-    op->queue = count > 2 ? args[2] : BYTES_NONE;
+    op->subject = args[0];
+    op->queue = count > 1 ? args[1] : BYTES_NONE;
     op->weight = 1;
-    if (count == 4 && (!parse_size(args[3], &op->weight) || op->weight == 0)) {
+    if (count == 3 && (!parse_size(args[2], &op->weight) || op->weight == 0)) {
         op->weight = 1;
     }
     return true;
@@ -265,7 +271,7 @@ static enum parser_status cut_op(const struct parser *p, const char *data, size_
         break;
     case VERB_RMSG:
         count = split_args(op->args, args);
-        if (count > ARGS_MAX || !parse_rmsg(op, args, count, &payload_len)) {
+        if (count > ARGS_MAX || !parse_rmsg(op, args, count, &payload_len, p->pinned)) {
             return PARSER_BAD_ARGS;
         }
         break;
@@ -283,8 +289,9 @@ static enum parser_status cut_op(const struct parser *p, const char *data, size_
     case VERB_RS_PLUS:
     case VERB_RS_MINUS:
         count = split_args(op->args, args);
-        return parse_interest(op, args, count, (data[0] | 0x20) == 'l') ? PARSER_OP
-                                                                        : PARSER_BAD_ARGS;
+        return parse_interest(op, args, count, (data[0] | 0x20) == 'l', p->pinned)
+                   ? PARSER_OP
+                   : PARSER_BAD_ARGS;
     default:
         return PARSER_OP;
     }

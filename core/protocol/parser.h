@@ -69,6 +69,7 @@ struct parser {
     uint32_t max_line;     /* bytes of arguments; max_control_line, 16 times that for routes */
     uint32_t max_payload;  /* bytes of headers and body */
     bool headers;          /* HPUB allowed */
+    bool pinned;           /* routes: lines leave the account out, op.account stays empty */
     struct buffer partial; /* what the last read left unfinished */
     size_t needed;         /* total length of the unfinished operation, 0 while its line is open */
     bool partial_used;     /* the last op points into partial */

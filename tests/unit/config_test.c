@@ -41,8 +41,8 @@ Test(config, the_grammar_takes_its_many_forms)
     cr_assert(o->debug);
     cr_assert_eq(o->max_payload, 8000);
     cr_assert_eq(o->ping_interval_ns, 90 * INT64_C(1000000000));
-    cr_assert_eq(o->cluster_port, 6333);
-    cr_assert_eq(o->routes.count, 2);
+    cr_assert_eq(o->cluster.port, 6333);
+    cr_assert_eq(o->cluster.routes.count, 2);
     cr_assert_eq(o->jetstream_max_file, 1 << 30);
     release(o, &report);
 }

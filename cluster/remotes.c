@@ -1,0 +1,472 @@
+/* The servers at the other ends of routes.
+ *
+ * (1) A server has one connection, or with pooling on both sides one per place of the pool and one
+ *     per pinned account. The first one in a place stays. When two Trireme nodes dial each other at
+ *     the same time, each may see another one first; the one dialled by the smaller id stays then,
+ *     so that both keep the same. A nats-server closes the newer one, and redialling sorts it out.
+ * (2) Who dialled the first connection dials the others, one after another.
+ * (3) The list and the places change under told_lock, for interest is announced from all loops.
+ *     Source: NATS route protocol §3, §5, §6. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
+
+#include "cluster/peers.h"
+#include "cluster/route_internal.h"
+#include "core/base/clock.h"
+#include "core/base/json.h"
+#include "core/base/log.h"
+#include "core/base/mem.h"
+
+#define CROSSING_MS 500 /* two routes registered within this may have been dialled crosswise */
+
+struct remote *remote_find(const struct routes *routes, const char *id)
+{
+    for (struct remote *remote = routes->remotes; remote != NULL; remote = remote->next) {
+        if (strcmp(remote->id, id) == 0) {
+            return remote;
+        }
+    }
+    return NULL;
+}
+
+struct route *remote_any_route(const struct remote *remote)
+{
+    for (unsigned i = 0; i < remote->pool_size; i++) {
+        if (remote->pool[i] != NULL) {
+            return remote->pool[i];
+        }
+    }
+    uint32_t i = 0;
+    struct map_entry *e = map_next(&remote->pinned, &i);
+    return e == NULL ? NULL : e->value;
+}
+
+static struct route *occupant(const struct remote *remote, const struct route_place *place)
+{
+    return place->account == NULL ? remote->pool[place->index]
+                                  : map_get(&remote->pinned, bytes_of(place->account));
+}
+
+static void update_neighbour_urls(struct routes *routes)
+{
+    json_t *urls = json_array();
+    for (struct remote *remote = routes->remotes; remote != NULL; remote = remote->next) {
+        size_t i;
+        json_t *url;
+        json_array_foreach(json_object_get(remote->info, "connect_urls"), i, url)
+        {
+            (void)json_array_append(urls, url);
+        }
+    }
+    broker_set_neighbour_urls(routes->broker, urls);
+    json_decref(urls);
+}
+
+static void count_routes(struct routes *routes)
+{
+    int registered = 0;
+    for (struct route *r = routes->list; r != NULL; r = r->next) {
+        registered += r->remote != NULL;
+    }
+    atomic_store(&routes->route_count, registered);
+    atomic_store(&routes->remote_count, (int)routes->remote_total);
+}
+
+/* --- gossip --- */
+
+/* How to tell `to` of the newcomer; false: not at all. NATS route protocol §5. */
+static bool gossip_mode(const struct route *newcomer, const json_t *info, const struct route *to,
+                        enum gossip_mode *mode)
+{
+    const struct target *by = newcomer->target;
+    if (json_int(info, "gossip_mode") == GOSSIP_DISABLED) {
+        return false;
+    }
+    if (by == NULL) {
+        *mode = to->target != NULL && to->target->configured ? GOSSIP_OVERRIDE : GOSSIP_DISABLED;
+        return true;
+    }
+    *mode = by->configured ? GOSSIP_OVERRIDE : GOSSIP_DEFAULT;
+    return by->configured || by->gossip == GOSSIP_OVERRIDE;
+}
+
+/* Tells the other servers of a new one; of a connection for an account, those that have one, too.
+ */
+static void gossip(const struct route *newcomer, const json_t *said)
+{
+    char host[256];
+    int port;
+    route_address(newcomer, said, host, sizeof host, &port);
+    struct buffer ip = {0};
+    buffer_printf(&ip, strchr(host, ':') != NULL ? "nats-route://[%s]:%d/" : "nats-route://%s:%d/",
+                  host, port);
+    json_t *info = json_deep_copy(said);
+    (void)json_object_del(info, "nonce");
+    (void)json_object_del(info, "route_pool_idx");
+    json_put_bytes(info, "ip", buffer_bytes(&ip));
+    buffer_deinit(&ip);
+    if (newcomer->place.account != NULL) {
+        json_put_text(info, "route_account", newcomer->place.account);
+    }
+    struct remote *next;
+    for (struct remote *other = newcomer->routes->remotes; other != NULL; other = next) {
+        next = other->next;
+        struct route *to = newcomer->place.account == NULL ? remote_any_route(other)
+                                                           : occupant(other, &newcomer->place);
+        enum gossip_mode mode;
+        if (other == newcomer->remote || to == NULL || !gossip_mode(newcomer, said, to, &mode)) {
+            continue;
+        }
+        (void)json_object_del(info, "gossip_mode");
+        if (mode != GOSSIP_DEFAULT) {
+            json_put_int(info, "gossip_mode", mode);
+        }
+        route_send_json(to, "INFO ", info, "\r\n");
+    }
+    json_decref(info);
+}
+
+/* An INFO about somebody else: dial, unless we know that server. What is said of an account's own
+ * connection is left out: whoever dials the first one dials those, too. */
+static void on_gossip(struct route *r, const json_t *info)
+{
+    struct routes *routes = r->routes;
+    const char *id = json_text(info, "server_id");
+    const char *ip = json_text(info, "ip");
+    char *user, *password, *host;
+    int port;
+    if (*ip == '\0' || *json_text(info, "route_account") != '\0' ||
+        strcmp(id, broker_server_id(routes->broker)) == 0 || remote_find(routes, id) != NULL ||
+        option_parse_url(ip, &user, &password, &host, &port) != OK) {
+        return;
+    }
+    free(user);
+    free(password);
+    struct target *known = target_find(routes, host, port);
+    free(host);
+    if (known == NULL) {
+        known = target_add(routes, ip, false);
+        if (known == NULL) {
+            return;
+        }
+        option_set(&known->user, routes_options(routes)->user);
+        option_set(&known->password, routes_options(routes)->password);
+    } else if (known->configured) {
+        return; /* it is being dialled anyway */
+    }
+    known->retired = false;
+    known->gossip = (enum gossip_mode)json_int(info, "gossip_mode");
+    (void)snprintf(known->remote_id, sizeof known->remote_id, "%s", id);
+    target_dial(known, (struct route_place){0}, 0);
+}
+
+/* --- pools --- */
+
+/* The next place of the pool that nobody holds, if we are to fill it. */
+static bool next_place(const struct remote *remote, struct route_place *place)
+{
+    for (unsigned i = 1; i < remote->pool_size; i++) {
+        if (remote->pool[i] == NULL) {
+            *place = (struct route_place){.index = i};
+            return true;
+        }
+    }
+    return false;
+}
+
+void remote_fill_pool(struct route *r)
+{
+    struct route_place place;
+    if (next_place(r->remote, &place)) {
+        target_dial(r->target, place, 0);
+    }
+}
+
+static void dial_pinned(struct route *r)
+{
+    struct routes *routes = r->routes;
+    struct account **accounts = accounts_list(broker_accounts(routes->broker));
+    for (uint32_t i = 0; accounts[i] != NULL; i++) {
+        if (routes_pin(routes, accounts[i]->name)) {
+            target_dial(r->target, (struct route_place){0, mem_strdup(accounts[i]->name)}, 0);
+        }
+    }
+    free(accounts);
+}
+
+/* --- registration --- */
+
+/* Which connection of the remote this is to be. False: it cannot be one, and is closed. */
+static bool take_place(struct route *r, const json_t *info, bool pooled, unsigned pool_size)
+{
+    const char *account = json_text(info, "route_account");
+    int64_t index = json_int(info, "route_pool_idx");
+    if (r->target == NULL && *account != '\0') {
+        r->place.account = mem_strdup(account);
+    }
+    if (r->place.account != NULL && !pooled) {
+        route_fail(r, CLOSE_PROTOCOL_VIOLATION,
+                   "Not possible to have a dedicated route for account \"%s\" between those "
+                   "servers",
+                   r->place.account);
+        return false;
+    }
+    if (r->place.account != NULL && !routes_pin(r->routes, r->place.account)) {
+        route_fail(r, CLOSE_PROTOCOL_VIOLATION, "No route for account \"%s\"", r->place.account);
+        return false;
+    }
+    if (r->target != NULL && index != 0) {
+        route_fail(r, CLOSE_PROTOCOL_VIOLATION,
+                   "Route pool index should not be set but is set to %lld", (long long)index);
+        return false;
+    }
+    if (r->target == NULL && r->place.account == NULL) {
+        if (index < 0 || index >= pool_size) {
+            route_fail(r, CLOSE_PROTOCOL_VIOLATION,
+                       "Invalid route pool index: %lld - pool size is %u", (long long)index,
+                       pool_size);
+            return false;
+        }
+        r->place.index = (unsigned)index;
+    }
+    return true;
+}
+
+/* Invariant (1): true when `r` is the one to keep. */
+static bool wins_over(const struct route *r, const struct route *old)
+{
+    bool we_are_smaller = strcmp(broker_server_id(r->routes->broker), r->remote_id) < 0;
+    bool r_by_us = r->target != NULL;
+    bool old_by_us = old->target != NULL;
+    bool crossing = clock_mono_ns() - old->registered_ns < CROSSING_MS * NS_PER_MS;
+    return old->remote->is_trireme && crossing && r_by_us != old_by_us && r_by_us == we_are_smaller;
+}
+
+/* Who dialled us may be one that we dial, too: then that address needs no dialling. */
+static void recognise(const struct route *r, const json_t *info)
+{
+    char host[256];
+    int port;
+    route_address(r, info, host, sizeof host, &port);
+    struct target *t = target_find(r->routes, host, port);
+    if (t != NULL) {
+        (void)snprintf(t->remote_id, sizeof t->remote_id, "%s", r->remote_id);
+    }
+}
+
+static struct remote *remote_new(struct route *r, json_t *info, bool pooled, unsigned pool_size)
+{
+    struct remote *remote = NEW(struct remote);
+    remote->routes = r->routes;
+    (void)snprintf(remote->id, sizeof remote->id, "%s", r->remote_id);
+    (void)snprintf(remote->name, sizeof remote->name, "%s", r->remote_name);
+    remote->is_trireme = json_object_get(info, "trireme") != NULL;
+    remote->pooled = pooled;
+    remote->pool_size = pool_size;
+    remote->info = json_incref(info);
+    remote->target = r->target;
+    return remote;
+}
+
+static void put_in_place(struct remote *remote, const struct route_place *place, struct route *r)
+{
+    if (place->account == NULL) {
+        remote->pool[place->index] = r;
+    } else if (r != NULL) {
+        (void)map_put(&remote->pinned, bytes_of(place->account), r);
+    } else {
+        (void)map_remove(&remote->pinned, bytes_of(place->account));
+    }
+}
+
+static void remote_free(struct remote *remote)
+{
+    map_deinit(&remote->pinned);
+    json_decref(remote->info);
+    free(remote);
+}
+
+/* The first connection to a server. */
+static void greet_newcomer(struct route *r, const json_t *info)
+{
+    struct routes *routes = r->routes;
+    update_neighbour_urls(routes);
+    if (routes->peers != NULL && json_bool(info, "trireme_peer")) {
+        char host[256];
+        int port;
+        route_address(r, info, host, sizeof host, &port);
+        peers_learn(routes->peers, r->remote_name, host, port);
+    }
+}
+
+/* We dialled it: further connections are ours to dial. */
+static void go_on_dialling(struct route *r)
+{
+    struct route_place ignored;
+    r->target->once_connected = true;
+    if (!r->remote->pooled || r->place.account != NULL) {
+        return;
+    }
+    if (next_place(r->remote, &ignored)) {
+        r->fills_pool = true;
+        r->pings_out++;
+        r->ping_sent_ns = clock_mono_ns();
+        conn_write(r->conn, BYTES_LIT("PING\r\n"));
+    }
+    if (r->place.index == 0) {
+        dial_pinned(r);
+    }
+}
+
+static void enter(struct route *r, struct remote *remote, bool is_new)
+{
+    struct routes *routes = r->routes;
+    if (r->place.account != NULL) {
+        r->pinned = accounts_get(broker_accounts(routes->broker), bytes_of(r->place.account));
+        r->parser.pinned = true;
+    }
+    r->remote = remote;
+    r->registered_ns = clock_mono_ns();
+    pthread_mutex_lock(&routes->told_lock);
+    put_in_place(remote, &r->place, r);
+    if (is_new) {
+        remote->next = routes->remotes;
+        routes->remotes = remote;
+        routes->remote_total++;
+    }
+    pthread_mutex_unlock(&routes->told_lock);
+    count_routes(routes);
+}
+
+void route_register(struct route *r, json_t *info)
+{
+    struct routes *routes = r->routes;
+    int64_t theirs = json_int(info, "route_pool_size");
+    int64_t ours = routes_options(routes)->pool_size;
+    bool pooled = routes_are_pooled(routes) && theirs > 0;
+    int64_t larger = theirs > ours ? theirs : ours;
+    unsigned pool_size = !pooled ? 1 : larger > ROUTE_POOL_MAX ? ROUTE_POOL_MAX : (unsigned)larger;
+    if (!take_place(r, info, pooled, pool_size)) {
+        return;
+    }
+    struct remote *remote = remote_find(routes, r->remote_id);
+    struct route *old = remote == NULL ? NULL
+                        : remote->pooled && r->place.index >= remote->pool_size
+                            ? NULL
+                            : occupant(remote, &r->place);
+    if (old != NULL && wins_over(r, old)) {
+        route_unregister(old);
+        route_close(old, CLOSE_DUPLICATE_ROUTE);
+        remote = remote_find(routes, r->remote_id); /* it may have been the only one */
+        old = NULL;
+    }
+    bool other_kind = remote != NULL && (remote->pooled != pooled || remote->pool_size < pool_size);
+    if (old != NULL || other_kind) {
+        route_close(r, CLOSE_DUPLICATE_ROUTE);
+        return;
+    }
+    if (remote == NULL && routes->remote_total == REMOTES_MAX) {
+        route_fail(r, CLOSE_MAX_CONNECTIONS, "Too many routes");
+        return;
+    }
+    bool is_new = remote == NULL;
+    enter(r, is_new ? remote_new(r, info, pooled, pool_size) : remote, is_new);
+    recognise(r, info);
+    route_arm_ping(r, NS_PER_SEC);
+    log_debug("%s - Registering remote route \"%s\"", route_prefix(r).text, r->remote_id);
+    route_announce_all(r);
+    if (is_new || r->place.account != NULL) {
+        gossip(r, info);
+    }
+    if (is_new) {
+        greet_newcomer(r, info);
+    }
+    if (r->target != NULL) {
+        go_on_dialling(r);
+    }
+}
+
+void route_unregister(struct route *r)
+{
+    struct routes *routes = r->routes;
+    struct remote *remote = r->remote;
+    if (remote == NULL) {
+        return;
+    }
+    r->remote = NULL;
+    pthread_mutex_lock(&routes->told_lock);
+    put_in_place(remote, &r->place, NULL);
+    bool gone = remote_any_route(remote) == NULL;
+    if (gone) {
+        struct remote **at = &routes->remotes;
+        while (*at != remote) {
+            at = &(*at)->next;
+        }
+        *at = remote->next;
+        routes->remote_total--;
+    }
+    pthread_mutex_unlock(&routes->told_lock);
+    broker_link_down(routes->broker, &r->link);
+    count_routes(routes);
+    if (gone) {
+        update_neighbour_urls(routes);
+        if (routes->peers != NULL && remote->is_trireme) {
+            peers_forget_address(routes->peers, remote->name);
+        }
+        remote_free(remote);
+    }
+}
+
+/* --- later --- */
+
+static bool same_member(const json_t *a, const json_t *b, const char *key)
+{
+    const json_t *x = json_object_get(a, key), *y = json_object_get(b, key);
+    return (x == NULL && y == NULL) || json_equal(x, y);
+}
+
+void route_on_later_info(struct route *r, json_t *info)
+{
+    struct remote *remote = r->remote;
+    if (strcmp(json_text(info, "server_id"), r->remote_id) != 0) {
+        on_gossip(r, info);
+        return;
+    }
+    if (json_bool(info, "ldm")) {
+        (void)json_object_del(remote->info, "connect_urls");
+        update_neighbour_urls(r->routes);
+        return;
+    }
+    bool export_changed =
+        !same_member(info, remote->info, "export") || !same_member(info, remote->info, "import");
+    json_decref(remote->info);
+    remote->info = json_incref(info);
+    if (export_changed) { /* it may want to know now what it refused before; repeats do no harm */
+        route_announce_all(r);
+    }
+    update_neighbour_urls(r->routes);
+}
+
+bool routes_agree_on_name(struct route *r, const char *theirs, bool dynamic)
+{
+    struct routes *routes = r->routes;
+    const char *ours = broker_cluster_name(routes->broker);
+    if (strcmp(ours, theirs) == 0) {
+        return true;
+    }
+    if (routes_options(routes)->name != NULL || *theirs == '\0' ||
+        (dynamic && strcmp(ours, theirs) > 0)) {
+        return false;
+    }
+    broker_set_cluster_name(routes->broker, theirs);
+    log_info("Cluster name updated to %s", theirs);
+    struct route *next;
+    for (struct route *other = routes->list; other != NULL; other = next) {
+        next = other->next;
+        if (other != r && other->remote != NULL && strcmp(other->remote_id, r->remote_id) != 0) {
+            route_close(other, CLOSE_CLUSTER_NAME_CONFLICT);
+        }
+    }
+    return true;
+}

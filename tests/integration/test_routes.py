@@ -1,0 +1,300 @@
+"""The route mesh: pools, pinned accounts, compression, TLS, permissions, names; among Trireme nodes and with real
+nats-servers as neighbours."""
+import asyncio
+import itertools
+import json
+import random
+import shutil
+
+import nats
+import pytest
+
+from certs import Certificates
+from harness import PEER, Cluster, Server, eventually, eventually_async, free_port
+from raw import Raw
+
+peer = pytest.mark.skipif(PEER is None, reason="nats-server is not installed: nothing to be neighbours with")
+MESHES = [pytest.param((None, None), id="trireme-trireme"),
+          pytest.param((None, PEER), id="trireme-nats-server", marks=peer),
+          pytest.param((PEER, None), id="nats-server-trireme", marks=peer)]
+ACCOUNTS = """accounts { A { users: [ {user: a, password: a} ] }, B { users: [ {user: b, password: b} ] } }
+no_auth_user: a
+"""
+
+
+class Mesh(Cluster):
+    """Servers that know each other by routes; `cluster` is text for the cluster{} blocks, one or one for each."""
+
+    def __init__(self, folder, binaries, cluster="", conf="", seeds=None):
+        self.folder = str(folder)
+        self.routes = [free_port() for _ in binaries]
+        self.servers = []
+        for i, binary in enumerate(binaries):
+            extra = cluster if isinstance(cluster, str) else cluster[i]
+            known = self.routes if seeds is None else [self.routes[k] for k in seeds[i]]
+            urls = ", ".join(f'"nats-route://127.0.0.1:{p}"' for p in known)
+            name = "" if "name:" in extra else "name: C1, "
+            block = f'cluster {{ {name}listen: "127.0.0.1:{self.routes[i]}", routes: [ {urls} ]\n{extra} }}\n'
+            self.servers.append(Server(folder, f"n{i + 1}", conf + block, binary=binary))
+
+    def start(self):
+        for s in self.servers:
+            s.start(wait=False)
+        for s in self.servers:
+            eventually(s.accepts)
+        return self
+
+    def whole(self, connections=None):
+        """Everybody is routed with everybody (each by so many connections)."""
+        n = len(self.servers)
+        for s in self.servers:
+            eventually(lambda: s.get("/varz")["remotes"] == n - 1 and
+                       (connections is None or s.get("/varz")["routes"] == connections * (n - 1)), 20,
+                       f"{s.name} being routed with all others: {[(x['remote_name'], x.get('account')) for x in s.get('/routez')['routes']]}")
+        return self
+
+
+async def crosses(mesh, users=(("a", "a"), ("b", "b")), subject="x.y"):
+    """In every account a message goes from each node to each other, once, with headers, and only there."""
+    for user, password in users:
+        clients = [await nats.connect(s.url, user=user, password=password) for s in mesh.servers]
+        got = [[] for _ in clients]
+        for i, nc in enumerate(clients):
+            async def take(m, i=i):
+                got[i].append((m.data, dict(m.headers or {})))
+            await nc.subscribe("x.>", cb=take)
+            await nc.flush()
+        for k, nc in enumerate(clients):
+            async def reached(k=k, nc=nc):
+                for g in got:
+                    g.clear()
+                await nc.publish(subject, b"probe%d" % k)
+                await nc.flush()
+                await asyncio.sleep(0.05)  # the poll interval of eventually_async's wait
+                return all(any(d == b"probe%d" % k for d, _ in g) for g in got)
+            await eventually_async(reached, what=f"{user}'s interest on all nodes")
+            for g in got:
+                g.clear()
+            payload = bytes(random.randbytes(300_000))
+            await nc.publish(subject, payload, headers={"K": "v"})
+            await nc.publish(subject, b"end")
+
+            async def ended():
+                return all(g and g[-1][0] == b"end" for g in got)
+            await eventually_async(ended)
+            for g in got:
+                assert g == [(payload, {"K": "v"}), (b"end", {})]
+        for nc in clients:
+            await nc.close()
+
+
+@pytest.mark.parametrize("binaries", MESHES)
+@pytest.mark.parametrize("cluster,connections", [
+    ("", 4),                        # three in the pool, and the system account's
+    ("pool_size: 1", 2), ("pool_size: 5", 6), ("pool_size: -1", 1),
+    ("accounts: [A]", 5),
+    (["pool_size: 2", "pool_size: 4"], 5),
+    (["pool_size: -1", ""], 1)], ids=str)
+async def test_pools_and_pinned_accounts(tmp_path, binaries, cluster, connections):
+    m = Mesh(tmp_path, binaries, cluster, ACCOUNTS).start()
+    m.whole(connections if "pool_size: -1" not in str(cluster) else None)
+    await crosses(m)
+    if "accounts" in str(cluster):
+        for s in m.servers:
+            assert {r.get("account", "") for r in s.get("/routez")["routes"]} == {"", "A", "$SYS"}
+    m.stop()
+
+
+@pytest.mark.parametrize("binaries", MESHES)
+@pytest.mark.parametrize("ours,theirs,result", [
+    ("s2_fast", "accept", "s2_fast"), ("accept", "s2_better", "s2_better"), ("accept", "accept", "off"),
+    ("off", "s2_fast", "off"), ("s2_best", "s2_fast", None), ("s2_auto", "accept", None), ("accept", "s2_auto", None)])
+async def test_compression(tmp_path, binaries, ours, theirs, result):
+    m = Mesh(tmp_path, binaries, [f"compression: {ours}", f"compression: {theirs}"], ACCOUNTS).start().whole(4)
+    await crosses(m)
+    if result is not None:
+        for s in m.servers:
+            assert {r["compression"] for r in s.get("/routez")["routes"]} == {result}
+    m.stop()
+
+
+@pytest.fixture(scope="module")
+def certs():
+    c = Certificates()
+    c.node = c.ca.issue("node", "/CN=node", "DNS:localhost,IP:127.0.0.1", "serverAuth,clientAuth")
+    c.elsewhere = c.ca.issue("elsewhere", "/CN=e", "DNS:elsewhere,IP:127.0.0.9", "serverAuth,clientAuth")
+    yield c
+    shutil.rmtree(c.folder)
+
+
+def tls(certs, pair, more=""):
+    return f'tls {{ cert_file: "{pair[0]}", key_file: "{pair[1]}", ca_file: "{certs.ca.pem}" {more} }}'
+
+
+@pytest.mark.parametrize("binaries", MESHES)
+@pytest.mark.parametrize("more", ["", "compression: s2_fast"])
+async def test_routes_over_tls(tmp_path, binaries, certs, more):
+    m = Mesh(tmp_path, binaries, tls(certs, certs.node) + "\n" + more, ACCOUNTS).start().whole(4)
+    await crosses(m)
+    m.stop()
+
+
+@pytest.mark.parametrize("binaries", MESHES)
+def test_a_route_with_the_wrong_certificate_is_refused(tmp_path, binaries, certs):
+    m = Mesh(tmp_path, binaries, [tls(certs, certs.node), tls(certs, certs.elsewhere)]).start()
+    first = m[0]
+    eventually(lambda: "TLS route handshake error" in first.text(), what="an error about the certificate")
+    assert first.get("/varz")["remotes"] == 0
+    m.stop()
+
+
+def test_certificates_of_unknown_hosts_are_refused_when_asked_for(tmp_path, certs):
+    known = "verify_cert_and_check_known_urls: true"
+    m = Mesh(tmp_path, (None, None), [tls(certs, certs.node, known), tls(certs, certs.elsewhere, "insecure: true")],
+             seeds=[[0], [0]]).start()
+    eventually(lambda: "the certificate is not of a configured route" in m[0].text())
+    assert m[0].get("/varz")["remotes"] == 0
+    m.stop()
+
+
+def test_plain_bytes_on_a_tls_cluster_port(tmp_path, certs):
+    m = Mesh(tmp_path, (None,), tls(certs, certs.node)).start()
+    with pytest.raises((AssertionError, ConnectionResetError)):
+        c = Raw(type("Port", (), {"port": m.routes[0]}))
+        c.send(b'CONNECT {"name":"x"}\r\n').until(b"INFO")
+    eventually(lambda: "TLS route handshake error" in m[0].text())
+    m.stop()
+
+
+@pytest.mark.parametrize("binaries", MESHES)
+async def test_what_is_not_imported_or_exported_stays(tmp_path, binaries):
+    conf = ACCOUNTS.replace("no_auth_user: a\n", "")
+    m = Mesh(tmp_path, binaries, ['permissions { import: { allow: ["open.>", "x.>"] }, export: { deny: "secret.>" } }', ""],
+             conf).start().whole(4)
+    one, two = [await nats.connect(s.url, user="a", password="a") for s in m.servers]
+    got = {"one": [], "two": []}
+    for name, nc in (("one", one), ("two", two)):
+        async def take(m, name=name):
+            got[name].append(m.subject)
+        for subject in ("open.a", "closed.a", "secret.a", "end"):
+            await nc.subscribe(subject, cb=take)
+        await nc.flush()
+    await crosses(m, users=[("a", "a")])
+    for subject in ("open.a", "closed.a", "secret.a", "end"):
+        await one.publish(subject, b"1")
+        await two.publish(subject, b"2")
+    for nc in (one, two):
+        await nc.flush()
+
+    async def ended():
+        return got["one"].count("end") == 1 and got["two"].count("end") == 2 and got["one"].count("open.a") == 2
+    await eventually_async(ended)
+    # n1 asks for open.* only, and lets nobody have secret.*
+    assert sorted(got["one"]) == sorted(["open.a"] * 2 + ["closed.a", "secret.a", "end"])
+    assert sorted(got["two"]) == sorted(["open.a"] * 2 + ["closed.a"] * 2 + ["secret.a"] + ["end"] * 2)
+    for nc in (one, two):
+        await nc.close()
+    m.stop()
+
+
+@pytest.mark.parametrize("binaries", MESHES)
+def test_route_credentials(tmp_path, binaries):
+    auth = 'authorization { user: r, password: "$2a$04$Gl5vWhRdOVYNnR.cSTgeF.OxuBNCFb7yLQ6hAt1nJkS6KDHvEqfHC" }'
+    ports = [free_port(), free_port()]
+    servers = []
+    for i, (binary, password) in enumerate(zip(binaries, ("s3cret", "s3cret"))):
+        servers.append(Server(tmp_path, f"n{i}", f'''cluster {{ name: C1, listen: "127.0.0.1:{ports[i]}"
+          authorization {{ user: r, password: s3cret }}, routes: [ "nats://r:{password}@127.0.0.1:{ports[1 - i]}" ] }}\n''',
+                              binary=binary).start())
+    for s in servers:
+        eventually(lambda: s.get("/varz")["remotes"] == 1)
+    for s, port in zip(servers, ports):
+        for text in (b'CONNECT {"name":"x","cluster":"C1","user":"r","pass":"no"}\r\n', b'INFO {"server_id":"x"}\r\n'):
+            c = Raw(type("Port", (), {"port": port}))
+            assert b"-ERR 'Authorization Violation'" in c.send(text).rest()
+        s.stop()
+
+
+@pytest.mark.parametrize("binary", [None, pytest.param(PEER, marks=peer)], ids=["trireme", "nats-server"])
+@pytest.mark.parametrize("said,answer", [
+    (b'CONNECT {"lang":"go","name":"x"}\r\n', b"attempted to connect to route port"),
+    (b'CONNECT {"name":"x","cluster":"C2"}\r\n', b'Rejecting connection, cluster name "C2" does not match "C1"'),
+    (b'CONNECT {"name":"x","gateway":"G"}\r\n', b'Rejecting connection from gateway "G" on the Route port'),
+    (b'CONNECT {"name":"x","cluster":"C1"}\r\nINFO {"server_id":"X1","server_name":"x1","cluster":"C1","headers":true,'
+     b'"proto":1,"route_pool_size":3,"route_pool_idx":7}\r\n', b"Invalid route pool index: 7 - pool size is 3"),
+    (b'CONNECT {"name":"x","cluster":"C1"}\r\nINFO {"server_id":"X1","server_name":"x1","cluster":"C1","headers":true,'
+     b'"proto":1,"compression":"lzma"}\r\n', b'unsupported route compression mode "lzma"'),
+    (b'CONNECT {"name":"x","cluster":"C1"}\r\nINFO {"server_id":"X1","server_name":"x1","cluster":"C1","headers":true,'
+     b'"proto":1,"route_account":"$SYS"}\r\n',
+     b'Not possible to have a dedicated route for account "$SYS" between those servers'),
+    (b'CONNECT {"name":"x","cluster":"C1"}\r\nINFO {"server_id":"X1","server_name":"x1","cluster":"C1","headers":true,'
+     b'"proto":1,"route_pool_size":3,"route_account":"Z"}\r\n', b'No route for account "Z"')], ids=range(7))
+def test_refusals_on_the_route_port(tmp_path, binary, said, answer):
+    m = Mesh(tmp_path, (binary,)).start()
+    c = Raw(type("Port", (), {"port": m.routes[0]}))
+    assert b"-ERR '" + answer in c.send(said).rest()
+    m.stop()
+
+
+@pytest.mark.parametrize("binaries", MESHES)
+async def test_made_up_cluster_names_are_settled(tmp_path, binaries):
+    routes = [free_port(), free_port()]
+    for names in (("", "name: fixed,"), ("", "")):
+        servers = [Server(tmp_path, f"n{i}", f'cluster {{ {names[i]} listen: "127.0.0.1:{routes[i]}", '
+                          f'routes: [ "nats://127.0.0.1:{routes[1 - i]}" ] }}\n', binary=b).start()
+                   for i, b in enumerate(binaries)]
+        for s in servers:
+            eventually(lambda: s.get("/varz")["remotes"] == 1, 20)
+        seen = {s.get("/varz")["cluster"]["name"] for s in servers}
+        assert len(seen) == 1 and (names[1] == "" or seen == {"fixed"})
+        for s in servers:
+            s.stop()
+        routes = [free_port(), free_port()]
+
+
+@pytest.mark.parametrize("binaries", [
+    pytest.param((None,) * 5, id="five"), pytest.param((None, None, None, PEER, PEER), id="mixed", marks=peer)])
+async def test_one_seed_is_enough(tmp_path, binaries):
+    m = Mesh(tmp_path, binaries, conf=ACCOUNTS, seeds=[[0]] * 5).start().whole(4)
+    await crosses(m)
+    m[4].kill()
+    for s in m.servers[:4]:
+        eventually(lambda: s.get("/varz")["remotes"] == 3)
+    m[4].start()
+    m.whole(4)
+    await crosses(m, users=[("b", "b")])
+    m.stop()
+
+
+@pytest.mark.parametrize("binaries", MESHES)
+async def test_a_lost_connection_of_the_pool_comes_back(tmp_path, binaries):
+    m = Mesh(tmp_path, binaries, conf=ACCOUNTS).start().whole(4)
+    one = next(s for s in m.servers if s.binary != PEER)
+    before = {r["rid"] for r in one.get("/routez")["routes"]}
+    pinned = [r for r in one.get("/routez")["routes"] if "account" not in r]
+    # a connection is cut by garbage from the other side's place: its socket is shut from outside
+    import subprocess
+    r = random.choice(pinned)
+    port = r["port"]
+    subprocess.run(["ss", "-K", "sport", "=", f":{port}"], capture_output=True)
+    subprocess.run(["ss", "-K", "dport", "=", f":{port}"], capture_output=True)
+    gone = lambda: r["rid"] not in {x["rid"] for x in one.get("/routez")["routes"]}
+    try:
+        eventually(gone, 2)
+    except AssertionError:
+        m.stop()
+        pytest.skip("this kernel does not let connections be cut from outside (ss -K)")
+    m.whole(4)
+    await crosses(m)
+    m.stop()
+
+
+def test_a_reload_changes_the_mesh(tmp_path):
+    m = Mesh(tmp_path, (None, None, None), seeds=[[1], [], []]).start()
+    eventually(lambda: m[0].get("/varz")["remotes"] == 1)
+    block = 'cluster {{ name: C1, listen: "127.0.0.1:{}", routes: [ {} ] }}\n'
+    said = m[0].reload(block.format(m.routes[0], f'"nats://127.0.0.1:{m.routes[2]}"'))
+    assert "Reloaded: cluster routes" in said
+    eventually(lambda: {r["remote_name"] for r in m[0].get("/routez")["routes"]} == {"n3"})
+    assert m[1].get("/routez")["trireme_lost_routes"][-1]["remote_name"] == "n1"
+    m.stop()
