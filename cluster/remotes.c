@@ -212,6 +212,12 @@ static bool take_place(struct route *r, const json_t *info, bool pooled, unsigne
                    r->place.account);
         return false;
     }
+    if (r->place.account != NULL &&
+        accounts_find(broker_accounts(r->routes->broker), bytes_of(r->place.account)) == NULL) {
+        route_fail(r, CLOSE_PROTOCOL_VIOLATION, "Unable to lookup account \"%s\": account missing",
+                   r->place.account);
+        return false;
+    }
     if (r->place.account != NULL && !routes_pin(r->routes, r->place.account)) {
         route_fail(r, CLOSE_PROTOCOL_VIOLATION, "No route for account \"%s\"", r->place.account);
         return false;
@@ -376,7 +382,8 @@ void route_register(struct route *r, json_t *info)
     route_arm_ping(r, NS_PER_SEC);
     log_debug("%s - Registering remote route \"%s\"", route_prefix(r).text, r->remote_id);
     route_announce_all(r);
-    if (is_new || r->place.account != NULL) {
+    if (!r->remote->told_of || r->place.account != NULL) {
+        r->remote->told_of = r->remote->told_of || r->place.account == NULL;
         gossip(r, info);
     }
     if (is_new) {

@@ -228,7 +228,9 @@ def test_route_credentials(tmp_path, binaries):
      b'"proto":1,"route_account":"$SYS"}\r\n',
      b'Not possible to have a dedicated route for account "$SYS" between those servers'),
     (b'CONNECT {"name":"x","cluster":"C1"}\r\nINFO {"server_id":"X1","server_name":"x1","cluster":"C1","headers":true,'
-     b'"proto":1,"route_pool_size":3,"route_account":"Z"}\r\n', b'No route for account "Z"')], ids=range(7))
+     b'"proto":1,"route_pool_size":3,"route_account":"Z"}\r\n', b'Unable to lookup account "Z": account missing'),
+    (b'CONNECT {"name":"x","cluster":"C1"}\r\nINFO {"server_id":"X1","server_name":"x1","cluster":"C1","headers":true,'
+     b'"proto":1,"route_pool_size":3,"route_account":"$G"}\r\n', b'No route for account "$G"')], ids=range(8))
 def test_refusals_on_the_route_port(tmp_path, binary, said, answer):
     m = Mesh(tmp_path, (binary,)).start()
     c = Raw(type("Port", (), {"port": m.routes[0]}))
