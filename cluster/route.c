@@ -436,8 +436,8 @@ static void on_close(struct conn *conn, enum close_reason reason)
         log_info("%s - Router connection closed: %s - Remote: %s", route_prefix(r).text,
                  close_reason_text(reason), r->remote_name);
     } else {
-        log_debug("%s - Router connection closed: %s", route_prefix(r).text,
-                  close_reason_text(reason));
+        log_info("%s - Router connection closed: %s", route_prefix(r).text,
+                 close_reason_text(reason));
     }
     if (was_registered) {
         remember(r, reason);

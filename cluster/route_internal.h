@@ -63,7 +63,7 @@ struct remote {
     char name[128];
     bool is_trireme;
     bool pooled;
-    bool told_of; /* the others know of it */
+    bool told_of;                       /* the others know of it */
     unsigned pool_size;                 /* places of `pool` in use; 1 when not pooled */
     struct route *pool[ROUTE_POOL_MAX]; /* registered connections; told_lock to change */
     struct map pinned;                  /* account → struct route; the same */

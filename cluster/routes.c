@@ -277,6 +277,11 @@ int routes_port(const struct routes *routes)
     return routes->port;
 }
 
+int64_t routes_tls_not_after_ns(const struct routes *routes)
+{
+    return routes->accept_tls == NULL ? 0 : tls_context_not_after_ns(routes->accept_tls);
+}
+
 unsigned routes_expected_servers(const struct routes *routes)
 {
     /* Each configured address is a server; ours may or may not be among them. */

@@ -45,6 +45,8 @@ struct routes_counts {
 /* Any thread. */
 struct routes_counts routes_count(const struct routes *routes);
 int routes_port(const struct routes *routes);
+/* Loop 0: when the certificate of the cluster port expires, wall clock; 0 without TLS. */
+int64_t routes_tls_not_after_ns(const struct routes *routes);
 /* Servers that the configuration names, this one included: how many a first start waits for. */
 unsigned routes_expected_servers(const struct routes *routes);
 

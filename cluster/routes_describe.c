@@ -29,7 +29,9 @@ static json_t *subjects_of(const struct route *r, bool detail)
             continue;
         }
         json_t *o = json_object();
-        json_put_text(o, "account", interest.account);
+        if (r->pinned == NULL) {
+            json_put_text(o, "account", interest.account);
+        }
         json_put_bytes(o, "subject", interest.subject);
         if (interest.queue.ptr != NULL) {
             json_put_bytes(o, "qgroup", interest.queue);

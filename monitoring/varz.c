@@ -85,6 +85,32 @@ json_t *js_stats_json(const struct monitoring *m, const struct js_totals *t)
     return o;
 }
 
+static void put_if(json_t *o, const char *key, bool value)
+{
+    if (value) {
+        json_put_bool(o, key, true);
+    }
+}
+
+static void put_seconds(json_t *o, const char *key, int64_t ns)
+{
+    json_put(o, key, json_real((double)ns / 1e9));
+}
+
+static void add_route_url(json_t *urls, const char *url)
+{
+    char *user, *password, *host;
+    int port;
+    char text[300];
+    if (option_parse_url(url, &user, &password, &host, &port) == OK) {
+        (void)snprintf(text, sizeof text, "%s:%d", host, port);
+        (void)json_array_append_new(urls, json_string(text));
+    }
+    free(user);
+    free(password);
+    free(host);
+}
+
 static json_t *cluster_json(const struct monitoring *m)
 {
     const struct options *o = broker_options(m->broker);
@@ -95,20 +121,27 @@ static json_t *cluster_json(const struct monitoring *m)
     json_put_text(cluster, "name", broker_cluster_name(m->broker));
     json_put_text(cluster, "addr", o->cluster.host);
     json_put_int(cluster, "cluster_port", routes_port(m->routes));
+    put_seconds(cluster, "auth_timeout", o->cluster.auth_timeout_ns);
     json_t *urls = json_array();
     for (uint32_t i = 0; i < o->cluster.routes.count; i++) {
-        char *user, *password, *host;
-        int port;
-        char text[300];
-        if (option_parse_url(o->cluster.routes.items[i], &user, &password, &host, &port) == OK) {
-            (void)snprintf(text, sizeof text, "%s:%d", host, port);
-            (void)json_array_append_new(urls, json_string(text));
-        }
-        free(user);
-        free(password);
-        free(host);
+        add_route_url(urls, o->cluster.routes.items[i]);
     }
-    json_put(cluster, "urls", urls);
+    if (json_array_size(urls) > 0) {
+        json_put(cluster, "urls", urls);
+    } else {
+        json_decref(urls);
+    }
+    put_seconds(cluster, "tls_timeout", o->cluster.tls.timeout_ns);
+    put_if(cluster, "tls_required", o->cluster.tls.set);
+    put_if(cluster, "tls_verify", o->cluster.tls.set);
+    json_put_int(cluster, "pool_size", o->cluster.pool_size);
+    if (o->cluster.write_deadline_ns != o->write_deadline_ns) {
+        json_put_int(cluster, "write_deadline", o->cluster.write_deadline_ns);
+    }
+    int64_t not_after = routes_tls_not_after_ns(m->routes);
+    if (not_after != 0) {
+        json_put_time(cluster, "tls_cert_not_after", not_after);
+    }
     return cluster;
 }
 
@@ -120,13 +153,6 @@ static json_t *kinds_json(uint64_t clients)
     json_put_int(o, "gateways", 0);
     json_put_int(o, "leafs", 0);
     return o;
-}
-
-static void put_if(json_t *o, const char *key, bool value)
-{
-    if (value) {
-        json_put_bool(o, key, true);
-    }
 }
 
 static void put_digest(json_t *v, const struct options *o)
@@ -175,7 +201,7 @@ static json_t *varz(const struct monitoring *m, json_t *streams)
     put_if(v, "auth_required", broker_auth_required(m->broker));
     put_if(v, "tls_required", o->tls.set && !o->allow_non_tls);
     put_if(v, "tls_verify", o->tls.verify);
-    if (m->routes != NULL && !o->cluster.no_advertise) {
+    if (m->routes != NULL && !o->cluster.no_advertise && routes_count(m->routes).remotes > 0) {
         json_put(v, "connect_urls", broker_connect_urls(m->broker));
     }
     json_put_int(v, "max_connections", o->max_connections);

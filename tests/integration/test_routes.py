@@ -1,7 +1,6 @@
 """The route mesh: pools, pinned accounts, compression, TLS, permissions, names; among Trireme nodes and with real
 nats-servers as neighbours."""
 import asyncio
-import itertools
 import json
 import random
 import shutil
@@ -10,7 +9,7 @@ import nats
 import pytest
 
 from certs import Certificates
-from harness import PEER, Cluster, Server, eventually, eventually_async, free_port
+from harness import BINARY, PEER, Cluster, Server, eventually, eventually_async, free_port
 from raw import Raw
 
 peer = pytest.mark.skipif(PEER is None, reason="nats-server is not installed: nothing to be neighbours with")
@@ -300,3 +299,80 @@ def test_a_reload_changes_the_mesh(tmp_path):
     eventually(lambda: {r["remote_name"] for r in m[0].get("/routez")["routes"]} == {"n3"})
     assert m[1].get("/routez")["trireme_lost_routes"][-1]["remote_name"] == "n1"
     m.stop()
+
+
+@peer
+async def test_nats_servers_are_replaced_one_by_one_under_load(tmp_path):
+    """The way to come here from a running cluster: README, Moving from nats-server."""
+    m = Mesh(tmp_path, (PEER,) * 3).start().whole(4)
+    urls = [s.url for s in m.servers]
+    options = dict(servers=urls, max_reconnect_attempts=-1, reconnect_time_wait=0.05)
+    services = [await nats.connect(**options) for _ in range(3)]
+    for nc in services:
+        async def answer(msg, nc=nc):
+            await msg.respond(b"did " + msg.data)
+        await nc.subscribe("work", queue="workers", cb=answer)
+        await nc.flush()
+    outages, asking = [], True
+    client = await nats.connect(**options)
+    answered = 0
+
+    async def ask():
+        nonlocal answered
+        while asking:
+            failed = 0
+            while True:
+                try:
+                    m = await client.request("work", b"%d" % answered, timeout=1, headers={"n": str(answered)})
+                    assert m.data == b"did %d" % answered
+                    break
+                except (nats.errors.NoRespondersError, nats.errors.TimeoutError, nats.errors.ConnectionClosedError):
+                    failed += 1
+                    assert failed < 20
+            if failed:
+                outages.append(failed)
+            answered += 1
+            await asyncio.sleep(0.002)  # the rate of the load
+    load = asyncio.ensure_future(ask())
+    for s in m.servers:
+        had = answered
+        await eventually_async(lambda: asyncio.sleep(0, answered > had + 20))
+        await asyncio.to_thread(s.stop)
+        s.binary = BINARY
+        await asyncio.to_thread(s.start)
+        for other in m.servers:
+            await asyncio.to_thread(eventually, lambda: other.get("/varz")["remotes"] == 2, 20)
+        had = answered
+        await eventually_async(lambda: asyncio.sleep(0, answered > had + 20), what="requests going on")
+    asking = False
+    await load
+    assert answered > 100 and len(outages) <= 9, outages  # each replacement costs each of a request's ends one at most
+    for s in m.servers:
+        assert "trireme" in json.dumps(s.get("/varz")["go"])
+    for nc in services + [client]:
+        await nc.close()
+    m.stop()
+
+
+@peer
+async def test_routez_has_the_fields_of_nats_server(tmp_path):
+    shapes = []
+    for name, binary in (("ours", None), ("theirs", PEER)):
+        folder = tmp_path / name
+        folder.mkdir()
+        m = Mesh(folder, (binary, binary), "accounts: [A]", ACCOUNTS).start().whole(5)
+        nc = await nats.connect(m[1].url, user="a", password="a")
+        await nc.subscribe("x", queue="q")
+        await nc.subscribe("y")
+        await nc.flush()
+        plain, detail = "/routez?subs=1", "/routez?subs=detail"
+        eventually(lambda: any(r.get("account") == "A" and r["subscriptions"] == 2 for r in m[0].get(plain)["routes"]))
+        eventually(lambda: all(r.get("rtt") for r in m[0].get(plain)["routes"]))
+        one = next(r for r in m[0].get(plain)["routes"] if r.get("account") == "A")
+        two = next(r for r in m[0].get(detail)["routes"] if r.get("account") == "A")
+        assert sorted(one["subscriptions_list"]) == ["x", "y"]
+        shapes.append((sorted(set(m[0].get(plain)) - {"trireme_lost_routes"}), sorted(one), sorted(two),
+                       [sorted(x) for x in sorted(two["subscriptions_list_detail"], key=lambda x: x["subject"])]))
+        await nc.close()
+        m.stop()
+    assert shapes[0] == shapes[1]
