@@ -103,14 +103,14 @@ class Bench:
         (ro, co), (rp, cp) = r["ours"], r["peer"]
         print(f"{name:36} {ro:10.0f} {rp:10.0f} {ro / rp:6.2f}   {co:8.3f} {cp:8.3f} {co / cp:6.2f}", flush=True)
 
-    def requests(self, name, nodes, count, rate):
+    def requests(self, name, nodes, count, rate, far=False):
         if not self.wanted(name):
             return
         count = self.count(count)
 
         def run(servers):
             before = cpu(servers)
-            out = load("request", servers[0].url, count, 16, rate)
+            out = load("request", servers[0].url, count, 16, rate, *([servers[-1].url] if far else []))
             return [*out, (cpu(servers) - before) / count * 1e6]
         r = self.alternating(nodes, False, "", run)
         for who in ("ours", "peer"):
@@ -159,6 +159,24 @@ def cycle(count):
     return run
 
 
+def spread(count):
+    def run(servers):
+        seconds, = load("spread", servers[0].url, count, *(s.url for s in servers[1:]))
+        return f"{seconds:.2f} s"
+    return run
+
+
+def back_again(servers):
+    """How long until a killed neighbour, started again at once, is routed with everybody."""
+    servers[1].kill()
+    begin = time.monotonic()
+    servers[1].start()
+    while any(s.get("/varz")["remotes"] < len(servers) - 1 for s in servers):
+        assert time.monotonic() < begin + 60
+        time.sleep(0.01)
+    return f"{time.monotonic() - begin:.2f} s"
+
+
 def churn(servers):
     published, churned = load("churn", servers[0].url, 5)
     return f"{published:.0f} publishes/s beside {churned:.0f} SUB + UNSUB pairs/s"
@@ -201,6 +219,9 @@ def main():
     b.rates("JetStream R3 async publish 128 B", 3, True, 300_000, "js", 128, 3)
     b.requests("request/reply", 1, 20_000, 0)
     b.requests("request/reply beside 150,000 × 1 KiB/s", 1, 20_000, 150_000)
+    b.requests("request/reply across a route", 2, 20_000, 0, far=True)
+    b.each("100,000 subscriptions known on two others", spread(100_000), nodes=3)
+    b.each("a killed neighbour is back", back_again, nodes=3)
     b.each("10,000 idle connections", held("hold", 10_000, "connection"))
     b.each("1 M subscriptions", held("subs", 1_000_000, "subscription"))
     b.each("50,000 connections opened and closed", cycle(50_000))

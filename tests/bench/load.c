@@ -3,8 +3,10 @@
  *   load pub URL COUNT SIZE                     publishers without subscribers
  *   load fan URL COUNT SIZE SUBSCRIBERS [URL2]  one publisher; subscribers on URL2 or URL
  *   load tls URL COUNT SIZE CA                  one publisher, one subscriber, by libnats over TLS
- *   load request URL COUNT SIZE [RATE]          one request at a time; beside it, with RATE, a
- *                                               stream of RATE 1 KiB messages per second, 1:1
+ *   load request URL COUNT SIZE [RATE [URL2]]   one request at a time, answered on URL2; beside it,
+ *                                               with RATE, a stream of RATE 1 KiB messages per
+ *                                               second, 1:1
+ *   load spread URL COUNT URL2…                 subscriptions on one node, until all others know
  *   load js URL COUNT SIZE REPLICAS             publishes with at most 4,000 unacknowledged
  *   load js-idle URL COUNT                      makes R3 streams with one durable consumer each
  *   load hold URL CONNECTIONS                   opens them, one subscription each; see below
@@ -24,6 +26,7 @@
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -453,10 +456,11 @@ static void *answer(void *arg)
 }
 
 /* Prints: requests per second, p50 and p99 in microseconds, stream messages per second. */
-static void run_request(const char *url, long count, size_t size, long rate)
+static void run_request(const char *url, long count, size_t size, long rate,
+                        const char *service_url)
 {
     struct stream_load load = {.rate = rate};
-    int service = open_client(url), fd = open_client(url);
+    int service = open_client(service_url), fd = open_client(url);
     pthread_t service_thread;
     send_text(service, "SUB service 1\r\n");
     sync_up(service);
@@ -661,6 +665,40 @@ static void run_subs(const char *url, long count)
     await_word("closed");
 }
 
+/* Until a publish at each of the others reaches the last of the subscriptions. Prints: seconds. */
+static void run_spread(const char *url, long count, char **others, int other_count)
+{
+    int fd = open_client(url);
+    char *buffer = malloc(WRITE_BUFFER), line[256];
+    size_t len = 0;
+    double start = now_s();
+    for (long i = 0; i < count; i++) {
+        len += (size_t)snprintf(buffer + len, WRITE_BUFFER - len, "SUB devices.%ld.state %ld\r\n",
+                                i, i + 1);
+        if (len > WRITE_BUFFER - 128 || i + 1 == count) {
+            send_all(fd, buffer, len);
+            len = 0;
+        }
+    }
+    sync_up(fd);
+    (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+    for (int k = 0; k < other_count; k++) {
+        int from = open_client(others[k]);
+        (void)snprintf(line, sizeof line, "PUB devices.%ld.state 0\r\n\r\n", count - 1);
+        for (bool came = false; !came; sleep_s(1e-3)) {
+            send_text(from, line);
+            came = read(fd, buffer, WRITE_BUFFER) > 0;
+        }
+        close(from);
+        sleep_s(20e-3); /* further copies of the probe */
+        while (read(fd, buffer, WRITE_BUFFER) > 0) {
+        }
+    }
+    printf("%.3f\n", now_s() - start - 20e-3 * other_count);
+    free(buffer);
+    close(fd);
+}
+
 /* Prints: connections per second. */
 static void run_cycle(const char *url, long connections)
 {
@@ -741,7 +779,9 @@ int main(int argc, char **argv)
     } else if (strcmp(mode, "tls") == 0 && argc > 5) {
         run_tls(url, count, size, argv[5]);
     } else if (strcmp(mode, "request") == 0) {
-        run_request(url, count, size, number(argv, argc, 5, 0));
+        run_request(url, count, size, number(argv, argc, 5, 0), argc > 6 ? argv[6] : url);
+    } else if (strcmp(mode, "spread") == 0 && argc > 4) {
+        run_spread(url, count, &argv[4], argc - 4);
     } else if (strcmp(mode, "js") == 0) {
         run_js(url, count, size, (int)number(argv, argc, 5, 1));
     } else if (strcmp(mode, "js-idle") == 0) {

@@ -354,6 +354,30 @@ async def test_nats_servers_are_replaced_one_by_one_under_load(tmp_path):
     m.stop()
 
 
+async def test_a_message_crosses_a_route_once_for_all_its_subscribers(tmp_path):
+    m = Mesh(tmp_path, (None, None, None), conf=ACCOUNTS).start().whole(4)
+    clients = [await nats.connect(s.url, user="a", password="a") for s in m.servers for _ in range(3)]
+    subs = [await nc.subscribe(subject) for nc in clients for subject in ("f.x", "f.*")]
+    for nc in clients:
+        await nc.flush()
+    def sent(name):
+        return sum(r["out_msgs"] for r in m[0].get("/routez")["routes"] if r["remote_name"] == name)
+    for name in ("n2", "n3"):
+        eventually(lambda: any(r["remote_name"] == name and r["subscriptions"] == 2
+                               for r in m[0].get("/routez")["routes"]))
+    before = [sent("n2"), sent("n3")]
+    for _ in range(100):
+        await clients[0].publish("f.x", b"1")
+    await clients[0].flush()
+    for sub in subs:
+        for _ in range(100):
+            await sub.next_msg(timeout=5)
+    assert [sent("n2"), sent("n3")] == [b + 100 for b in before]
+    for nc in clients:
+        await nc.close()
+    m.stop()
+
+
 @peer
 async def test_routez_has_the_fields_of_nats_server(tmp_path):
     shapes = []
