@@ -22,6 +22,12 @@ struct progress {
     bool up;     /* the transport's word */
     bool active; /* heard since the last check of the quorum */
     bool voted, refused;
+    bool vote_unproven; /* the vote given was an unproven replica's */
+    bool proven;        /* leader: said so with its last claim */
+    uint64_t life;      /* leader: of an unproven replica; 0 none seen */
+    bool granted;       /* leader: everybody took part in the election, this life of it included */
+    raft_index
+        prove_at; /* leader: an entry of ours, committed and had, proves this life; 0: none */
     uint32_t silent_ticks;
     raft_index inflight[RAFT_INFLIGHT_MAX]; /* last index of each, ring */
     uint32_t inflight_at, inflight_count;
@@ -53,6 +59,8 @@ struct raft {
 
     raft_term term;
     raft_node vote;
+    bool unproven;
+    uint64_t life;
     raft_node leader;
     raft_index commit, applied, last, persisted, first;
     raft_index term_start; /* leader: index of the no-op that opened its term */
@@ -259,8 +267,14 @@ static struct raft_message *emit(struct raft *r, enum raft_message_type type, ra
     }
     VEC_RESERVE(r->out, r->out_cap, r->out_count);
     struct held_message *held = &r->out[r->out_count++];
-    *held = (struct held_message){
-        {.type = type, .group = r->group, .from = r->self, .to = to, .term = r->term}, token};
+    *held = (struct held_message){{.type = type,
+                                   .group = r->group,
+                                   .from = r->self,
+                                   .to = to,
+                                   .term = r->term,
+                                   .unproven = r->unproven,
+                                   .life = r->unproven ? r->life : 0},
+                                  token};
     return &held->message;
 }
 
@@ -305,6 +319,7 @@ bool raft_take_persist(struct raft *r, struct raft_persist *out)
         out->has_hard_state = true;
         out->term = r->term;
         out->vote = r->vote;
+        out->unproven = r->unproven;
     }
     bool log_first = r->dirty_truncate != 0 || r->dirty_from != 0;
     if (r->record_count > 0 && !log_first) {
@@ -442,6 +457,7 @@ static void precampaign(struct raft *r)
     r->role = PRECANDIDATE;
     start_votes(r);
     find_peer(r, r->self)->voted = true;
+    find_peer(r, r->self)->vote_unproven = r->unproven;
     for (unsigned i = 0; i < r->peer_count; i++) {
         if (r->peers[i].node != r->self) {
             struct raft_message *m = emit(r, RAFT_PREVOTE, r->peers[i].node, 0);
@@ -463,8 +479,14 @@ static void broadcast(struct raft *r, bool heartbeat)
     }
 }
 
-static void become_leader(struct raft *r)
+/* `unanimous`: everybody took part, so nobody can be bound to another leader by what it has
+ * forgotten, and the log that has won is the longest there is. */
+static void become_leader(struct raft *r, bool unanimous)
 {
+    if (unanimous && r->unproven) {
+        r->unproven = false;
+        r->dirty_hard = true;
+    }
     r->role = LEADER;
     r->leader = r->self;
     r->quiesced = false;
@@ -478,6 +500,9 @@ static void become_leader(struct raft *r)
         p->active = true; /* a full timeout before the quorum is first checked */
         p->silent_ticks = 0;
         p->inflight_count = 0;
+        p->proven = false; /* until it says so */
+        p->granted = unanimous && p->vote_unproven;
+        p->prove_at = 0;
     }
     append(r, (struct raft_entry){r->last + 1, r->term, RAFT_ENTRY_NOOP, NULL}); /* §8 */
     r->term_start = r->last;
@@ -493,20 +518,32 @@ static unsigned count_votes(const struct raft *r, bool refused)
     return count;
 }
 
-static void count_vote(struct raft *r, raft_node from, bool granted)
+static unsigned count_proven_votes(const struct raft *r)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < r->peer_count; i++) {
+        count += r->peers[i].voted && !r->peers[i].vote_unproven;
+    }
+    return count;
+}
+
+static void count_vote(struct raft *r, raft_node from, bool granted, bool unproven, uint64_t life)
 {
     struct progress *p = find_peer(r, from);
     if (p == NULL) {
         return;
     }
     *(granted ? &p->voted : &p->refused) = true;
-    if (count_votes(r, false) >= quorum(r)) {
+    p->vote_unproven = unproven;
+    p->life = unproven ? life : 0;
+    bool unanimous = count_votes(r, false) == r->peer_count;
+    if (unanimous || (!r->unproven && count_proven_votes(r) >= quorum(r))) { /* invariant (6) */
         if (r->role == PRECANDIDATE) {
             campaign(r, false);
         } else {
-            become_leader(r);
+            become_leader(r, unanimous);
         }
-    } else if (count_votes(r, true) >= quorum(r)) {
+    } else if (count_votes(r, true) >= (r->unproven ? 1 : quorum(r))) {
         become_follower(r, r->term, 0);
     }
 }
@@ -515,7 +552,7 @@ static void count_vote(struct raft *r, raft_node from, bool granted)
 static void handle_own_vote(struct raft *r, const struct raft_message *m)
 {
     if (m->type == RAFT_VOTE_REPLY && r->role == CANDIDATE && m->term == r->term) {
-        count_vote(r, r->self, true);
+        count_vote(r, r->self, true, m->unproven, m->life);
     }
 }
 
@@ -655,7 +692,8 @@ static void maybe_commit(struct raft *r)
     raft_index matches[RAFT_VOTERS_MAX];
     for (unsigned i = 0; i < r->peer_count; i++) {
         struct progress *p = &r->peers[i];
-        matches[i] = p->node == r->self ? r->persisted : p->match;
+        bool counts = p->node == r->self ? !r->unproven : p->proven; /* invariant (6) */
+        matches[i] = !counts ? 0 : p->node == r->self ? r->persisted : p->match;
     }
     qsort(matches, r->peer_count, sizeof *matches, descending);
     raft_index candidate = matches[quorum(r) - 1];
@@ -779,12 +817,58 @@ static void on_append(struct raft *r, const struct raft_message *m)
     reply_append(r, m->from, false, match);
 }
 
+/* What a claim says of whoever makes it: invariant (6). */
+static void note_proof(struct progress *p, const struct raft_message *m)
+{
+    if (!m->unproven) {
+        if (!m->reject) {
+            p->proven = true;
+            p->life = 0;
+            p->granted = false;
+            p->prove_at = 0;
+        }
+        return;
+    }
+    p->proven = false;
+    if (m->life != p->life) { /* whatever an earlier life had is gone */
+        p->life = m->life;
+        p->granted = false;
+        p->prove_at = 0;
+        p->match = 0;
+        p->flow = PROBE;
+        p->inflight_count = 0;
+    }
+}
+
+/* After news of an unproven replica. */
+static void maybe_prove(struct raft *r, struct progress *p)
+{
+    if (p->proven || p->life == 0 || r->role != LEADER) {
+        return;
+    }
+    if (p->granted || (p->prove_at != 0 && r->commit >= p->prove_at && p->match >= p->prove_at)) {
+        struct raft_message *m = emit(r, RAFT_PROVEN, p->node, 0);
+        m->life = p->life;
+        m->index = p->match;
+        m->index_term = raft_term_at(r, p->match);
+    } else if (p->prove_at == 0) {
+        append(r, (struct raft_entry){r->last + 1, r->term, RAFT_ENTRY_NOOP, NULL});
+        p->prove_at = r->last;
+        for (unsigned i = 0; i < r->peer_count; i++) {
+            if (r->peers[i].node != r->self) {
+                send_all(r, &r->peers[i]);
+            }
+        }
+    }
+}
+
 static void on_append_reply(struct raft *r, const struct raft_message *m)
 {
     struct progress *p = find_peer(r, m->from);
     if (r->role != LEADER || p == NULL) {
         return;
     }
+    note_proof(p, m);
     if (m->reject) {
         if (p->flow == SNAPSHOT || m->index >= p->next) {
             return; /* stale */
@@ -829,6 +913,7 @@ static void on_append_reply(struct raft *r, const struct raft_message *m)
         p->next = p->match + 1;
     }
     maybe_commit(r);
+    maybe_prove(r, p);
     send_all(r, p);
 }
 
@@ -918,6 +1003,13 @@ static void on_snapshot_reply(struct raft *r, const struct raft_message *m)
     if (r->role != LEADER || p == NULL || p->flow != SNAPSHOT || m->commit != p->snapshot_attempt) {
         return;
     }
+    note_proof(p, m);
+    if (p->flow != SNAPSHOT) { /* to another life: it begins anew */
+        p->next = r->last + 1;
+        p->probe_sent = false;
+        send_all(r, p);
+        return;
+    }
     if (!m->last && !m->reject) {
         send_snapshot(r, p);
         return;
@@ -929,6 +1021,7 @@ static void on_snapshot_reply(struct raft *r, const struct raft_message *m)
     p->flow = PROBE;
     p->probe_sent = false;
     maybe_commit(r);
+    maybe_prove(r, p);
     send_all(r, p);
 }
 
@@ -943,7 +1036,7 @@ static void on_quiesce(struct raft *r, const struct raft_message *m)
 
 static void on_timeout_now(struct raft *r, const struct raft_message *m)
 {
-    if (m->term == r->term && r->role == FOLLOWER) {
+    if (m->term == r->term && r->role == FOLLOWER && !r->unproven) {
         campaign(r, true);
     }
 }
@@ -953,7 +1046,19 @@ static void on_prevote_reply(struct raft *r, const struct raft_message *m)
     if (m->reject && m->term > r->term) {
         become_follower(r, m->term, 0);
     } else if (r->role == PRECANDIDATE && (m->reject || m->term == r->term + 1)) {
-        count_vote(r, m->from, !m->reject);
+        count_vote(r, m->from, !m->reject, m->unproven, m->life);
+    }
+}
+
+/* From our leader, to this very life of ours. */
+static void on_proven(struct raft *r, const struct raft_message *m)
+{
+    bool matches = m->index <= r->last && raft_term_at(r, m->index) == m->index_term;
+    if (r->role == FOLLOWER && r->leader == m->from && r->unproven && m->life == r->life &&
+        matches) {
+        r->unproven = false;
+        r->dirty_hard = true;
+        reply_append(r, m->from, false, m->index);
     }
 }
 
@@ -994,7 +1099,7 @@ void raft_step(struct raft *r, const struct raft_message *m)
     switch (m->type) {
     case RAFT_VOTE_REPLY:
         if (r->role == CANDIDATE) {
-            count_vote(r, m->from, !m->reject);
+            count_vote(r, m->from, !m->reject, m->unproven, m->life);
         }
         return;
     case RAFT_APPEND:
@@ -1015,6 +1120,9 @@ void raft_step(struct raft *r, const struct raft_message *m)
     case RAFT_TIMEOUT_NOW:
         on_timeout_now(r, m);
         return;
+    case RAFT_PROVEN:
+        on_proven(r, m);
+        return;
     default:
         return; /* RAFT_ALIVE: having been heard is all */
     }
@@ -1030,7 +1138,7 @@ static void maybe_quiesce(struct raft *r)
                 r->idle_ticks >= RAFT_QUIESCE_TICKS;
     for (unsigned i = 0; i < r->peer_count && done; i++) {
         const struct progress *p = &r->peers[i];
-        done = p->node == r->self || !p->up || p->match == r->last;
+        done = p->node == r->self || !p->up || (p->proven && p->match == r->last);
     }
     if (!done) {
         return;
@@ -1132,8 +1240,9 @@ void raft_peer_up(struct raft *r, raft_node peer, bool up)
         return;
     }
     p->up = up;
-    if (up) { /* what was under way on the old connection is lost */
+    if (up) { /* what was under way on the old connection is lost; and who knows what happened */
         p->inflight_count = 0;
+        p->proven = false;
         if (r->role == LEADER) {
             p->flow = PROBE;
             p->probe_sent = false;
@@ -1161,7 +1270,7 @@ void raft_transfer(struct raft *r, raft_node to)
     const struct progress *best = NULL;
     for (unsigned i = 0; i < r->peer_count; i++) {
         const struct progress *p = &r->peers[i];
-        bool eligible = p->node != r->self && p->up && (to == 0 || p->node == to);
+        bool eligible = p->node != r->self && p->up && p->proven && (to == 0 || p->node == to);
         if (eligible && (best == NULL || p->match > best->match)) {
             best = p;
         }
@@ -1222,6 +1331,13 @@ struct raft *raft_new(const struct raft_config *c)
         member = member || c->voters[i] == c->self;
     }
     CHECK(member);
+#ifndef BUG_23
+    r->unproven = c->unproven;
+#endif
+    do {
+        r->life = random_next(&r->random);
+    } while (r->life == 0);
+    r->dirty_hard = r->unproven; /* so that a restart in between does not make it forget that */
     reset_timeout(r);
     if (r->peer_count == 1) {
         r->timeout = 0; /* nobody to wait for */
@@ -1284,6 +1400,10 @@ bool raft_is_installing(const struct raft *r)
 bool raft_is_quiesced(const struct raft *r)
 {
     return r->quiesced;
+}
+bool raft_is_unproven(const struct raft *r)
+{
+    return r->unproven;
 }
 uint64_t raft_group(const struct raft *r)
 {

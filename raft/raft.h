@@ -19,6 +19,16 @@
  * §3.8). (4) A leader commits by counting only entries of its own term (§5.4.2). (5) A leader
  * appends only; its own match is what it has persisted (thesis §10.2.1).
  *
+ *  (6) A replica that cannot prove that its log reaches all it ever acknowledged is unproven: its
+ * vote and its match do not count, and it does not lead. It is proven again
+ *        - when it has all that was committed when the leader heard of it: the leader opens that
+ *          with an entry of its own, which proven replicas alone have to commit, so a leader that
+ *          has been replaced without knowing it proves nobody; or
+ *        - by an election in which every member took part: the longest log that is left wins.
+ *     So a damaged or forgetful minority can not help to form a majority that never had an entry,
+ *     and a power cut of all nodes needs no human. Answers of an unproven replica carry the number
+ *     of its life, for it may lose its disk again.
+ *
  * The log is the data: entries below `first` may have been dropped one by one by the owner (those
  * that are no messages), which is why a follower that lacks some of them gets a snapshot: the
  * state, and the records that were kept. Terms of dropped entries stay known as runs, so log
@@ -75,6 +85,7 @@ enum raft_message_type {
     RAFT_SNAPSHOT_REPLY,
     RAFT_QUIESCE,
     RAFT_TIMEOUT_NOW, /* leadership transfer, thesis §3.10 */
+    RAFT_PROVEN,      /* to an unproven replica: it is none any more; index: the match */
     RAFT_MESSAGE_TYPES
 };
 
@@ -90,6 +101,8 @@ struct raft_message {
     bool reject;                /* replies */
     bool forced;                /* VOTE of a transfer: leader stickiness does not apply */
     bool first;                 /* SNAPSHOT: begins the attempt */
+    bool unproven;              /* the sender is: invariant (6) */
+    uint64_t life;              /* the unproven sender's; PROVEN: the receiver's */
     bool last;                  /* SNAPSHOT: state follows, this is the end; its reply: installed */
     struct raft_entry *entries; /* owned; APPEND, SNAPSHOT (kept records) */
     uint32_t entry_count;
@@ -122,6 +135,7 @@ struct raft_config {
     /* From disk; all zero for a new group. */
     raft_term term;
     raft_node vote;
+    bool unproven;      /* what is here may be less than this node has acknowledged */
     raft_index applied; /* index of the state the owner has loaded */
     raft_index first;   /* first index whose entry is certainly there; applied + 1 or below */
     const struct raft_run *runs; /* of [1, applied] */
@@ -164,6 +178,7 @@ struct raft_persist {
     bool has_hard_state;
     raft_term term;
     raft_node vote;
+    bool unproven;                    /* part of the hard state */
     raft_index truncate_from;         /* 0: nothing; delete this index and all above, first */
     const struct raft_entry *entries; /* then write these; borrowed until the next call */
     uint32_t entry_count;
@@ -201,6 +216,7 @@ raft_index raft_applied(const struct raft *r);
 /* A received state waits to be taken: applied() is its index already, the owner's state is not. */
 bool raft_is_installing(const struct raft *r);
 bool raft_is_quiesced(const struct raft *r);
+bool raft_is_unproven(const struct raft *r);
 uint64_t raft_group(const struct raft *r);
 /* Entry still in memory, or NULL. Borrowed. */
 const struct raft_entry *raft_peek(const struct raft *r, raft_index index);

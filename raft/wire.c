@@ -2,22 +2,35 @@
 
 #include "core/base/mem.h"
 
-/* varint group · u8 type · u8 flags · varint term, index, index_term, commit
- * varint entries, each: varint index, term · u8 kind · bytes data
- * with FLAG_STATE: varint runs, each varint first, term · bytes state */
-enum { FLAG_REJECT = 1, FLAG_FORCED = 2, FLAG_LAST = 4, FLAG_STATE = 8, FLAG_FIRST = 16 };
+/* varint group · u8 type · u8 flags · varint term, index, index_term, commit · with FLAG_LIFE: u64
+ * life varint entries, each: varint index, term · u8 kind · bytes data with FLAG_STATE: varint
+ * runs, each varint first, term · bytes state */
+enum {
+    FLAG_REJECT = 1,
+    FLAG_FORCED = 2,
+    FLAG_LAST = 4,
+    FLAG_STATE = 8,
+    FLAG_FIRST = 16,
+    FLAG_UNPROVEN = 32,
+    FLAG_LIFE = 64
+};
 
 void raft_wire_encode(struct buffer *out, const struct raft_message *m)
 {
     buffer_put_varint(out, m->group);
     buffer_put_u8(out, (uint8_t)m->type);
-    buffer_put_u8(out, (uint8_t)((m->reject ? FLAG_REJECT : 0) | (m->forced ? FLAG_FORCED : 0) |
-                                 (m->first ? FLAG_FIRST : 0) | (m->last ? FLAG_LAST : 0) |
-                                 (m->state != NULL ? FLAG_STATE : 0)));
+    buffer_put_u8(out,
+                  (uint8_t)((m->reject ? FLAG_REJECT : 0) | (m->forced ? FLAG_FORCED : 0) |
+                            (m->first ? FLAG_FIRST : 0) | (m->last ? FLAG_LAST : 0) |
+                            (m->unproven ? FLAG_UNPROVEN : 0) | (m->life != 0 ? FLAG_LIFE : 0) |
+                            (m->state != NULL ? FLAG_STATE : 0)));
     buffer_put_varint(out, m->term);
     buffer_put_varint(out, m->index);
     buffer_put_varint(out, m->index_term);
     buffer_put_varint(out, m->commit);
+    if (m->life != 0) {
+        buffer_put_u64(out, m->life);
+    }
     buffer_put_varint(out, m->entry_count);
     for (uint32_t i = 0; i < m->entry_count; i++) {
         const struct raft_entry *e = &m->entries[i];
@@ -103,10 +116,12 @@ enum err raft_wire_decode(struct bytes bytes, struct raft_message *m)
     m->forced = (flags & FLAG_FORCED) != 0;
     m->first = (flags & FLAG_FIRST) != 0;
     m->last = (flags & FLAG_LAST) != 0;
+    m->unproven = (flags & FLAG_UNPROVEN) != 0;
     m->term = reader_varint(&r);
     m->index = reader_varint(&r);
     m->index_term = reader_varint(&r);
     m->commit = reader_varint(&r);
+    m->life = (flags & FLAG_LIFE) != 0 ? reader_u64(&r) : 0;
     if (!r.bad) {
         decode_entries(&r, m);
     }

@@ -72,7 +72,7 @@ class Mesh:
         found = set()
         for r in node.get("/routez?subs=detail")["routes"]:
             for s in r.get("subscriptions_list_detail") or []:
-                if s["account"] == "$G":
+                if s.get("account") == "$G":
                     found.add((r["remote_name"], s["subject"], s.get("qgroup")))
         return found
 

@@ -121,13 +121,14 @@ async def test_compression(tmp_path, binaries, ours, theirs, result):
 def certs():
     c = Certificates()
     c.node = c.ca.issue("node", "/CN=node", "DNS:localhost,IP:127.0.0.1", "serverAuth,clientAuth")
+    c.foreign = c.other_ca.issue("foreign", "/CN=f", "DNS:localhost,IP:127.0.0.1", "serverAuth,clientAuth")
     c.elsewhere = c.ca.issue("elsewhere", "/CN=e", "DNS:elsewhere,IP:127.0.0.9", "serverAuth,clientAuth")
     yield c
     shutil.rmtree(c.folder)
 
 
 def tls(certs, pair, more=""):
-    return f'tls {{ cert_file: "{pair[0]}", key_file: "{pair[1]}", ca_file: "{certs.ca.pem}" {more} }}'
+    return f'tls {{ cert_file: "{pair[0]}", key_file: "{pair[1]}", ca_file: "{certs.ca.pem}"\n{more} }}'
 
 
 @pytest.mark.parametrize("binaries", MESHES)
@@ -140,10 +141,17 @@ async def test_routes_over_tls(tmp_path, binaries, certs, more):
 
 @pytest.mark.parametrize("binaries", MESHES)
 def test_a_route_with_the_wrong_certificate_is_refused(tmp_path, binaries, certs):
-    m = Mesh(tmp_path, binaries, [tls(certs, certs.node), tls(certs, certs.elsewhere)]).start()
-    first = m[0]
-    eventually(lambda: "TLS route handshake error" in first.text(), what="an error about the certificate")
-    assert first.get("/varz")["remotes"] == 0
+    m = Mesh(tmp_path, binaries, [tls(certs, certs.node), tls(certs, certs.foreign)]).start()
+    for s in m.servers:
+        eventually(lambda: "TLS route handshake error" in s.text(), what="an error about the certificate")
+        assert s.get("/varz")["remotes"] == 0
+    m.stop()
+
+
+def test_a_dialled_server_has_to_be_who_it_should_be(tmp_path, certs):
+    m = Mesh(tmp_path, (None, None), [tls(certs, certs.node), tls(certs, certs.elsewhere)], seeds=[[1], []]).start()
+    eventually(lambda: "certificate is not valid for 127.0.0.1" in m[0].text())
+    assert m[0].get("/varz")["remotes"] == 0
     m.stop()
 
 

@@ -42,6 +42,7 @@ struct plan {
     bool cuts, crashes,
         power; /* power: a crash loses unsynced writes; else only the process dies */
     bool one_way;
+    bool damage; /* disks that lose what was synced, or everything */
     bool pauses;
     unsigned sync_mean_us;
     unsigned checkpoint_every; /* entries */
@@ -53,6 +54,7 @@ struct plan {
 struct disk_group {
     raft_term term;
     raft_node vote;
+    bool unproven;
     struct map records; /* index → struct blob: encoded entry */
     raft_index last;    /* end of the contiguous log */
     raft_index state_index;
@@ -73,6 +75,7 @@ struct pending_write {
     bool has_hard;
     raft_term term;
     raft_node vote;
+    bool unproven;
     raft_index truncate_from;
     struct raft_entry *entries;
     uint32_t entry_count;
@@ -140,7 +143,7 @@ struct sim {
     struct acked *acked[GROUPS_MAX];
     uint32_t acked_count[GROUPS_MAX], acked_cap[GROUPS_MAX];
     uint64_t next_value;
-    uint64_t elections, acks, crashes;
+    uint64_t elections, acks, crashes, damages;
 };
 
 static struct sim *sim;
@@ -321,6 +324,7 @@ static void disk_apply(struct replica *r, struct pending_write *w)
     if (w->has_hard) {
         d->term = w->term;
         d->vote = w->vote;
+        d->unproven = w->unproven;
     }
     if (w->truncate_from > 0) {
         disk_delete_from(d, w->truncate_from);
@@ -428,6 +432,7 @@ static void on_persist(void *arg, struct raft_group *group, const struct raft_pe
     w->has_hard = p->has_hard_state;
     w->term = p->term;
     w->vote = p->vote;
+    w->unproven = p->unproven;
     w->truncate_from = p->truncate_from;
     w->kept = p->kept_records;
     w->entries = mem_alloc((p->entry_count + 1) * sizeof *w->entries);
@@ -680,6 +685,7 @@ static void start_replica(struct node *n, unsigned g)
                             .seed = sim->seed * 1000 + n->number * 10 + g + n->life * 7919,
                             .term = d->term,
                             .vote = d->vote,
+                            .unproven = d->unproven,
                             .applied = d->state_index,
                             .first = d->first,
                             .runs = d->runs,
@@ -786,6 +792,67 @@ static void stop_node(struct node *n, bool lose_unsynced)
     note("stop", n->number, lose_unsynced, 0);
 }
 
+/* --- damaged disks --- */
+
+/* Not more at a time than the others can make up for; a node counts until all its groups are proven
+ * again, and what it acknowledged before is on the others then. */
+static unsigned damaged_nodes(void)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < sim->plan.nodes; i++) {
+        bool damaged = false;
+        for (unsigned g = 0; g < sim->plan.groups; g++) {
+            damaged = damaged || sim->nodes[i].replicas[g].disk.unproven;
+        }
+        count += damaged;
+    }
+    return count;
+}
+
+static void disk_clear(struct disk_group *d)
+{
+    disk_delete_from(d, 0);
+    map_deinit(&d->records);
+    blob_release(d->state);
+    free(d->runs);
+    *d = (struct disk_group){.unproven = true};
+}
+
+/* The log's end is lost, synced or not; with it what the hard state has said since. */
+static void disk_lose_tail(struct disk_group *d)
+{
+    raft_index end = d->state_index;
+    while (map_get_u64(&d->records, end + 1) != NULL) {
+        end++;
+    }
+    raft_index cut = d->state_index + 1 + draw(end - d->state_index + 1);
+    disk_delete_from(d, cut);
+    d->last = cut - 1;
+    d->term = d->run_count > 0 ? d->runs[d->run_count - 1].term : 0;
+    for (raft_index i = d->state_index + 1; i < cut; i++) {
+        struct raft_entry e = decode_entry(i, map_get_u64(&d->records, i));
+        d->term = e.term > d->term ? e.term : d->term;
+        blob_release(e.data);
+    }
+    d->vote = 0;
+    d->unproven = true;
+}
+
+static void damage_node(struct node *n)
+{
+    bool wipe = chance(50);
+    for (unsigned g = 0; g < sim->plan.groups; g++) {
+        struct disk_group *d = &n->replicas[g].disk;
+        if (wipe) {
+            disk_clear(d);
+        } else {
+            disk_lose_tail(d);
+        }
+    }
+    sim->damages++;
+    note("damage", n->number, wipe, 0);
+}
+
 /* --- clients --- */
 
 static void publish(struct node *n, unsigned g)
@@ -885,10 +952,18 @@ static void on_fault(void)
     case 0:
         if (p->crashes && sim->nodes[n].alive) {
             unsigned victims = chance(5) ? p->nodes : 1;
+            bool doubt = victims > 1 && p->damage && chance(50) && damaged_nodes() == 0;
             for (unsigned i = 0; i < victims; i++) {
                 struct node *victim = &sim->nodes[(n + i) % p->nodes];
                 if (victim->alive) {
                     stop_node(victim, p->power);
+                    for (unsigned g = 0; g < p->groups && doubt; g++) {
+                        victim->replicas[g].disk.unproven = true; /* nobody is sure of anything */
+                    }
+                    if (victims == 1 && p->damage && chance(50) &&
+                        damaged_nodes() < (p->nodes - 1) / 2) {
+                        damage_node(victim);
+                    }
                     push((struct event){.kind = EV_RESTART, .node = victim->number},
                          10 * MS + draw(2000 * MS));
                 }
@@ -1043,7 +1118,8 @@ static bool converged(void)
         for (unsigned i = 0; i < sim->plan.nodes; i++) {
             const struct raft *raft = raft_group_raft(sim->nodes[i].replicas[g].group);
             leader = leader || raft_is_ready_leader(raft);
-            if (raft_applied(raft) != applied || raft_commit(raft) != raft_last(raft)) {
+            if (raft_is_unproven(raft) || raft_applied(raft) != applied ||
+                raft_commit(raft) != raft_last(raft)) {
                 return false;
             }
         }
@@ -1106,6 +1182,7 @@ static void draw_plan(struct plan *p)
     p->one_way = chance(50);
     p->crashes = chance(70);
     p->power = chance(50);
+    p->damage = chance(50);
     p->pauses = chance(50);
     p->sync_mean_us = (unsigned)draw(chance(50) ? 500 : 20 * MS);
     p->checkpoint_every = 2 + (unsigned)draw(chance(50) ? 20 : 500);
@@ -1151,14 +1228,12 @@ static uint64_t run_seed(uint64_t seed, bool trace, struct sim *totals)
     totals->elections += s.elections;
     totals->acks += s.acks;
     totals->crashes += s.crashes;
+    totals->damages += s.damages;
     for (unsigned i = 0; i < s.plan.nodes; i++) {
         stop_node(&s.nodes[i], true);
         for (unsigned g = 0; g < s.plan.groups; g++) {
             struct disk_group *d = &s.nodes[i].replicas[g].disk;
-            disk_delete_from(d, 0);
-            map_deinit(&d->records);
-            blob_release(d->state);
-            free(d->runs);
+            disk_clear(d);
         }
     }
     for (unsigned g = 0; g < GROUPS_MAX; g++) {
@@ -1192,9 +1267,10 @@ int main(int argc, char **argv)
             printf("seed %llu hash %016llx\n", (unsigned long long)seed, (unsigned long long)hash);
         }
     }
-    printf("%llu seeds from %llu: %llu elections, %llu acknowledged messages, %llu crashes\n",
+    printf("%llu seeds from %llu: %llu elections, %llu acknowledged messages, %llu crashes, "
+           "%llu damaged disks\n",
            (unsigned long long)count, (unsigned long long)seed,
            (unsigned long long)totals.elections, (unsigned long long)totals.acks,
-           (unsigned long long)totals.crashes);
+           (unsigned long long)totals.crashes, (unsigned long long)totals.damages);
     return 0;
 }
