@@ -1388,7 +1388,7 @@ struct asset *asset_next(struct asset *after)
 }
 
 struct asset *asset_open(struct jetstream *js, struct shard *shard, const struct assignment *as,
-                         const char *reply, struct error *error)
+                         bool fresh, const char *reply, struct error *error)
 {
     struct asset *a = NEW(struct asset);
     a->js = js;
@@ -1414,7 +1414,7 @@ struct asset *asset_open(struct jetstream *js, struct shard *shard, const struct
         a->wanted_config = json_equal(now, as->config) ? NULL : json_incref(as->config);
         json_decref(now);
     }
-    a->group = group_open(shard, as->group, as->peers, as->peer_count, &asset_ops, a, error);
+    a->group = group_open(shard, as->group, as->peers, as->peer_count, fresh, &asset_ops, a, error);
     if (a->group == NULL) {
         publisher_deinit(&a->publisher);
         stream_free(a->stream);

@@ -132,9 +132,10 @@ struct asset_request {
 void asset_request(struct shard *shard, struct asset_request *request);
 void asset_request_free(struct asset_request *request);
 
-/* Shard's loop. `reply` (NULL none): the creator waits there for STREAM.CREATE's answer. */
+/* Shard's loop. `fresh`: see group_open(). `reply` (NULL none): the creator waits there for
+ * STREAM.CREATE's answer. */
 struct asset *asset_open(struct jetstream *js, struct shard *shard, const struct assignment *a,
-                         const char *reply, struct error *error);
+                         bool fresh, const char *reply, struct error *error);
 void asset_config_changed(struct asset *asset, json_t *config, const char *reply);
 /* Answers STREAM.CREATE of something that exists already, when this is the leader. */
 void asset_echo(struct asset *asset, const char *reply);

@@ -61,6 +61,7 @@ struct errand {
     struct assignment assignment; /* OPEN: a copy with its own references */
     json_t *config;
     char *reply;
+    bool fresh; /* OPEN: no earlier life here */
 };
 
 static void errand_free(struct errand *e)
@@ -98,7 +99,7 @@ static void do_open(void *arg)
 {
     struct errand *e = arg;
     struct error error;
-    e->asset = asset_open(e->js, e->shard, &e->assignment, e->reply, &error);
+    e->asset = asset_open(e->js, e->shard, &e->assignment, e->fresh, e->reply, &error);
     if (e->asset == NULL) {
         /* Nothing is deleted: the data may be repaired, or fetched again from the other replicas.
          */
@@ -160,6 +161,13 @@ static bool is_member(const struct assignment *a, uint64_t node)
     return false;
 }
 
+/* A server that has its memory can say of a stream it never hosted that it never promised anything
+ * about it. One that is learning what there is can not: it may have been there before. */
+static bool remembers(struct jetstream *js)
+{
+    return js->meta.group != NULL && !group_status(js->meta.group).unproven;
+}
+
 static void host(struct jetstream *js, const struct assignment *a, const char *reply)
 {
     if (!is_member(a, js->self)) {
@@ -176,6 +184,7 @@ static void host(struct jetstream *js, const struct assignment *a, const char *r
     CHECK(map_put(&js->hosted, buffer_bytes(&key), h) == NULL);
     buffer_deinit(&key);
     struct errand *e = errand_new(js, h, reply);
+    e->fresh = remembers(js);
     e->assignment = *a;
     e->assignment.account = mem_strdup(a->account);
     e->assignment.stream = mem_strdup(a->stream);
@@ -389,7 +398,7 @@ static void open_meta(struct jetstream *js)
     struct error error;
     meta_init(&js->meta.meta);
     js->meta.group = group_open(meta_shard(js), META_GROUP_ID, js->meta.voters,
-                                js->meta.voter_count, &meta_ops, js, &error);
+                                js->meta.voter_count, false, &meta_ops, js, &error);
     if (js->meta.group == NULL) {
         log_error("JetStream cannot start its meta group: %s", error.message);
         return;

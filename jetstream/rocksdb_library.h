@@ -59,10 +59,8 @@
     X(writebatch_delete_cf)                                                                        \
     X(writebatch_delete_range_cf)                                                                  \
     X(writebatch_destroy)                                                                          \
-    X(writebatch_putv_cf)                                                                          \
-    X(writeoptions_create)                                                                         \
-    X(writeoptions_destroy)                                                                        \
-    X(writeoptions_set_sync)
+    X(writebatch_put_cf)                                                                           \
+    X(writebatch_putv_cf) X(writeoptions_create) X(writeoptions_destroy) X(writeoptions_set_sync)
 
 #define ROCKSDB_POINTER(name) __typeof__(rocksdb_##name) *name;
 struct rocksdb_library {

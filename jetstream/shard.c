@@ -212,13 +212,14 @@ static void maybe_checkpoint(struct group *g)
 
 /* --- callbacks of the Raft host --- */
 
-static void put_hard_state(struct store_batch *batch, uint64_t group, raft_term term,
-                           raft_node vote)
+/* u64 term, vote, proof: 0 unproven, else 1 + the doubt of the store in which it was proven. */
+static void put_hard_state(struct shard *s, uint64_t group, const struct raft_persist *p)
 {
     struct buffer b = {0};
-    buffer_put_u64(&b, term);
-    buffer_put_u64(&b, vote);
-    store_put_state(batch, group, "hs", buffer_bytes(&b));
+    buffer_put_u64(&b, p->term);
+    buffer_put_u64(&b, p->vote);
+    buffer_put_u64(&b, p->unproven ? 0 : 1 + store_doubt(s->store));
+    store_put_state(s->batch, group, "hs", buffer_bytes(&b));
     buffer_deinit(&b);
 }
 
@@ -228,7 +229,7 @@ static void on_persist(void *arg, struct raft_group *rg, const struct raft_persi
     struct group *g = raft_group_owner(rg);
     (void)commit_here(s);
     if (p->has_hard_state) {
-        put_hard_state(s->batch, g->id, p->term, p->vote);
+        put_hard_state(s, g->id, p);
     }
     if (p->truncate_from != 0) {
         store_delete_entries(s->batch, g->id, p->truncate_from, UINT64_MAX);
@@ -336,14 +337,18 @@ struct loaded {
     struct blob *state;
 };
 
-static enum err load_state(struct group *g, struct loaded *l)
+static enum err load_state(struct group *g, bool fresh, struct loaded *l)
 {
     struct blob *blob;
     enum err err = store_get_state(g->shard->store, g->id, "hs", &blob);
+    l->config.unproven = err != OK && !fresh;
     if (err == OK) {
         struct reader r = reader_make(blob_bytes(blob));
         l->config.term = reader_u64(&r);
         l->config.vote = reader_u64(&r);
+        uint64_t proof =
+            reader_done(&r) ? 1 : reader_u64(&r); /* written before there were proofs */
+        l->config.unproven = proof != 1 + store_doubt(g->shard->store);
         blob_release(blob);
     } else if (err != ERR_NOT_FOUND) {
         return err;
@@ -373,12 +378,29 @@ static enum err load_state(struct group *g, struct loaded *l)
     return l->state == NULL ? ERR_CORRUPT : OK;
 }
 
+/* A damaged record in the log of a replica: what is behind it proves nothing, and would be taken
+ * for log again once the damaged one is written anew. The others have all of it, and until this one
+ * has it from them it does not count. */
+static void give_up_tail(struct group *g, struct loaded *l, raft_index from)
+{
+    log_error("JetStream group %llu: its log is damaged at %llu; this replica takes no part until "
+              "it has caught up with the others",
+              (unsigned long long)g->id, (unsigned long long)from);
+    l->config.unproven = true;
+    (void)commit_here(g->shard);
+    store_delete_entries(g->shard->batch, g->id, from, UINT64_MAX);
+}
+
 static enum err load_entries(struct group *g, struct loaded *l)
 {
     for (raft_index i = l->config.applied + 1;; i++) {
         struct raft_entry e;
         bool kept;
         enum err err = store_get_entry(g->shard->store, g->id, i, &e, &kept);
+        if (err == ERR_CORRUPT && l->config.voter_count > 1) {
+            give_up_tail(g, l, i);
+            return OK;
+        }
         if (err != OK) {
             return err == ERR_NOT_FOUND ? OK : err;
         }
@@ -393,7 +415,7 @@ static enum err load_entries(struct group *g, struct loaded *l)
 }
 
 struct group *group_open(struct shard *s, uint64_t id, const uint64_t *voters, unsigned voter_count,
-                         const struct group_ops *ops, void *owner, struct error *error)
+                         bool fresh, const struct group_ops *ops, void *owner, struct error *error)
 {
     struct group *g = NEW(struct group);
     g->shard = s;
@@ -405,7 +427,7 @@ struct group *group_open(struct shard *s, uint64_t id, const uint64_t *voters, u
     l.config = (struct raft_config){
         .group = id, .self = s->self, .voter_count = voter_count, .seed = random_system_u64()};
     memcpy(l.config.voters, voters, voter_count * sizeof *voters);
-    enum err err = load_state(g, &l);
+    enum err err = load_state(g, fresh, &l);
     err = err == OK ? load_entries(g, &l) : err;
     if (err == OK && l.state != NULL) {
         err = ops->decode(owner, blob_bytes(l.state));
@@ -526,7 +548,8 @@ struct group_status group_status(const struct group *g)
                              .commit = raft_commit(r),
                              .applied = raft_applied(r),
                              .last = raft_last(r)};
-    s.current = !g->broken && s.leader_node != 0 && s.applied == s.commit;
+    s.unproven = raft_is_unproven(r);
+    s.current = !g->broken && !s.unproven && s.leader_node != 0 && s.applied == s.commit;
     return s;
 }
 

@@ -49,13 +49,16 @@ struct group_status {
     bool leader;
     uint64_t leader_node; /* 0: none known */
     uint64_t term, commit, applied, last;
-    bool current; /* has applied what it knows to be committed, and knows a leader */
+    bool unproven;
+    bool current; /* proven, has applied what it knows to be committed, and knows a leader */
 };
 
-/* Loads what the store has, or begins a new group. The owner's state is decoded and entries up to
- * the commit are applied later, as they are known to be committed. NULL with *error filled. */
+/* Loads what the store has, or begins a new group. `fresh`: if the store has nothing, that is
+ * because this node never was a member; else its replica is unproven (raft.h, invariant (6)). The
+ * owner's state is decoded and entries up to the commit are applied later, as they are known to be
+ * committed. NULL with *error filled. */
 struct group *group_open(struct shard *shard, uint64_t id, const uint64_t *voters,
-                         unsigned voter_count, const struct group_ops *ops, void *owner,
+                         unsigned voter_count, bool fresh, const struct group_ops *ops, void *owner,
                          struct error *error);
 /* `checkpoint`: writes the state, for a quick start next time. The owner may go right afterwards.
  */

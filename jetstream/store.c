@@ -11,6 +11,7 @@
 #include "core/base/hash.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
+#include "jetstream/mark.h"
 #include "jetstream/rocksdb_library.h"
 
 /* Commit thread:  wait for batches → take all → merge → write (sync) → post completions → …
@@ -62,6 +63,9 @@ struct store {
     bool stopping;
     atomic_size_t backlog;
     atomic_bool poisoned;
+    struct mark mark; /* commit thread */
+    uint64_t commits; /* the same: how many there have been */
+    uint64_t doubt;   /* read-only */
 };
 
 static void put_be64(char *out, uint64_t v)
@@ -266,6 +270,21 @@ static void completed(void *arg)
     batch_free(b);
 }
 
+/* The store's own numbers: be64 and a checksum, in the default column family. */
+static uint32_t number_crc(const char *name, const char *value)
+{
+    return hash_crc32c(hash_crc32c(0, name, strlen(name)), value, 8);
+}
+
+static void put_number(struct store *s, rocksdb_writebatch_t *w, const char *name, uint64_t number)
+{
+    char value[12];
+    put_be64(value, number);
+    uint32_t crc = number_crc(name, value);
+    memcpy(value + 8, &crc, sizeof crc);
+    rocksdb.writebatch_put_cf(w, s->cf[CF_DEFAULT], name, strlen(name), value, sizeof value);
+}
+
 static enum err write_all(struct store *s, struct store_batch *first, rocksdb_writebatch_t *w,
                           struct buffer *scratch)
 {
@@ -274,6 +293,7 @@ static enum err write_all(struct store *s, struct store_batch *first, rocksdb_wr
     }
     bool sync = false;
     rocksdb.writebatch_clear(w);
+    put_number(s, w, "commits", s->commits + 1);
     for (struct store_batch *b = first; b != NULL; b = b->next) {
         sync = sync || b->sync;
         for (uint32_t i = 0; i < b->op_count; i++) {
@@ -282,11 +302,11 @@ static enum err write_all(struct store *s, struct store_batch *first, rocksdb_wr
     }
     char *error = NULL;
     rocksdb.write(s->db, sync ? s->synced : s->unsynced, w, &error);
-    if (error == NULL) {
+    if (error == NULL && mark_set(&s->mark, ++s->commits) == OK) {
         return OK;
     }
     log_error("JetStream store write failed, the store accepts no more writes until restart: %s",
-              error);
+              error == NULL ? "the mark" : error);
     free(error);
     atomic_store(&s->poisoned, true);
     return ERR_IO;
@@ -390,6 +410,80 @@ static rocksdb_options_t *make_options(void)
     return o;
 }
 
+/* 0 when it is not there. */
+static enum err get_number(struct store *s, const char *name, uint64_t *number)
+{
+    char *text = NULL;
+    size_t len;
+    *number = 0;
+    char *value =
+        rocksdb.get_cf(s->db, s->reads, s->cf[CF_DEFAULT], name, strlen(name), &len, &text);
+    enum err err = text == NULL ? OK : ERR_CORRUPT;
+    if (value != NULL) {
+        uint32_t crc = 0;
+        err = ERR_CORRUPT;
+        if (len == 12) {
+            memcpy(&crc, value + 8, sizeof crc);
+            err = crc == number_crc(name, value) ? OK : ERR_CORRUPT;
+            *number = get_be64(value);
+        }
+    }
+    free(value);
+    free(text);
+    return err;
+}
+
+/* Has the store all that it had acknowledged? If that cannot be shown, a new doubt begins, and no
+ * group of before it is proven. */
+static enum err settle_doubt(struct store *s, const char *folder, struct error *error)
+{
+    char path[4096];
+    uint64_t marked;
+    bool known;
+    (void)snprintf(path, sizeof path, "%s.mark", folder);
+    if (get_number(s, "commits", &s->commits) != OK || get_number(s, "doubt", &s->doubt) != OK) {
+        return error_set(error, ERR_CORRUPT, "JetStream store \"%s\": its own numbers are damaged",
+                         folder);
+    }
+    enum err err = mark_open(&s->mark, path, &marked, &known, error);
+    if (err != OK || (known ? marked <= s->commits : s->commits == 0)) {
+        return err;
+    }
+    log_error("JetStream store \"%s\" has %llu of %s%llu commits: what it acknowledged may be "
+              "lost. Its replicas take no part until they have caught up with the others",
+              folder, (unsigned long long)s->commits, known ? "" : "at least ",
+              (unsigned long long)(known ? marked : s->commits));
+    s->doubt++;
+    s->commits = marked > s->commits ? marked : s->commits;
+    rocksdb_writebatch_t *w = rocksdb.writebatch_create();
+    char *text = NULL;
+    put_number(s, w, "doubt", s->doubt);
+    put_number(s, w, "commits", ++s->commits);
+    rocksdb.write(s->db, s->synced, w, &text);
+    rocksdb.writebatch_destroy(w);
+    if (text != NULL) {
+        err = error_set(error, ERR_IO, "JetStream store \"%s\": %s", folder, text);
+        free(text);
+    }
+    return err == OK && mark_set(&s->mark, s->commits) != OK
+               ? error_set(error, ERR_IO, "JetStream mark \"%s\" cannot be written", path)
+               : err;
+}
+
+static void close_database(struct store *s)
+{
+    mark_close(&s->mark);
+    for (int i = 0; i < CF_COUNT; i++) {
+        rocksdb.column_family_handle_destroy(s->cf[i]);
+    }
+    rocksdb.close(s->db);
+    rocksdb.writeoptions_destroy(s->synced);
+    rocksdb.writeoptions_destroy(s->unsynced);
+    rocksdb.readoptions_destroy(s->reads);
+    rocksdb.options_destroy(s->options);
+    free(s);
+}
+
 struct store *store_open(const char *folder, struct error *error)
 {
     if (rocksdb_library_load(error) != OK || make_folders(folder, error) != OK) {
@@ -403,7 +497,9 @@ struct store *store_open(const char *folder, struct error *error)
     s->db =
         rocksdb.open_column_families(s->options, folder, CF_COUNT, names, cf_options, s->cf, &text);
     if (s->db == NULL) {
-        (void)error_set(error, ERR_CORRUPT, "JetStream store \"%s\" could not be opened: %s",
+        (void)error_set(error, ERR_CORRUPT,
+                        "JetStream store \"%s\" could not be opened: %s. Nothing was changed. In a "
+                        "cluster the folder can be put aside: the server fetches its replicas anew",
                         folder, text == NULL ? "unknown reason" : text);
         free(text);
         rocksdb.options_destroy(s->options);
@@ -415,6 +511,11 @@ struct store *store_open(const char *folder, struct error *error)
     s->unsynced = rocksdb.writeoptions_create();
     s->reads = rocksdb.readoptions_create();
     rocksdb.readoptions_set_verify_checksums(s->reads, 1);
+    s->mark.fd = -1;
+    if (settle_doubt(s, folder, error) != OK) {
+        close_database(s);
+        return NULL;
+    }
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->more, NULL);
     s->last = &s->first;
@@ -429,17 +530,14 @@ void store_close(struct store *s)
     pthread_cond_signal(&s->more);
     pthread_mutex_unlock(&s->lock);
     pthread_join(s->thread, NULL);
-    for (int i = 0; i < CF_COUNT; i++) {
-        rocksdb.column_family_handle_destroy(s->cf[i]);
-    }
-    rocksdb.close(s->db);
-    rocksdb.writeoptions_destroy(s->synced);
-    rocksdb.writeoptions_destroy(s->unsynced);
-    rocksdb.readoptions_destroy(s->reads);
-    rocksdb.options_destroy(s->options);
     pthread_mutex_destroy(&s->lock);
     pthread_cond_destroy(&s->more);
-    free(s);
+    close_database(s);
+}
+
+uint64_t store_doubt(const struct store *s)
+{
+    return s->doubt;
 }
 
 /* --- reading --- */

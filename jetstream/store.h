@@ -1,4 +1,5 @@
-/* store: one RocksDB for everything a node keeps, with group commit.
+/* store: one RocksDB for everything a node keeps, with group commit, in `folder`; beside it, in
+ * `folder`.mark, the mark.
  *
  * Loops hand over batches; the commit thread merges all that wait into one write and one fsync, and
  * posts the completions back to the loops they came from. Order within a loop is kept.
@@ -24,6 +25,9 @@ struct store_batch;
 
 /* Creates the folder when it is missing. NULL with *error filled. */
 struct store *store_open(const char *folder, struct error *error);
+/* How often the store has been found with less than it had acknowledged (mark.h): what a group has
+ * proven counts only when it was in the doubt of now. */
+uint64_t store_doubt(const struct store *store);
 /* Writes what waits, then closes. No loop may use it any more. */
 void store_close(struct store *store);
 
