@@ -162,10 +162,15 @@ static bool is_member(const struct assignment *a, uint64_t node)
 }
 
 /* A server that has its memory can say of a stream it never hosted that it never promised anything
- * about it. One that is learning what there is can not: it may have been there before. */
-static bool remembers(struct jetstream *js)
+ * about it. One that has learnt from others what there is can not, for what there was then: it may
+ * have been there before. A group's id tells the entry that made it. */
+static bool never_was_here(struct jetstream *js, uint64_t group)
 {
-    return js->meta.group != NULL && !group_status(js->meta.group).unproven;
+    if (js->meta.group == NULL) {
+        return false;
+    }
+    struct group_status s = group_status(js->meta.group);
+    return !s.unproven && group - META_FIRST_GROUP > s.proven_since;
 }
 
 static void host(struct jetstream *js, const struct assignment *a, const char *reply)
@@ -184,7 +189,7 @@ static void host(struct jetstream *js, const struct assignment *a, const char *r
     CHECK(map_put(&js->hosted, buffer_bytes(&key), h) == NULL);
     buffer_deinit(&key);
     struct errand *e = errand_new(js, h, reply);
-    e->fresh = remembers(js);
+    e->fresh = never_was_here(js, a->group);
     e->assignment = *a;
     e->assignment.account = mem_strdup(a->account);
     e->assignment.stream = mem_strdup(a->stream);

@@ -212,13 +212,15 @@ static void maybe_checkpoint(struct group *g)
 
 /* --- callbacks of the Raft host --- */
 
-/* u64 term, vote, proof: 0 unproven, else 1 + the doubt of the store in which it was proven. */
+/* u64 term, vote, proof (0 unproven, else 1 + the doubt of the store in which it was proven), where
+ * the log ended then. */
 static void put_hard_state(struct shard *s, uint64_t group, const struct raft_persist *p)
 {
     struct buffer b = {0};
     buffer_put_u64(&b, p->term);
     buffer_put_u64(&b, p->vote);
     buffer_put_u64(&b, p->unproven ? 0 : 1 + store_doubt(s->store));
+    buffer_put_u64(&b, p->proven_since);
     store_put_state(s->batch, group, "hs", buffer_bytes(&b));
     buffer_deinit(&b);
 }
@@ -346,10 +348,15 @@ static enum err load_state(struct group *g, bool fresh, struct loaded *l)
         struct reader r = reader_make(blob_bytes(blob));
         l->config.term = reader_u64(&r);
         l->config.vote = reader_u64(&r);
-        uint64_t proof =
-            reader_done(&r) ? 1 : reader_u64(&r); /* written before there were proofs */
+        bool older = reader_done(&r); /* written before there were proofs */
+        uint64_t proof = older ? 1 : reader_u64(&r);
+        l->config.proven_since = older ? 0 : reader_u64(&r);
         l->config.unproven = proof != 1 + store_doubt(g->shard->store);
+        bool whole = reader_done(&r);
         blob_release(blob);
+        if (!whole) {
+            return ERR_CORRUPT;
+        }
     } else if (err != ERR_NOT_FOUND) {
         return err;
     }
@@ -549,7 +556,10 @@ struct group_status group_status(const struct group *g)
                              .applied = raft_applied(r),
                              .last = raft_last(r)};
     s.unproven = raft_is_unproven(r);
-    s.current = !g->broken && !s.unproven && s.leader_node != 0 && s.applied == s.commit;
+    s.proven_since = raft_proven_since(r);
+    bool leads_soon = s.leader_node == g->shard->self && !s.leader; /* its state is not complete */
+    s.current =
+        !g->broken && !s.unproven && s.leader_node != 0 && !leads_soon && s.applied == s.commit;
     return s;
 }
 

@@ -50,6 +50,7 @@ struct group_status {
     uint64_t leader_node; /* 0: none known */
     uint64_t term, commit, applied, last;
     bool unproven;
+    uint64_t proven_since; /* raft_proven_since() */
     bool current; /* proven, has applied what it knows to be committed, and knows a leader */
 };
 

@@ -60,6 +60,7 @@ struct raft {
     raft_term term;
     raft_node vote;
     bool unproven;
+    raft_index proven_since;
     uint64_t life;
     raft_node leader;
     raft_index commit, applied, last, persisted, first;
@@ -320,6 +321,7 @@ bool raft_take_persist(struct raft *r, struct raft_persist *out)
         out->term = r->term;
         out->vote = r->vote;
         out->unproven = r->unproven;
+        out->proven_since = r->proven_since;
     }
     bool log_first = r->dirty_truncate != 0 || r->dirty_from != 0;
     if (r->record_count > 0 && !log_first) {
@@ -479,13 +481,19 @@ static void broadcast(struct raft *r, bool heartbeat)
     }
 }
 
+static void become_proven(struct raft *r)
+{
+    r->unproven = false;
+    r->proven_since = r->last;
+    r->dirty_hard = true;
+}
+
 /* `unanimous`: everybody took part, so nobody can be bound to another leader by what it has
  * forgotten, and the log that has won is the longest there is. */
 static void become_leader(struct raft *r, bool unanimous)
 {
     if (unanimous && r->unproven) {
-        r->unproven = false;
-        r->dirty_hard = true;
+        become_proven(r);
     }
     r->role = LEADER;
     r->leader = r->self;
@@ -1056,8 +1064,7 @@ static void on_proven(struct raft *r, const struct raft_message *m)
     bool matches = m->index <= r->last && raft_term_at(r, m->index) == m->index_term;
     if (r->role == FOLLOWER && r->leader == m->from && r->unproven && m->life == r->life &&
         matches) {
-        r->unproven = false;
-        r->dirty_hard = true;
+        become_proven(r);
         reply_append(r, m->from, false, m->index);
     }
 }
@@ -1331,6 +1338,7 @@ struct raft *raft_new(const struct raft_config *c)
         member = member || c->voters[i] == c->self;
     }
     CHECK(member);
+    r->proven_since = c->proven_since;
 #ifndef BUG_23
     r->unproven = c->unproven;
 #endif
@@ -1404,6 +1412,10 @@ bool raft_is_quiesced(const struct raft *r)
 bool raft_is_unproven(const struct raft *r)
 {
     return r->unproven;
+}
+raft_index raft_proven_since(const struct raft *r)
+{
+    return r->proven_since;
 }
 uint64_t raft_group(const struct raft *r)
 {

@@ -135,7 +135,8 @@ struct raft_config {
     /* From disk; all zero for a new group. */
     raft_term term;
     raft_node vote;
-    bool unproven;      /* what is here may be less than this node has acknowledged */
+    bool unproven; /* what is here may be less than this node has acknowledged */
+    raft_index proven_since;
     raft_index applied; /* index of the state the owner has loaded */
     raft_index first;   /* first index whose entry is certainly there; applied + 1 or below */
     const struct raft_run *runs; /* of [1, applied] */
@@ -178,7 +179,8 @@ struct raft_persist {
     bool has_hard_state;
     raft_term term;
     raft_node vote;
-    bool unproven;                    /* part of the hard state */
+    bool unproven; /* part of the hard state, like the next */
+    raft_index proven_since;
     raft_index truncate_from;         /* 0: nothing; delete this index and all above, first */
     const struct raft_entry *entries; /* then write these; borrowed until the next call */
     uint32_t entry_count;
@@ -217,6 +219,9 @@ raft_index raft_applied(const struct raft *r);
 bool raft_is_installing(const struct raft *r);
 bool raft_is_quiesced(const struct raft *r);
 bool raft_is_unproven(const struct raft *r);
+/* Where the log ended when this replica was proven last; 0: it always was. What an entry up to here
+ * says, this node may have known, and acted on, in a life that it has forgotten. */
+raft_index raft_proven_since(const struct raft *r);
 uint64_t raft_group(const struct raft *r);
 /* Entry still in memory, or NULL. Borrowed. */
 const struct raft_entry *raft_peek(const struct raft *r, raft_index index);

@@ -1,0 +1,203 @@
+"""A server that comes back with less than it had acknowledged: it must not help to form a majority that never had
+what is missing, and must become whole again by itself. Reliability rules 2 and 5."""
+import asyncio
+import os
+import shutil
+
+import nats
+import pytest
+
+from harness import Cluster, eventually
+
+
+async def connect(server):
+    return await nats.connect(server.url, max_reconnect_attempts=-1, reconnect_time_wait=0.05)
+
+
+async def publish_all(server, values):
+    nc = await connect(server)
+    js = nc.jetstream()
+    for v in values:
+        async def stored():
+            try:
+                return await js.publish("s", v.encode(), timeout=1, headers={"Nats-Msg-Id": v})
+            except (nats.errors.Error, nats.js.errors.Error, asyncio.TimeoutError):
+                return None
+        deadline = asyncio.get_running_loop().time() + 20
+        while await stored() is None:
+            assert asyncio.get_running_loop().time() < deadline, f"{v} was not stored"
+    await nc.close()
+
+
+async def make(cluster, count):
+    nc = await connect(cluster[0])
+    await nc.jetstream().add_stream(name="S", subjects=["s"], num_replicas=3)
+    await nc.close()
+    await publish_all(cluster[0], [f"v{i}" for i in range(count)])
+    await asyncio.to_thread(eventually, lambda: cluster.replicas_agree("S"), 20, "replicas agreeing")
+
+
+async def nothing_is_stored(server):
+    """For as long as a leader would have been elected several times over."""
+    nc = await connect(server)
+    end = asyncio.get_running_loop().time() + 4
+    while asyncio.get_running_loop().time() < end:
+        with pytest.raises((nats.errors.Error, nats.js.errors.Error, asyncio.TimeoutError)):
+            await nc.jetstream().publish("s", b"never", timeout=0.2)
+        await asyncio.sleep(0.05)  # the rate of trying
+    await nc.close()
+
+
+async def read_all(server):
+    nc = await connect(server)
+    js = nc.jetstream()
+    info = await js.stream_info("S")
+    out = [(await js.get_msg("S", seq)).data.decode()
+           for seq in range(info.state.first_seq, info.state.last_seq + 1)]
+    await nc.close()
+    return out
+
+
+async def whole(cluster, count):
+    """All three agree, hold everything, and count again."""
+    await asyncio.to_thread(cluster.wait_healthy, 40)
+    await asyncio.to_thread(eventually, lambda: (cluster.replicas_agree("S") or {}).get("messages") == count, 40,
+                            f"all replicas holding {count} messages")
+    assert await read_all(cluster[0]) == [f"v{i}" for i in range(count)]
+
+
+def store(server):
+    return os.path.join(server.store, "jetstream")
+
+
+def newest(folder, suffix):
+    return max((os.path.join(folder, f) for f in os.listdir(folder) if f.endswith(suffix)), key=os.path.getmtime)
+
+
+def wipe(server, saved):
+    shutil.rmtree(server.store)
+
+
+def cut_the_log(server, saved):
+    """The last half of the write-ahead log is gone, at a place like any other."""
+    log = newest(store(server), ".log")
+    os.truncate(log, os.path.getsize(log) // 2)
+
+
+def put_an_old_copy_back(server, saved):
+    shutil.rmtree(store(server))
+    shutil.copytree(saved, store(server))
+
+
+def lose_the_mark(server, saved):
+    os.remove(store(server) + ".mark")
+
+
+LOSSES = [wipe, cut_the_log, put_an_old_copy_back, lose_the_mark]
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda f: f.__name__)
+async def test_it_becomes_whole_again(tmp_path, loss):
+    c = Cluster(tmp_path).start()
+    await make(c, 20)
+    c[2].kill()
+    saved = str(tmp_path / "saved")
+    shutil.copytree(store(c[2]), saved)
+    c[2].start()
+    await publish_all(c[0], [f"v{i}" for i in range(20, 60)])
+    await whole(c, 60)
+    c[2].kill()
+    loss(c[2], saved)
+    c[2].start()
+    await whole(c, 60)
+    if loss is not wipe:
+        assert "take no part until they have caught up" in c[2].text()
+    # and it is a full member: with another one down, writing goes on
+    c[0].kill()
+    await publish_all(c[1], [f"v{i}" for i in range(60, 80)])
+    c[0].start()
+    await whole(c, 80)
+    c.stop()
+
+
+@pytest.mark.parametrize("loss", LOSSES[:3], ids=lambda f: f.__name__)
+async def test_it_helps_nobody_who_never_had_the_messages(tmp_path, loss):
+    """A is down while B and C acknowledge; B forgets; A and B must not go on without C (nats-server #7567)."""
+    c = Cluster(tmp_path).start()
+    await make(c, 10)
+    a, b, rest = c.servers
+    b.kill()
+    saved = str(tmp_path / "saved")
+    shutil.copytree(store(b), saved)
+    b.start()
+    await whole(c, 10)
+    a.kill()
+    await publish_all(rest, [f"v{i}" for i in range(10, 40)])  # B and C have them
+    b.kill()
+    rest.kill()
+    loss(b, saved)
+    a.start()
+    b.start()
+    await nothing_is_stored(a)
+    assert c.leader("S") is None
+    rest.start()
+    await whole(c, 40)
+    c.stop()
+
+
+async def test_all_in_doubt_need_everybody_and_nobody_else(tmp_path):
+    """Every server has lost its mark: two wait, three go on, without a human."""
+    c = Cluster(tmp_path).start()
+    await make(c, 30)
+    c.kill()
+    for s in c.servers:
+        lose_the_mark(s, None)
+    c[0].start()
+    c[1].start()
+    await nothing_is_stored(c[0])
+    c[2].start()
+    await whole(c, 30)
+    await publish_all(c[1], [f"v{i}" for i in range(30, 40)])
+    c[1].kill()
+    c[1].start()  # it has proven itself: two of three are enough again
+    c[2].kill()
+    await publish_all(c[0], [f"v{i}" for i in range(40, 50)])
+    c[2].start()
+    await whole(c, 50)
+    c.stop()
+
+
+async def test_damage_in_the_middle_of_the_log_stops_the_start(tmp_path):
+    """RocksDB's default would drop all that follows. Here nothing is changed, and the error says what can be done."""
+    c = Cluster(tmp_path).start()
+    await make(c, 30)
+    c[2].kill()
+    log = newest(store(c[2]), ".log")
+    with open(log, "r+b") as f:
+        f.seek(os.path.getsize(log) // 3)
+        byte = f.read(1)
+        f.seek(-1, os.SEEK_CUR)
+        f.write(bytes([byte[0] ^ 0x40]))
+    c[2].start(wait=False)
+    c[2].process.wait(timeout=20)
+    assert c[2].process.returncode != 0
+    assert "could not be opened: Corruption" in c[2].text() and "can be put aside" in c[2].text()
+    shutil.move(store(c[2]), store(c[2]) + ".aside")
+    c[2].start()
+    await whole(c, 30)
+    c.stop()
+
+
+async def test_a_server_alone_goes_on_with_what_it_has(tmp_path):
+    c = Cluster(tmp_path, 1).start()
+    nc = await connect(c[0])
+    await nc.jetstream().add_stream(name="S", subjects=["s"])
+    await nc.close()
+    await publish_all(c[0], [f"v{i}" for i in range(10)])
+    c[0].kill()
+    lose_the_mark(c[0], None)
+    c[0].start()
+    eventually(c[0].healthy, 20)
+    assert await read_all(c[0]) == [f"v{i}" for i in range(10)]
+    assert "what it acknowledged may be lost" in c[0].text()
+    c.stop()
