@@ -19,6 +19,7 @@
  * (2) `conn` of a peer changes on loop 0 under the lock; other loops read it under the lock and may
  * use it until the end of their turn. */
 
+#define PEERS_VERSION   2 /* of what is said between nodes: another one is refused */
 #define REDIAL_MS       250
 #define DIAL_TIMEOUT_MS 1000
 #define NODES_MAX       64
@@ -146,7 +147,7 @@ static void send_hello(struct peers *peers, struct conn *conn)
     json_t *hello = json_object();
     json_put_text(hello, "name", broker_server_name(peers->broker));
     json_put_text(hello, "cluster", o->cluster.name == NULL ? "" : o->cluster.name);
-    json_put_int(hello, "version", 1);
+    json_put_int(hello, "version", PEERS_VERSION);
     if (o->cluster.user != NULL) {
         json_put_text(hello, "user", o->cluster.user);
         json_put_text(hello, "pass", o->cluster.password == NULL ? "" : o->cluster.password);
@@ -168,7 +169,7 @@ static struct peer *check_hello(struct peers *peers, struct bytes text)
     json_t *hello = json_parse(text, &reason);
     struct peer *peer = NULL;
     bool ok =
-        json_is_object(hello) && json_int(hello, "version") == 1 &&
+        json_is_object(hello) && json_int(hello, "version") == PEERS_VERSION &&
         strcmp(json_text(hello, "cluster"), o->cluster.name == NULL ? "" : o->cluster.name) == 0;
     if (ok && o->cluster.user != NULL) {
         ok = auth_matches(o->cluster.user, o->cluster.password, json_text(hello, "user"),

@@ -214,6 +214,12 @@ static void on_publish(void *arg, struct inbound_batch *batch)
         }
         struct bytes header = bytes_make(m.payload.ptr, m.header_len);
         struct bytes body = bytes_skip(m.payload, m.header_len);
+        if (UNLIKELY(store_is_full(a->js->store))) {
+            struct js_error full;
+            (void)js_fail(&full, JS_INSUFFICIENT_RESOURCES);
+            send_refusal(a, m.reply, &full);
+            continue;
+        }
         struct publish_decision d = publisher_decide(&a->publisher, m.subject, header, body, now);
         if (d.action == PUBLISH_REFUSED) {
             send_refusal(a, m.reply, &d.error);

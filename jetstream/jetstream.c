@@ -365,6 +365,9 @@ const char *jetstream_meta_health(struct jetstream *js)
     if (store_is_poisoned(js->store)) {
         return "JetStream store write error: the disk refused a write; restart when it is repaired";
     }
+    if (store_is_full(js->store)) {
+        return "JetStream store is full: writes are refused until there is space on the disk";
+    }
     if (js->meta.group == NULL) {
         return js_is_clustered(js) ? "JetStream has not established contact with a meta leader"
                                    : "JetStream is still recovering meta layer";

@@ -131,6 +131,7 @@ static void on_process(void *arg)
 static void on_tick(void *arg)
 {
     struct shard *s = arg;
+    raft_host_set_full(s->host, store_is_out_of_space(s->store));
     raft_host_tick(s->host);
     kick(s);
 }
@@ -594,6 +595,7 @@ struct loop *shard_loop(const struct shard *s)
 void shard_receive(struct shard *s, uint64_t from, struct bytes messages)
 {
     struct reader r = reader_make(messages);
+    raft_host_set_full(s->host, store_is_out_of_space(s->store));
     while (r.at < r.end && !r.bad) {
         struct bytes message = reader_bytes(&r);
         if (!r.bad && !raft_host_receive(s->host, from, s->self, message)) {

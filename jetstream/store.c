@@ -6,8 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include "core/base/check.h"
+#include "core/base/clock.h"
 #include "core/base/hash.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
@@ -66,6 +68,10 @@ struct store {
     struct mark mark; /* commit thread */
     uint64_t commits; /* the same: how many there have been */
     uint64_t doubt;   /* read-only */
+    char *folder;     /* owned; read-only */
+    atomic_bool full;
+    atomic_uint_fast64_t space_left;      /* bytes */
+    atomic_int_fast64_t space_checked_ns; /* monotonic */
 };
 
 static void put_be64(char *out, uint64_t v)
@@ -195,6 +201,47 @@ size_t store_backlog(const struct store *s)
 bool store_is_poisoned(const struct store *s)
 {
     return atomic_load(&s->poisoned);
+}
+
+/* --- space --- */
+
+#define SPACE_RESERVE (48ull << 20) /* bytes: for what is under way, flushes and compaction */
+#define SPACE_ENOUGH  (64ull << 20) /* so that it is not full and not full by turns */
+#define SPACE_CHECK   (500 * NS_PER_MS)
+
+bool store_is_full(struct store *s)
+{
+    int64_t now = clock_mono_ns();
+    int64_t checked = atomic_load_explicit(&s->space_checked_ns, memory_order_relaxed);
+    if (now - checked < SPACE_CHECK ||
+        !atomic_compare_exchange_strong(&s->space_checked_ns, &checked, now)) {
+        return atomic_load_explicit(&s->full, memory_order_relaxed);
+    }
+    struct statvfs fs;
+    if (statvfs(s->folder, &fs) != 0) {
+        return atomic_load(&s->full);
+    }
+    uint64_t left = (uint64_t)fs.f_bavail * fs.f_frsize;
+    atomic_store(&s->space_left, left);
+    bool was = atomic_load(&s->full);
+    bool full = left < (was ? SPACE_ENOUGH : SPACE_RESERVE);
+    if (full != was) {
+        atomic_store(&s->full, full);
+        if (full) {
+            log_error(
+                "JetStream store \"%s\" is full: %llu MB left. Writes are refused until there "
+                "is space; reads go on",
+                s->folder, (unsigned long long)(left >> 20));
+        } else {
+            log_info("JetStream store \"%s\" has space again: writes go on", s->folder);
+        }
+    }
+    return full;
+}
+
+bool store_is_out_of_space(struct store *s)
+{
+    return store_is_full(s) && atomic_load(&s->space_left) < SPACE_RESERVE / 2;
 }
 
 /* --- the commit thread --- */
@@ -481,6 +528,7 @@ static void close_database(struct store *s)
     rocksdb.writeoptions_destroy(s->unsynced);
     rocksdb.readoptions_destroy(s->reads);
     rocksdb.options_destroy(s->options);
+    free(s->folder);
     free(s);
 }
 
@@ -491,6 +539,8 @@ struct store *store_open(const char *folder, struct error *error)
     }
     struct store *s = NEW(struct store);
     s->options = make_options();
+    s->folder = mem_strdup(folder);
+    atomic_init(&s->space_checked_ns, clock_mono_ns() - SPACE_CHECK);
     const char *names[CF_COUNT] = {"default", "log", "state"};
     const rocksdb_options_t *cf_options[CF_COUNT] = {s->options, s->options, s->options};
     char *text = NULL;
@@ -503,6 +553,7 @@ struct store *store_open(const char *folder, struct error *error)
                         folder, text == NULL ? "unknown reason" : text);
         free(text);
         rocksdb.options_destroy(s->options);
+        free(s->folder);
         free(s);
         return NULL;
     }

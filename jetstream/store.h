@@ -8,7 +8,8 @@
  *                   state  (group, name)  → what a group has to remember: hard state, checkpoint
  * Keys are big-endian, so that iteration is index order.
  *
- * After a failed write or sync, a full disk included, the store is poisoned: it refuses writes
+ * While the disk is nearly full nothing new may begin (store_is_full()). After a failed write or
+ * sync the store is poisoned: it refuses writes
  * until the process restarts (Linux may have dropped the dirty pages) and goes on reading.
  *
  * Threads: store_submit() and reads from any loop. */
@@ -53,6 +54,12 @@ void store_submit(struct store *store, struct store_batch *batch, bool sync, sto
 /* Bytes submitted and not yet written; loops slow their producers by it. */
 size_t store_backlog(const struct store *store);
 bool store_is_poisoned(const struct store *store);
+/* Is so little space left that no new messages may come? What is under way still fits, and what
+ * frees space; so the disk is never really full, which RocksDB would not recover from. False again
+ * by itself. Looks at the file system twice a second at most. */
+bool store_is_full(struct store *store);
+/* Is there not even room for what comes from a leader that has space? */
+bool store_is_out_of_space(struct store *store);
 
 /* --- reading: blocking, from the block cache or the disk --- */
 

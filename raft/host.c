@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "core/base/bugs.h"
 #include "core/base/check.h"
 #include "core/base/mem.h"
 #include "raft/wire.h"
@@ -32,7 +33,7 @@ struct raft_host {
     uint32_t active_count, active_cap;
     struct outgoing *outgoing;
     uint32_t outgoing_count, outgoing_cap;
-    bool processing;
+    bool processing, full;
 };
 
 static void touch(struct raft_group *g)
@@ -175,7 +176,7 @@ bool raft_host_receive(struct raft_host *host, raft_node from, raft_node self, s
         return false;
     }
     struct raft_group *g = raft_host_find(host, m.group);
-    if (g != NULL) {
+    if (g != NULL && !(host->full && m.entry_count > 0)) {
         m.from = from;
         m.to = self;
         raft_step(g->raft, &m);
@@ -193,6 +194,14 @@ void raft_host_peer(struct raft_host *host, raft_node peer, bool up)
         raft_peer_up(g->raft, peer, up);
         touch(g);
     }
+}
+
+void raft_host_set_full(struct raft_host *host, bool full)
+{
+    if (full && !host->full) {
+        raft_host_transfer_all(host);
+    }
+    host->full = full;
 }
 
 void raft_host_transfer_all(struct raft_host *host)
@@ -284,6 +293,9 @@ static void process_group(struct raft_group *g)
     if (raft_take_install(g->raft, &install)) {
         g->ops.install(g->owner, install.index, install.state, install.seq);
         blob_release(install.state);
+    }
+    if (BUG(BUG_APPLIES_BEFORE_PERSIST)) {
+        take_commits(g);
     }
     (void)take_persists(g);
     take_commits(g);

@@ -55,6 +55,9 @@ void raft_host_tick(struct raft_host *host);
 /* One encoded message from `from`. Malformed ones are dropped: false. */
 bool raft_host_receive(struct raft_host *host, raft_node from, raft_node self,
                        struct bytes message);
+/* There is no room for entries: messages that bring some are dropped, as a network might, so that
+ * the groups go on as followers that lag, and leaders step aside. */
+void raft_host_set_full(struct raft_host *host, bool full);
 /* The transport's word on a neighbour, to all groups it is in. */
 void raft_host_peer(struct raft_host *host, raft_node peer, bool up);
 /* Lets all leaders of this host step aside, before a shutdown. */

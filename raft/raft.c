@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "core/base/bugs.h"
 #include "core/base/check.h"
 #include "core/base/mem.h"
 #include "core/base/random.h"
@@ -365,8 +366,9 @@ void raft_persisted(struct raft *r, uint64_t seq)
     while (n < r->requested_count && r->requested[n].seq <= seq) {
         const struct requested *q = &r->requested[n++];
         /* A suffix that was truncated since does not count. */
-        if (q->last > r->persisted && q->last <= r->last &&
-            raft_term_at(r, q->last) == q->last_term) {
+        bool still_there = q->last <= r->last &&
+                           (raft_term_at(r, q->last) == q->last_term || BUG(BUG_TRUNCATED_COUNTS));
+        if (q->last > r->persisted && still_there) {
             r->persisted = q->last;
         }
     }
@@ -542,7 +544,7 @@ static void count_vote(struct raft *r, raft_node from, bool granted, bool unprov
         return;
     }
     *(granted ? &p->voted : &p->refused) = true;
-    p->vote_unproven = unproven;
+    p->vote_unproven = unproven && !BUG(BUG_COUNTS_UNPROVEN_VOTES);
     p->life = unproven ? life : 0;
     bool unanimous = count_votes(r, false) == r->peer_count;
     if (unanimous || (!r->unproven && count_proven_votes(r) >= quorum(r))) { /* invariant (6) */
@@ -615,7 +617,7 @@ static void begin_snapshot(struct raft *r, struct progress *p)
 {
     p->flow = SNAPSHOT;
     p->snapshot_attempt++;
-    p->snapshot_next = p->match + 1;
+    p->snapshot_next = BUG(BUG_SNAPSHOT_WITHOUT_RECORDS) ? r->last + 1 : p->match + 1;
     p->snapshot_begun = false;
     send_snapshot(r, p);
 }
@@ -701,15 +703,13 @@ static void maybe_commit(struct raft *r)
     for (unsigned i = 0; i < r->peer_count; i++) {
         struct progress *p = &r->peers[i];
         bool counts = p->node == r->self ? !r->unproven : p->proven; /* invariant (6) */
-        matches[i] = !counts ? 0 : p->node == r->self ? r->persisted : p->match;
+        raft_index own = BUG(BUG_COUNTS_UNSYNCED_SELF) ? r->last : r->persisted;
+        matches[i] = !counts ? 0 : p->node == r->self ? own : p->match;
     }
     qsort(matches, r->peer_count, sizeof *matches, descending);
     raft_index candidate = matches[quorum(r) - 1];
-#ifdef BUG_1
-    if (candidate > r->commit) {
-#else
-    if (candidate > r->commit && raft_term_at(r, candidate) == r->term) { /* invariant (4) */
-#endif
+    bool of_this_term = raft_term_at(r, candidate) == r->term || BUG(BUG_COMMITS_OLD_TERMS);
+    if (candidate > r->commit && of_this_term) { /* invariant (4) */
         r->commit = candidate;
         r->idle_ticks = 0;
     }
@@ -720,7 +720,8 @@ static void maybe_commit(struct raft *r)
 static bool log_is_current(const struct raft *r, const struct raft_message *m)
 {
     raft_term ours = raft_term_at(r, r->last); /* §5.4.1 */
-    return m->index_term > ours || (m->index_term == ours && m->index >= r->last);
+    return m->index_term > ours || (m->index_term == ours && m->index >= r->last) ||
+           BUG(BUG_VOTES_FOR_SHORT_LOGS);
 }
 
 /* Leader stickiness (thesis §4.2.3): while a leader is heard of, nobody is helped to replace it. A
@@ -748,9 +749,9 @@ static void on_vote(struct raft *r, const struct raft_message *m)
     }
     bool grant = m->term == r->term && r->role == FOLLOWER &&
                  (r->vote == 0 || r->vote == m->from) && r->leader == 0 && log_is_current(r, m);
-#ifdef BUG_3
-    grant = m->term == r->term && log_is_current(r, m);
-#endif
+    if (BUG(BUG_VOTES_TWICE)) {
+        grant = m->term == r->term && log_is_current(r, m);
+    }
     if (grant && r->vote != m->from) {
         r->vote = m->from;
         r->dirty_hard = true;
@@ -780,11 +781,8 @@ static void set_commit(struct raft *r, raft_index commit)
 
 static void reply_append(struct raft *r, raft_node to, bool reject, raft_index index)
 {
-#ifdef BUG_2
-    struct raft_message *m = emit(r, RAFT_APPEND_REPLY, to, 0);
-#else
-    struct raft_message *m = emit(r, RAFT_APPEND_REPLY, to, reject ? 0 : claim_token(r));
-#endif
+    uint64_t token = reject || BUG(BUG_ACKS_BEFORE_DISK) ? 0 : claim_token(r);
+    struct raft_message *m = emit(r, RAFT_APPEND_REPLY, to, token);
     m->reject = reject;
     m->index = index;
     m->index_term = raft_term_at(r, index);
@@ -797,7 +795,8 @@ static void on_append(struct raft *r, const struct raft_message *m)
     if (m->entry_count == 0) {
         (void)emit(r, RAFT_ALIVE, m->from, 0);
     }
-    if (m->index > r->last || raft_term_at(r, m->index) != m->index_term) {
+    bool same_term = raft_term_at(r, m->index) == m->index_term || BUG(BUG_IGNORES_PREVIOUS_TERM);
+    if (m->index > r->last || !same_term) {
         /* Hint: our last index that could match, with its term (§5.3, fast back-up). */
         raft_index hint = m->index > r->last ? r->last : m->index - 1;
         while (hint > r->commit && raft_term_at(r, hint) > m->index_term) {
@@ -817,11 +816,15 @@ static void on_append(struct raft *r, const struct raft_message *m)
                 continue;
             }
             truncate(r, e->index);
+            if (BUG(BUG_TRUNCATES_IN_MEMORY)) {
+                r->dirty_truncate = 0;
+            }
         }
         append(r, entry_copy(e));
         match = e->index;
     }
-    set_commit(r, m->commit < match ? m->commit : match);
+    raft_index known = BUG(BUG_COMMITS_UNMATCHED) ? r->last : match;
+    set_commit(r, m->commit < known ? m->commit : known);
     reply_append(r, m->from, false, match);
 }
 
@@ -838,7 +841,8 @@ static void note_proof(struct progress *p, const struct raft_message *m)
         return;
     }
     p->proven = false;
-    if (m->life != p->life) { /* whatever an earlier life had is gone */
+    if (m->life != p->life &&
+        !BUG(BUG_PROOF_OF_ANOTHER_LIFE)) { /* whatever an earlier life had is gone */
         p->life = m->life;
         p->granted = false;
         p->prove_at = 0;
@@ -854,7 +858,11 @@ static void maybe_prove(struct raft *r, struct progress *p)
     if (p->proven || p->life == 0 || r->role != LEADER) {
         return;
     }
-    if (p->granted || (p->prove_at != 0 && r->commit >= p->prove_at && p->match >= p->prove_at)) {
+    bool caught_up = p->prove_at != 0 && r->commit >= p->prove_at && p->match >= p->prove_at;
+    if (BUG(BUG_PROVES_WITHOUT_QUORUM)) {
+        caught_up = p->match >= r->commit;
+    }
+    if (p->granted || caught_up) {
         struct raft_message *m = emit(r, RAFT_PROVEN, p->node, 0);
         m->life = p->life;
         m->index = p->match;
@@ -938,7 +946,7 @@ static void reply_snapshot(struct raft *r, const struct raft_message *to, raft_i
 static void on_snapshot(struct raft *r, const struct raft_message *m)
 {
     follow(r, m);
-    if (m->index <= r->last &&
+    if (!BUG(BUG_SNAPSHOT_CUTS_ACKED) && m->index <= r->last &&
         (m->index <= r->commit || raft_term_at(r, m->index) == m->index_term)) {
         /* Our log holds that point, and so all before it (§5.3): nothing has to be replaced, and
          * what follows it, which we may have acknowledged, must not be (§7). */
@@ -950,8 +958,9 @@ static void on_snapshot(struct raft *r, const struct raft_message *m)
         r->receiving_from = m->from;
         r->receiving_attempt = m->commit;
         r->receiving_term = m->term;
-    } else if (r->receiving_from != m->from || r->receiving_attempt != m->commit ||
-               r->receiving_term != m->term) {
+    } else if (!BUG(BUG_SNAPSHOTS_MIXED) &&
+               (r->receiving_from != m->from || r->receiving_attempt != m->commit ||
+                r->receiving_term != m->term)) {
         reply_snapshot(r, m, 0, false, 0);
         r->out[r->out_count - 1].message.reject = true;
         return;
@@ -984,6 +993,7 @@ static void on_snapshot(struct raft *r, const struct raft_message *m)
         add_run(r, m->runs[i].first, m->runs[i].term);
     }
     r->last = r->commit = r->applied = r->persisted = m->index;
+    r->applied -= BUG(BUG_INSTALL_OFF_BY_ONE);
     r->first = m->index + 1;
     r->dirty_from = r->dirty_truncate = 0;
     r->requested_count = 0;
@@ -1062,8 +1072,8 @@ static void on_prevote_reply(struct raft *r, const struct raft_message *m)
 static void on_proven(struct raft *r, const struct raft_message *m)
 {
     bool matches = m->index <= r->last && raft_term_at(r, m->index) == m->index_term;
-    if (r->role == FOLLOWER && r->leader == m->from && r->unproven && m->life == r->life &&
-        matches) {
+    if (r->role == FOLLOWER && r->leader == m->from && r->unproven &&
+        (m->life == r->life || BUG(BUG_PROOF_OF_ANOTHER_LIFE)) && matches) {
         become_proven(r);
         reply_append(r, m->from, false, m->index);
     }
@@ -1318,7 +1328,7 @@ struct raft *raft_new(const struct raft_config *c)
     r->arg = c->arg;
     random_seed(&r->random, c->seed);
     r->term = c->term;
-    r->vote = c->vote;
+    r->vote = BUG(BUG_FORGETS_VOTE) ? 0 : c->vote;
     for (uint32_t i = 0; i < c->run_count; i++) {
         add_run(r, c->runs[i].first, c->runs[i].term);
     }
@@ -1339,9 +1349,7 @@ struct raft *raft_new(const struct raft_config *c)
     }
     CHECK(member);
     r->proven_since = c->proven_since;
-#ifndef BUG_23
-    r->unproven = c->unproven;
-#endif
+    r->unproven = c->unproven && !BUG(BUG_REJOINS_AT_ONCE);
     do {
         r->life = random_next(&r->random);
     } while (r->life == 0);

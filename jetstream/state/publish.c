@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "core/base/bugs.h"
 #include "core/base/check.h"
 #include "core/base/mem.h"
 
@@ -38,6 +39,9 @@ static void clear(struct publisher *p)
 
 void publisher_reset(struct publisher *p)
 {
+    if (BUG(BUG_PUBLISHER_KEEPS_VIEW) && p->last_seq > 0) {
+        return;
+    }
     clear(p);
     p->last_seq = p->stream->totals.last_seq;
     publisher_recount(p);

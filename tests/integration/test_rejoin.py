@@ -3,6 +3,7 @@ what is missing, and must become whole again by itself. Reliability rules 2 and 
 import asyncio
 import os
 import shutil
+import subprocess
 
 import nats
 import pytest
@@ -200,4 +201,79 @@ async def test_a_server_alone_goes_on_with_what_it_has(tmp_path):
     eventually(c[0].healthy, 20)
     assert await read_all(c[0]) == [f"v{i}" for i in range(10)]
     assert "what it acknowledged may be lost" in c[0].text()
+    c.stop()
+
+
+class Volume:
+    """A small file system of its own, to be filled."""
+
+    def __init__(self, path, megabytes):
+        self.path = str(path)
+        os.makedirs(self.path)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", self.path], check=True,
+                       capture_output=True)
+
+    def fill(self, leave_mb):
+        s = os.statvfs(self.path)
+        with open(os.path.join(self.path, "ballast"), "wb") as f:
+            os.posix_fallocate(f.fileno(), 0, s.f_bavail * s.f_frsize - (leave_mb << 20))
+
+    def free(self):
+        os.remove(os.path.join(self.path, "ballast"))
+
+    def remove(self):
+        subprocess.run(["umount", "-l", self.path], capture_output=True)
+
+
+@pytest.fixture
+def volumes(tmp_path):
+    made = []
+    try:
+        for i in range(3):
+            made.append(Volume(tmp_path / f"v{i}", 160))
+    except (subprocess.CalledProcessError, OSError):
+        pytest.skip("needs root, to mount small file systems")
+    yield made
+    for v in made:
+        v.remove()
+
+
+async def test_a_full_disk_refuses_and_recovers(tmp_path, volumes):
+    c = Cluster(tmp_path)
+    for s, v in zip(c.servers, volumes):
+        s.store = v.path
+        s.base = s.base.replace(os.path.join(s.folder, s.name + "-data"), v.path)
+        text = open(s.conf).read()
+        s.configure(text[text.index("cluster {"):])
+    c.start()
+    await make(c, 10)
+    volumes[2].fill(leave_mb=10)  # one of three: the others go on
+    eventually(lambda: "is full" in c[2].text(), 10)
+    await publish_all(c[0], [f"v{i}" for i in range(10, 20)])
+    volumes[0].fill(leave_mb=30)
+    volumes[1].fill(leave_mb=30)
+    for s in c.servers:
+        eventually(lambda: s.get("/healthz", expect=None).get("error", "").startswith("JetStream store is full"), 10)
+    nc = await connect(c[1])
+    js = nc.jetstream()
+
+    async def refused():
+        try:
+            await js.publish("s", b"never", timeout=1)
+        except nats.js.errors.APIError as e:
+            return e.err_code == 10023
+        except (nats.errors.Error, asyncio.TimeoutError):
+            return False
+    deadline = asyncio.get_running_loop().time() + 20
+    while not await refused():
+        assert asyncio.get_running_loop().time() < deadline
+    assert (await js.get_msg("S", 5)).data == b"v4"  # reading goes on
+    assert await js.purge_stream("S", keep=15)       # and so does what frees space
+    await nc.close()
+    for v in volumes:
+        v.free()
+    await asyncio.to_thread(c.wait_healthy, 40)
+    await publish_all(c[0], [f"v{i}" for i in range(20, 30)])
+    state = await asyncio.to_thread(eventually, lambda: c.replicas_agree("S"), 40, "replicas agreeing")
+    assert (state["messages"], state["last_seq"]) == (25, 30)
     c.stop()

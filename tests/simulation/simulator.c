@@ -42,6 +42,7 @@ struct plan {
     bool cuts, crashes,
         power; /* power: a crash loses unsynced writes; else only the process dies */
     bool one_way;
+    bool savage; /* faults come so close that they meet */
     bool damage; /* disks that lose what was synced, or everything */
     bool pauses;
     unsigned sync_mean_us;
@@ -1040,7 +1041,8 @@ static void dispatch(struct event e)
     if (e.kind == EV_FAULT) {
         if (!sim->calm) {
             on_fault();
-            push((struct event){.kind = EV_FAULT}, 50 * MS + draw(1000 * MS));
+            push((struct event){.kind = EV_FAULT},
+                 sim->plan.savage ? 5 * MS + draw(200 * MS) : 50 * MS + draw(1000 * MS));
         }
         return;
     }
@@ -1182,6 +1184,7 @@ static void draw_plan(struct plan *p)
     p->one_way = chance(50);
     p->crashes = chance(70);
     p->power = chance(50);
+    p->savage = chance(30);
     p->damage = chance(50);
     p->pauses = chance(50);
     p->sync_mean_us = (unsigned)draw(chance(50) ? 500 : 20 * MS);

@@ -1,0 +1,37 @@
+/* bugs: mistakes that were made before, here or elsewhere, kept so that they can be made again.
+ *
+ * Compiled with -DTRIREME_BUG=n, mistake n is in; otherwise none is, and the compiler drops the
+ * code. tests/simulation/museum shows that the simulator finds each one. The numbers stay. */
+#ifndef CORE_BASE_BUGS_H
+#define CORE_BASE_BUGS_H
+
+#ifndef TRIREME_BUG
+#define TRIREME_BUG 0
+#endif
+
+#define BUG(n) (TRIREME_BUG == (n))
+
+enum {
+    BUG_COMMITS_OLD_TERMS = 1,      /* elusive; by counting: Raft §5.4.2 (c8687fc4d) */
+    BUG_ACKS_BEFORE_DISK = 2,       /* a follower, as if it had synced (PR 6944, #7564) */
+    BUG_VOTES_TWICE = 3,            /* in one term (bf8ebe7dd) */
+    BUG_FORGETS_VOTE = 4,           /* elusive; at a restart (f4aca783c) */
+    BUG_PUBLISHER_KEEPS_VIEW = 5,   /* of a leadership that has ended (PR 8057, #5205) */
+    BUG_INSTALL_OFF_BY_ONE = 6,     /* applied behind a snapshot (aaf0373d2) */
+    BUG_TRUNCATES_IN_MEMORY = 7,    /* a conflicting log, and leaves it on disk (#3870) */
+    BUG_REJOINS_AT_ONCE = 8,        /* whoever has lost its disk (#7549, #7567) */
+    BUG_COUNTS_UNSYNCED_SELF = 9,   /* the leader's own entries (#7564) */
+    BUG_VOTES_FOR_SHORT_LOGS = 10,  /* election restriction left out: §5.4.1 (PR 5939) */
+    BUG_IGNORES_PREVIOUS_TERM = 11, /* of an append: §5.3 */
+    BUG_COMMITS_UNMATCHED = 12,     /* the leader's commit index taken beyond what matches */
+    BUG_SNAPSHOT_WITHOUT_RECORDS = 13,
+    BUG_SNAPSHOTS_MIXED = 14,       /* records of two attempts */
+    BUG_SNAPSHOT_CUTS_ACKED = 15,   /* what follows an older one (PR 6459) */
+    BUG_TRUNCATED_COUNTS = 16,      /* elusive; a suffix that was persisted and then replaced */
+    BUG_PROVES_WITHOUT_QUORUM = 17, /* a leader that may have been replaced */
+    BUG_PROOF_OF_ANOTHER_LIFE = 18,
+    BUG_COUNTS_UNPROVEN_VOTES = 19,
+    BUG_APPLIES_BEFORE_PERSIST = 20 /* elusive; a checkpoint ahead of the entries it stands on */
+};
+
+#endif
