@@ -81,6 +81,7 @@ struct client {
     bool may_repeat; /* the last PUB was allowed, and the same line is allowed again */
     bool stalled;    /* reading is paused until a destination has drained */
     bool connect_seen;
+    bool throttled;      /* while a proxy's header is waited for */
     bool greeted;        /* INFO was sent */
     bool got_first_pong; /* may receive asynchronous INFO */
     bool sent_connect_info;

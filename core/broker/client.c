@@ -624,9 +624,6 @@ static void start_tls(struct client *c, struct tls_context *context)
     }
 }
 
-static const struct conn_ops client_ops = {
-    .on_data = on_data, .on_tls = on_tls, .on_close = on_close};
-
 void client_close(struct client *c, enum close_reason reason)
 {
     conn_close(c->conn, reason);
@@ -643,6 +640,59 @@ static void make_nonce(char nonce[16])
     }
     nonce[15] = '\0';
 }
+
+#define PROXY_WAIT_NS (5 * NS_PER_SEC)
+
+/* The connection is the client's own, or it is known whom the proxy speaks for. */
+static void meet(struct client *c, bool throttled)
+{
+    struct broker *broker = c->broker;
+    const struct options *o = broker_options(broker);
+    log_debug("%s - Client connection created", client_prefix(c).text);
+    if (auth_wants_nonce(broker_auth(broker))) {
+        make_nonce(c->nonce);
+    }
+    if (throttled) {
+        greet(c);
+        client_fail(c, "Connection throttling is active. Please try again later.",
+                    CLOSE_AUTH_FAILURE);
+        return;
+    }
+    struct broker_stats stats;
+    broker_stats(broker, &stats);
+    if (o->max_connections < 0 || stats.connections > (uint64_t)o->max_connections) {
+        greet(c);
+        client_fail(c, "maximum connections exceeded", CLOSE_MAX_CONNECTIONS);
+        return;
+    }
+    struct tls_context *tls = atomic_load_explicit(&broker->tls, memory_order_acquire);
+    if (tls != NULL) {
+        start_tls(c, tls);
+    } else {
+        greet(c);
+        await_credentials(c);
+    }
+}
+
+static void on_proxy(struct conn *conn, const char *failure)
+{
+    struct client *c = conn->owner;
+    loop_timer_cancel(c->home->loop, &c->timer);
+    if (failure != NULL) {
+        log_error("%s - %s", client_prefix(c).text, failure);
+        client_close(c, CLOSE_PROTOCOL_VIOLATION);
+        return;
+    }
+    meet(c, c->throttled);
+}
+
+static void on_proxy_timer(void *arg)
+{
+    on_proxy(((struct client *)arg)->conn, "timeout waiting for a PROXY protocol header");
+}
+
+static const struct conn_ops client_ops = {
+    .on_data = on_data, .on_tls = on_tls, .on_proxy = on_proxy, .on_close = on_close};
 
 void client_open(struct broker *broker, int fd, bool throttled)
 {
@@ -670,29 +720,12 @@ void client_open(struct broker *broker, int fd, bool throttled)
     atomic_fetch_add(&home->connections, 1);
     count(&home->total_connections, 1);
     atomic_fetch_add(&c->account->connections, 1);
-    log_debug("%s - Client connection created", client_prefix(c).text);
-    if (auth_wants_nonce(broker_auth(broker))) {
-        make_nonce(c->nonce);
-    }
-    if (throttled) {
-        greet(c);
-        client_fail(c, "Connection throttling is active. Please try again later.",
-                    CLOSE_AUTH_FAILURE);
-        return;
-    }
-    struct broker_stats stats;
-    broker_stats(broker, &stats);
-    if (o->max_connections < 0 || stats.connections > (uint64_t)o->max_connections) {
-        greet(c);
-        client_fail(c, "maximum connections exceeded", CLOSE_MAX_CONNECTIONS);
-        return;
-    }
-    struct tls_context *tls = atomic_load_explicit(&broker->tls, memory_order_acquire);
-    if (tls != NULL) {
-        start_tls(c, tls);
+    if (o->proxy_protocol) {
+        conn_expect_proxy(c->conn);
+        loop_timer_arm(home->loop, &c->timer, clock_mono_ns() + PROXY_WAIT_NS, on_proxy_timer, c);
+        c->throttled = throttled;
     } else {
-        greet(c);
-        await_credentials(c);
+        meet(c, throttled);
     }
 }
 

@@ -164,6 +164,7 @@ struct options {
     bool no_headers;            /* no_header_support */
     int64_t max_closed_clients; /* kept for /connz?state=closed */
     int64_t connect_error_reports, reconnect_error_reports; /* every n-th is logged */
+    bool proxy_protocol;                                    /* on the client port */
     bool no_producer_stall;                                 /* no_fast_producer_stall */
     int64_t ping_interval_ns, ping_max, write_deadline_ns, auth_timeout_ns;
     int64_t lame_duck_grace_ns, lame_duck_duration_ns;

@@ -116,6 +116,7 @@ BOOL_OPTION(on_allow_non_tls, allow_non_tls)
 BOOL_OPTION(on_no_headers, no_headers)
 INT_OPTION(on_connect_error_reports, connect_error_reports)
 INT_OPTION(on_reconnect_error_reports, reconnect_error_reports)
+BOOL_OPTION(on_proxy_protocol, proxy_protocol)
 BOOL_OPTION(on_no_producer_stall, no_producer_stall)
 BOOL_OPTION(on_debug, debug)
 BOOL_OPTION(on_syslog, syslog)
@@ -295,6 +296,7 @@ static const struct option_row top_rows[] = {
     {"ping_interval", on_ping_interval},
     {"ping_max", on_ping_max},
     {"write_deadline", on_write_deadline},
+    {"proxy_protocol", on_proxy_protocol},
     {"no_fast_producer_stall", on_no_producer_stall},
     {"connect_error_reports", on_connect_error_reports},
     {"reconnect_error_reports", on_reconnect_error_reports},
@@ -320,16 +322,15 @@ static const struct option_row top_rows[] = {
     {"resolver", refuse},
     {"trusted", refuse},
     {"trusted_keys", refuse},
-    {"gateway", refuse},
-    {"leafnodes", refuse},
-    {"leaf", refuse},
-    {"websocket", refuse},
-    {"ws", refuse},
-    {"mqtt", refuse},
-    {"proxy_protocol", refuse},
     {"proxies", refuse},
-    {"remote_syslog", refuse},
-    /* Accepted with a warning. */
+    /* Accepted with a warning. Without their listeners less is let in, not more. */
+    {"gateway", NULL},
+    {"leafnodes", NULL},
+    {"leaf", NULL},
+    {"websocket", NULL},
+    {"ws", NULL},
+    {"mqtt", NULL},
+    {"remote_syslog", NULL},
     {"feature_flags", NULL},
     {"prof_port", NULL},
     {"prof_block_rate", NULL},

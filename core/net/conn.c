@@ -10,6 +10,7 @@
 
 #include "core/base/clock.h"
 #include "core/base/mem.h"
+#include "core/net/proxy.h"
 
 #define CHUNK_MIN  1024
 #define CHUNK_MAX  (64u * 1024)
@@ -107,12 +108,22 @@ struct conn *conn_retain(struct conn *conn)
     return conn;
 }
 
+static void forget_proxy(struct conn *conn)
+{
+    if (conn->proxy != NULL) {
+        buffer_deinit(conn->proxy);
+        free(conn->proxy);
+        conn->proxy = NULL;
+    }
+}
+
 static void destroy(void *arg)
 {
     struct conn *conn = arg;
     CHECK(conn->closed && conn->first == NULL);
     tls_session_free(conn->tls);
     conn_free_compression(conn);
+    forget_proxy(conn);
     tls_context_release(conn->tls_context);
     pthread_mutex_destroy(&conn->lock);
     free(conn);
@@ -488,12 +499,53 @@ static void on_writable(struct conn *conn)
     flush(conn, 0);
 }
 
+void conn_expect_proxy(struct conn *conn)
+{
+    CHECK(loop_is_current(conn->loop));
+    conn->proxy = NEW(struct buffer);
+}
+
+/* Input while a proxy's header is expected. */
+static void proxy_input(struct conn *conn, const char *data, size_t len)
+{
+    struct buffer start = *conn->proxy;
+    *conn->proxy = (struct buffer){0};
+    buffer_append(&start, data, len);
+    struct proxy_source source;
+    size_t used;
+    switch (proxy_parse(buffer_bytes(&start), &source, &used)) {
+    case PROXY_MORE:
+        *conn->proxy = start; /* bounded: PROXY_HEADER_MAX decides */
+        return;
+    case PROXY_BAD:
+        conn->ops->on_proxy(conn, "invalid PROXY protocol header");
+        break;
+    case PROXY_FOUND:
+    case PROXY_NONE:
+        if (source.known) {
+            memcpy(conn->remote_host, source.host, sizeof conn->remote_host);
+            conn->remote_port = source.port;
+        }
+        forget_proxy(conn);
+        conn->ops->on_proxy(conn, NULL);
+        if (!conn->closed && start.len > used) {
+            conn_input(conn, start.data + used, start.len - used);
+        }
+        break;
+    }
+    buffer_deinit(&start);
+}
+
 static void on_readable(struct conn *conn)
 {
     char *buffer = loop_read_buffer(conn->loop);
     ssize_t n = read(conn->fd, buffer, LOOP_READ_BUFFER);
     if (n > 0) {
-        conn_input(conn, buffer, (size_t)n);
+        if (UNLIKELY(conn->proxy != NULL)) {
+            proxy_input(conn, buffer, (size_t)n);
+        } else {
+            conn_input(conn, buffer, (size_t)n);
+        }
     } else if (n == 0) {
         conn_close(conn, CLOSE_CLIENT);
     } else if (errno != EAGAIN && errno != EINTR) {

@@ -62,6 +62,9 @@ struct conn_ops {
      * failed: then this closes the connection. What is written before goes out in clear as long as
      * the other side has not begun with TLS. */
     void (*on_tls)(struct conn *conn, const char *failure);
+    /* Owner loop; NULL where proxies are never expected. The header was there (failure NULL), and
+     * the connection's remote address is the one it says, or it is bad: then this closes. */
+    void (*on_proxy)(struct conn *conn, const char *failure);
     /* Owner loop, once: no callback follows. The owner drops its pointer and its reference. */
     void (*on_close)(struct conn *conn, enum close_reason reason);
 };
@@ -86,6 +89,7 @@ struct conn {
     bool paused;    /* owner: not reading */
     bool wants_out; /* owner: waiting for writable */
     struct loop_timer deadline;
+    struct buffer *proxy;            /* owned; a header is expected, and begins like this */
     struct tls_context *tls_context; /* counted; NULL: plain */
     bool tls_optional;               /* plain as well, as the first byte has it */
     bool shaking;                    /* a flight of the handshake is in the work pool */
@@ -110,6 +114,10 @@ struct conn *conn_open(struct loop *loop, int fd, uint64_t id, const struct conn
 struct conn *conn_retain(struct conn *conn);
 /* Any loop thread. */
 void conn_release(struct conn *conn);
+
+/* Owner loop, before any input: a proxy may say whom it speaks for, before anything else. Whoever
+ * does not begin like a proxy is taken as it is. */
+void conn_expect_proxy(struct conn *conn);
 
 /* Owner loop, before any input: the other side begins with a TLS handshake or, when that is
  * optional, may. Until its first byte everything is in clear, and there is no session yet. */

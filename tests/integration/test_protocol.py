@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from harness import PEER, Server
+from harness import PEER, Server, eventually
 from peer import both
 from raw import Raw, connect
 
@@ -190,4 +190,26 @@ def test_without_stalling_who_falls_behind_loses_messages_and_nobody_waits(tmp_p
     assert s.get("/varz")["stalled_clients"] == 0
     connz = s.get("/connz?sort=bytes_to")["connections"]
     assert len(connz) == 2 and connz[0]["out_msgs"] < 400  # still there, with fewer messages
+    s.stop()
+
+
+@both
+def test_a_proxy_says_whom_it_speaks_for(tmp_path, binary):
+    s = Server(tmp_path, conf="proxy_protocol: true\n", binary=binary)
+    s.start(wait=False)
+    eventually(lambda: "Server is ready" in s.text())
+    v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\xc0\0\x02\x02\x13\x88\x10\x7e"
+    for header, host, port in ((b"PROXY TCP4 192.0.2.9 192.0.2.2 5000 4222\r\n", "192.0.2.9", 5000),
+                               (v2, "192.0.2.7", 5000), (b"PROXY UNKNOWN\r\n", "127.0.0.1", None)):
+        c = Raw(s)
+        c.send(header[:5])
+        c.send(header[5:])
+        assert c.info().get("client_ip", host) == host
+        c.send(b'CONNECT {"verbose":false}\r\nPING\r\n').until(b"PONG\r\n")
+        conn = s.get("/connz")["connections"][0]
+        assert conn["ip"] == host and (port is None or conn["port"] == port)
+        c.s.close()
+        eventually(lambda: s.get("/connz")["total"] == 0)
+    bad = Raw(s).send(b"PROXY TCP4 nonsense\r\nCONNECT {}\r\nPING\r\n")
+    assert b"PONG" not in bad.rest()  # closed
     s.stop()

@@ -276,6 +276,39 @@ async def test_one_seed_is_enough(tmp_path, binaries):
 
 
 @pytest.mark.parametrize("binaries", MESHES)
+async def test_a_node_that_moves_is_found(tmp_path, binaries):
+    m = Mesh(tmp_path, (*binaries, None), conf=ACCOUNTS, seeds=[[0], [0], [0]]).start().whole(4)
+    m[2].kill()
+    moved = free_port()
+    text = open(m[2].conf).read().replace(f"127.0.0.1:{m.routes[2]}", f"127.0.0.1:{moved}")
+    with open(m[2].conf, "w") as f:
+        f.write(text)
+    m[2].start()
+    m.whole(4)
+    await crosses(m)
+    m.stop()
+
+
+async def test_streams_are_replicated_over_secured_routes(tmp_path, certs):
+    """Consensus has connections of its own on the cluster port: they use its TLS and its credentials, too."""
+    secret = 'authorization { user: route, password: s3cret }'
+    c = Cluster(tmp_path)
+    for s in c.servers:
+        text = open(s.conf).read()
+        block = text[text.index("cluster {"):].replace("nats-route://", "nats-route://route:s3cret@")
+        s.configure(block.rstrip()[:-1] + f"{tls(certs, certs.node)}\n{secret}\ncompression: s2_fast }}\n")
+    c.start()
+    nc = await nats.connect(c[0].url)
+    js = nc.jetstream()
+    await js.add_stream(name="S", subjects=["s"], num_replicas=3)
+    for i in range(50):
+        assert (await js.publish("s", b"%d" % i)).seq == i + 1
+    eventually(lambda: (c.replicas_agree("S") or {}).get("messages") == 50)
+    await nc.close()
+    c.stop()
+
+
+@pytest.mark.parametrize("binaries", MESHES)
 async def test_a_lost_connection_of_the_pool_comes_back(tmp_path, binaries):
     m = Mesh(tmp_path, binaries, conf=ACCOUNTS).start().whole(4)
     one = next(s for s in m.servers if s.binary != PEER)

@@ -65,10 +65,12 @@ Test(config, what_is_not_there_yet_is_refused_or_warned_about)
 {
     struct option_report report = {0};
     struct error error;
-    struct options *o = apply("websocket { cert_file: x }\nprof_port: 1\n", &report, &error);
+    struct options *o =
+        apply("operator: x\nwebsocket { port: 1 }\nprof_port: 1\n", &report, &error);
     buffer_append_char(&report.errors, '\0');
     buffer_append_char(&report.warnings, '\0');
-    cr_assert_not_null(strstr(report.errors.data, "\"websocket\" is not supported"));
+    cr_assert_not_null(strstr(report.errors.data, "\"operator\" is not supported"));
+    cr_assert_not_null(strstr(report.warnings.data, "\"websocket\" is known but has no effect"));
     cr_assert_not_null(strstr(report.warnings.data, "\"prof_port\" is known but has no effect"));
     release(o, &report);
 }
