@@ -296,7 +296,7 @@ async def test_streams_are_replicated_over_secured_routes(tmp_path, certs):
     for s in c.servers:
         text = open(s.conf).read()
         block = text[text.index("cluster {"):].replace("nats-route://", "nats-route://route:s3cret@")
-        s.configure(block.rstrip()[:-1] + f"{tls(certs, certs.node)}\n{secret}\ncompression: s2_fast }}\n")
+        s.configure(block.rstrip()[:-1] + f"\n{tls(certs, certs.node)}\n{secret}\ncompression: s2_fast }}\n")
     c.start()
     nc = await nats.connect(c[0].url)
     js = nc.jetstream()
