@@ -146,7 +146,9 @@ struct jetstream *jetstream_new(struct broker *broker, struct peers *peers, stru
     js->self = peers == NULL ? STANDALONE_NODE : peers_self(peers);
     buffer_printf(&path, "%s/jetstream%c", o->store_dir == NULL ? "/tmp/nats" : o->store_dir, '\0');
     js->store_dir = path.data;
-    js->store = store_open(js->store_dir, error);
+    const struct store_keys keys = {o->jetstream_key, o->jetstream_prev_key,
+                                    o->jetstream_aes ? SEAL_AES : SEAL_CHACHAPOLY};
+    js->store = store_open(js->store_dir, &keys, error);
     if (js->store == NULL) {
         free(js->store_dir);
         free(js);

@@ -65,10 +65,11 @@ struct store {
     bool stopping;
     atomic_size_t backlog;
     atomic_bool poisoned;
-    struct mark mark; /* commit thread */
-    uint64_t commits; /* the same: how many there have been */
-    uint64_t doubt;   /* read-only */
-    char *folder;     /* owned; read-only */
+    struct mark mark;  /* commit thread */
+    uint64_t commits;  /* the same: how many there have been */
+    uint64_t doubt;    /* read-only */
+    char *folder;      /* owned; read-only */
+    struct seal *seal; /* owned; read-only; NULL: records are written as they are */
     atomic_bool full;
     atomic_uint_fast64_t space_left;      /* bytes */
     atomic_int_fast64_t space_checked_ns; /* monotonic */
@@ -97,15 +98,22 @@ static void log_key(char key[LOG_KEY_LEN], uint64_t group, uint64_t index)
     put_be64(key + 8, index);
 }
 
+#define ENTRY_PLACE_LEN 25
+static void entry_place(char place[ENTRY_PLACE_LEN], uint64_t group, uint64_t index, raft_term term,
+                        uint8_t kind)
+{
+    put_be64(place, group);
+    put_be64(place + 8, index);
+    put_be64(place + 16, term);
+    place[24] = (char)kind;
+}
+
 /* The checksum covers where the record belongs, so a misdirected write is found, too. */
 static uint32_t entry_crc(uint64_t group, uint64_t index, raft_term term, uint8_t kind,
                           struct bytes data)
 {
-    char head[25];
-    put_be64(head, group);
-    put_be64(head + 8, index);
-    put_be64(head + 16, term);
-    head[24] = (char)kind;
+    char head[ENTRY_PLACE_LEN];
+    entry_place(head, group, index, term, kind);
     uint32_t crc = hash_crc32c(0, head, sizeof head);
     return data.len == 0 ? crc : hash_crc32c(crc, data.ptr, data.len);
 }
@@ -126,7 +134,8 @@ static struct op *add_op(struct store_batch *b, enum op_kind kind, uint64_t grou
     return op;
 }
 
-#define KIND_KEPT 0x80 /* with the kind of an entry: of a snapshot, not of the log */
+#define KIND_KEPT   0x80 /* with the kind of an entry: of a snapshot, not of the log */
+#define KIND_SEALED 0x40 /* the data are encrypted */
 
 void store_put_entry(struct store_batch *b, uint64_t group, const struct raft_entry *e, bool kept)
 {
@@ -255,6 +264,13 @@ static void state_key(struct buffer *key, uint64_t group, const char *name)
     buffer_append_text(key, name);
 }
 
+/* The same value, sealed and not, has two checksums: so it is known which it is. */
+static uint32_t state_crc(struct bytes key, struct bytes value, bool sealed)
+{
+    uint32_t crc = hash_crc32c(0, sealed ? "sealed" : "", sealed ? 6 : 0);
+    return hash_crc32c(hash_crc32c(crc, key.ptr, key.len), value.ptr, value.len);
+}
+
 static void put_range(rocksdb_writebatch_t *w, rocksdb_column_family_handle_t *cf, uint64_t group,
                       uint64_t from, uint64_t to)
 {
@@ -272,11 +288,20 @@ static void merge_op(struct store *s, rocksdb_writebatch_t *w, const struct op *
     switch (op->kind) {
     case OP_PUT_ENTRY: {
         char head[13]; /* crc · term · kind */
-        uint32_t crc = entry_crc(op->group, op->index, op->term, op->entry_kind, data);
-        memcpy(head, &crc, 4);
+        uint8_t kind = op->entry_kind;
         put_be64(head + 4, op->term);
-        head[12] = (char)op->entry_kind;
         log_key(key, op->group, op->index);
+        if (s->seal != NULL && data.ptr != NULL) {
+            char place[ENTRY_PLACE_LEN];
+            entry_place(place, op->group, op->index, op->term, kind);
+            buffer_clear(scratch);
+            seal_close(s->seal, bytes_make(place, sizeof place), data, scratch);
+            data = buffer_bytes(scratch);
+            kind |= KIND_SEALED;
+        }
+        head[12] = (char)kind;
+        uint32_t crc = entry_crc(op->group, op->index, op->term, kind, data);
+        memcpy(head, &crc, 4);
         const char *keys[] = {key};
         const char *values[] = {head, data.ptr == NULL ? "" : data.ptr};
         size_t key_sizes[] = {sizeof key};
@@ -293,12 +318,18 @@ static void merge_op(struct store *s, rocksdb_writebatch_t *w, const struct op *
         return;
     case OP_PUT_STATE: {
         state_key(scratch, op->group, op->name);
-        uint32_t crc = hash_crc32c(hash_crc32c(0, scratch->data, scratch->len), data.ptr, data.len);
+        struct buffer sealed = {0};
+        if (s->seal != NULL) {
+            seal_close(s->seal, buffer_bytes(scratch), data, &sealed);
+            data = buffer_bytes(&sealed);
+        }
+        uint32_t crc = state_crc(buffer_bytes(scratch), data, s->seal != NULL);
         const char *keys[] = {scratch->data};
         const char *values[] = {(const char *)&crc, data.ptr == NULL ? "" : data.ptr};
         size_t key_sizes[] = {scratch->len};
         size_t value_sizes[] = {sizeof crc, data.len};
         rocksdb.writebatch_putv_cf(w, s->cf[CF_STATE], 1, keys, key_sizes, 2, values, value_sizes);
+        buffer_deinit(&sealed);
         return;
     }
     case OP_DELETE_GROUP:
@@ -517,8 +548,62 @@ static enum err settle_doubt(struct store *s, const char *folder, struct error *
                : err;
 }
 
+#define SEAL_NAME "seal"
+
+static enum err keep_seal(struct store *s, const char *key, struct error *error)
+{
+    struct buffer wrapped = {0};
+    char *text = NULL;
+    seal_wrap(s->seal, bytes_of(key), &wrapped);
+    rocksdb_writebatch_t *w = rocksdb.writebatch_create();
+    rocksdb.writebatch_put_cf(w, s->cf[CF_DEFAULT], SEAL_NAME, strlen(SEAL_NAME), wrapped.data,
+                              wrapped.len);
+    rocksdb.write(s->db, s->synced, w, &text);
+    rocksdb.writebatch_destroy(w);
+    buffer_deinit(&wrapped);
+    enum err err =
+        text == NULL ? OK : error_set(error, ERR_IO, "JetStream store: its key: %s", text);
+    free(text);
+    return err;
+}
+
+static enum err open_seal(struct store *s, const struct store_keys *keys, struct error *error)
+{
+    char *text = NULL;
+    size_t len;
+    char *wrapped = rocksdb.get_cf(s->db, s->reads, s->cf[CF_DEFAULT], SEAL_NAME, strlen(SEAL_NAME),
+                                   &len, &text);
+    enum err err = OK;
+    if (text != NULL) {
+        err = error_set(error, ERR_CORRUPT, "JetStream store: its key: %s", text);
+    } else if (wrapped == NULL && keys->key != NULL) {
+        s->seal = seal_new(keys->cipher);
+        err = keep_seal(s, keys->key, error);
+    } else if (wrapped != NULL && keys->key == NULL) {
+        err =
+            error_set(error, ERR_INVALID,
+                      "JetStream store \"%s\" is encrypted, and there is no key for it", s->folder);
+    } else if (wrapped != NULL) {
+        s->seal = seal_unwrap(bytes_make(wrapped, len), bytes_of(keys->key));
+        if (s->seal == NULL && keys->previous != NULL) {
+            s->seal = seal_unwrap(bytes_make(wrapped, len), bytes_of(keys->previous));
+            err = s->seal == NULL ? OK : keep_seal(s, keys->key, error);
+            log_info("JetStream store \"%s\": %s", s->folder,
+                     s->seal == NULL ? "neither key fits" : "kept under the new key from now on");
+        }
+        if (s->seal == NULL) {
+            err = error_set(error, ERR_INVALID,
+                            "JetStream store \"%s\" cannot be decrypted: wrong key", s->folder);
+        }
+    }
+    free(wrapped);
+    free(text);
+    return err;
+}
+
 static void close_database(struct store *s)
 {
+    seal_free(s->seal);
     mark_close(&s->mark);
     for (int i = 0; i < CF_COUNT; i++) {
         rocksdb.column_family_handle_destroy(s->cf[i]);
@@ -532,7 +617,7 @@ static void close_database(struct store *s)
     free(s);
 }
 
-struct store *store_open(const char *folder, struct error *error)
+struct store *store_open(const char *folder, const struct store_keys *keys, struct error *error)
 {
     if (rocksdb_library_load(error) != OK || make_folders(folder, error) != OK) {
         return NULL;
@@ -563,7 +648,7 @@ struct store *store_open(const char *folder, struct error *error)
     s->reads = rocksdb.readoptions_create();
     rocksdb.readoptions_set_verify_checksums(s->reads, 1);
     s->mark.fd = -1;
-    if (settle_doubt(s, folder, error) != OK) {
+    if (open_seal(s, keys, error) != OK || settle_doubt(s, folder, error) != OK) {
         close_database(s);
         return NULL;
     }
@@ -601,6 +686,26 @@ static enum err read_failed(char *text)
     return corrupt ? ERR_CORRUPT : ERR_IO;
 }
 
+/* Clears the flags of the kind, and decrypts. */
+static enum err take_data(struct store *s, uint64_t group, struct raft_entry *e, struct bytes data)
+{
+    struct buffer plain = {0};
+    enum err err = OK;
+    bool sealed = (e->kind & KIND_SEALED) != 0;
+    e->kind &= (uint8_t)~KIND_SEALED;
+    if (sealed) {
+        char place[ENTRY_PLACE_LEN];
+        entry_place(place, group, e->index, e->term, e->kind);
+        err = s->seal == NULL ? ERR_CORRUPT
+                              : seal_open(s->seal, bytes_make(place, sizeof place), data, &plain);
+        data = buffer_bytes(&plain);
+    }
+    e->kind &= (uint8_t)~KIND_KEPT;
+    e->data = err != OK || e->kind == RAFT_ENTRY_NOOP ? NULL : blob_copy(data);
+    buffer_deinit(&plain);
+    return err;
+}
+
 enum err store_get_entry(struct store *s, uint64_t group, raft_index index, struct raft_entry *e,
                          bool *kept)
 {
@@ -625,9 +730,7 @@ enum err store_get_entry(struct store *s, uint64_t group, raft_index index, stru
         *e = (struct raft_entry){index, get_be64(value + 4), (uint8_t)value[12], NULL};
         if (crc == entry_crc(group, index, e->term, e->kind, data)) {
             *kept = (e->kind & KIND_KEPT) != 0;
-            e->kind &= (uint8_t)~KIND_KEPT;
-            e->data = e->kind == RAFT_ENTRY_NOOP ? NULL : blob_copy(data);
-            err = OK;
+            err = take_data(s, group, e, data);
         }
     }
     rocksdb.pinnableslice_destroy(slice);
@@ -654,10 +757,18 @@ enum err store_get_state(struct store *s, uint64_t group, const char *name, stru
         if (len >= 4) {
             memcpy(&crc, value, 4);
         }
-        if (len >= 4 && crc == hash_crc32c(hash_crc32c(0, key.data, key.len), value + 4, len - 4)) {
-            *out = blob_copy(bytes_make(value + 4, len - 4));
+        struct bytes body = len >= 4 ? bytes_make(value + 4, len - 4) : BYTES_NONE;
+        struct buffer plain = {0};
+        if (len >= 4 && crc == state_crc(buffer_bytes(&key), body, false)) {
+            *out = blob_copy(body);
             err = OK;
-        } else {
+        } else if (len >= 4 && crc == state_crc(buffer_bytes(&key), body, true) &&
+                   s->seal != NULL) {
+            err = seal_open(s->seal, buffer_bytes(&key), body, &plain);
+            *out = err == OK ? blob_copy(buffer_bytes(&plain)) : NULL;
+        }
+        buffer_deinit(&plain);
+        if (err != OK) {
             log_error("JetStream state \"%s\" of group %llu is damaged", name,
                       (unsigned long long)group);
         }

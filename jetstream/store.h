@@ -19,13 +19,20 @@
 #include "core/base/blob.h"
 #include "core/base/err.h"
 #include "core/runtime/loop.h"
+#include "jetstream/seal.h"
 #include "raft/raft.h"
 
 struct store;
 struct store_batch;
 
-/* Creates the folder when it is missing. NULL with *error filled. */
-struct store *store_open(const char *folder, struct error *error);
+/* Encryption at rest: seal.h. */
+struct store_keys {
+    const char *key, *previous; /* NULL: none */
+    enum seal_cipher cipher;    /* of a store that is encrypted from now on */
+};
+/* Creates the folder when it is missing. NULL with *error filled. What was written before there was
+ * a key stays as it is; a store that is encrypted does not open without. */
+struct store *store_open(const char *folder, const struct store_keys *keys, struct error *error);
 /* How often the store has been found with less than it had acknowledged (mark.h): what a group has
  * proven counts only when it was in the doubt of now. */
 uint64_t store_doubt(const struct store *store);

@@ -100,10 +100,12 @@ void options_free(struct options *o)
     if (o == NULL) {
         return;
     }
-    char **strings[] = {&o->config_file,    &o->server_name,    &o->host,     &o->client_advertise,
-                        &o->http_host,      &o->http_base_path, &o->pid_file, &o->ports_file_dir,
-                        &o->log_file,       &o->user,           &o->password, &o->token,
-                        &o->system_account, &o->no_auth_user,   &o->store_dir};
+    char **strings[] = {
+        &o->config_file,       &o->server_name,    &o->host,      &o->client_advertise,
+        &o->http_host,         &o->http_base_path, &o->pid_file,  &o->ports_file_dir,
+        &o->log_file,          &o->user,           &o->password,  &o->token,
+        &o->system_account,    &o->no_auth_user,   &o->store_dir, &o->jetstream_key,
+        &o->jetstream_prev_key};
     for (size_t i = 0; i < sizeof strings / sizeof strings[0]; i++) {
         free(*strings[i]);
     }
@@ -201,6 +203,9 @@ enum err options_finish(struct options *o, struct error *error)
                          "max_payload (%lld) cannot be higher than max_pending "
                          "(%lld)",
                          (long long)o->max_payload, (long long)o->max_pending);
+    }
+    if (o->jetstream_prev_key != NULL && o->jetstream_key == NULL) {
+        return error_set(error, ERR_INVALID, "jetstream prev_key without key");
     }
     if (o->jetstream && o->cluster.port != 0) {
         if (o->server_name == NULL) {

@@ -19,6 +19,25 @@ static void on_store_dir(struct context *c, const struct conf_member *m)
 {
     take_text(c, m, &c->o->store_dir);
 }
+static void on_js_key(struct context *c, const struct conf_member *m)
+{
+    take_text(c, m, &c->o->jetstream_key);
+}
+static void on_js_prev_key(struct context *c, const struct conf_member *m)
+{
+    take_text(c, m, &c->o->jetstream_prev_key);
+}
+static void on_js_cipher(struct context *c, const struct conf_member *m)
+{
+    static const char *const chacha[] = {"chacha", "chachapoly", NULL};
+    static const char *const aes[] = {"aes", NULL};
+    if (m->value.type != CONF_STRING ||
+        (!key_in(m->value.text, chacha) && !key_in(m->value.text, aes))) {
+        complain(c, m, "Unknown cipher type: \"%.*s\"", BYTES_ARG(m->value.text));
+    } else {
+        c->o->jetstream_aes = key_in(m->value.text, aes);
+    }
+}
 static void on_js_enabled(struct context *c, const struct conf_member *m)
 {
     take_bool(c, m, &c->o->jetstream);
@@ -46,11 +65,13 @@ static const struct option_row jetstream_rows[] = {{"enabled", on_js_enabled},
                                                    {"sync_interval", on_js_sync},
                                                    {"sync", on_js_sync},
                                                    {"domain", refuse},
-                                                   {"key", refuse},
-                                                   {"ek", refuse},
-                                                   {"encryption_key", refuse},
-                                                   {"prev_key", refuse},
-                                                   {"cipher", refuse},
+                                                   {"key", on_js_key},
+                                                   {"ek", on_js_key},
+                                                   {"encryption_key", on_js_key},
+                                                   {"prev_key", on_js_prev_key},
+                                                   {"prev_ek", on_js_prev_key},
+                                                   {"prev_encryption_key", on_js_prev_key},
+                                                   {"cipher", on_js_cipher},
                                                    {"tpm", refuse},
                                                    {"strict", NULL},
                                                    {"unique_tag", NULL},

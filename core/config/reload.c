@@ -1,6 +1,7 @@
 #include "core/config/reload.h"
 
 #include <stddef.h>
+#include <string.h>
 
 #include "core/base/clock.h"
 
@@ -130,6 +131,12 @@ static bool differs(const struct field *f, const struct options *before,
     return !bytes_eq(buffer_bytes(old), buffer_bytes(new));
 }
 
+/* Not printed. */
+static bool same_secret(const char *a, const char *b)
+{
+    return (a == NULL) == (b == NULL) && (a == NULL || strcmp(a, b) == 0);
+}
+
 enum err options_compare(const struct options *before, const struct options *after,
                          struct buffer *changes, struct error *error)
 {
@@ -141,6 +148,11 @@ enum err options_compare(const struct options *before, const struct options *aft
                             "config reload not supported for %s: old=%.*s, new=%.*s", fixed[i].name,
                             BYTES_ARG(buffer_bytes(&old)), BYTES_ARG(buffer_bytes(&new)));
         }
+    }
+    if (err == OK && (!same_secret(before->jetstream_key, after->jetstream_key) ||
+                      before->jetstream_aes != after->jetstream_aes)) {
+        err = error_set(error, ERR_INVALID,
+                        "config reload not supported for JetStreamKey and JetStreamCipher");
     }
     for (size_t i = 0; i < sizeof reloadable / sizeof reloadable[0] && err == OK; i++) {
         if (differs(&reloadable[i], before, after, &old, &new)) {

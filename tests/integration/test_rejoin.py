@@ -8,7 +8,7 @@ import subprocess
 import nats
 import pytest
 
-from harness import Cluster, eventually
+from harness import Cluster, Server, eventually
 
 
 async def connect(server):
@@ -277,3 +277,54 @@ async def test_a_full_disk_refuses_and_recovers(tmp_path, volumes):
     state = await asyncio.to_thread(eventually, lambda: c.replicas_agree("S"), 40, "replicas agreeing")
     assert (state["messages"], state["last_seq"]) == (25, 30)
     c.stop()
+
+
+def conf_with_key(server, words):
+    server.base = server.base.split("jetstream {")[0] + f'jetstream {{ store_dir: "{server.store}", {words} }}\n'
+    server.configure("")
+
+
+def on_disk(server):
+    found = b""
+    for folder, _, files in os.walk(server.store):
+        for f in files:
+            with open(os.path.join(folder, f), "rb") as opened:
+                found += opened.read()
+    return found
+
+
+@pytest.mark.parametrize("cipher", ["aes", "chachapoly"])
+async def test_records_are_encrypted_and_keys_can_change(tmp_path, cipher):
+    s = Server(tmp_path, jetstream=True)
+    s.start()
+    nc = await connect(s)
+    await nc.jetstream().add_stream(name="S", subjects=["s"])
+    await nc.jetstream().publish("s", b"in the clear")
+    await nc.close()
+    s.stop()
+    conf_with_key(s, f'key: "one", cipher: {cipher}')  # what is there stays as it is; what comes is encrypted
+    s.start()
+    nc = await connect(s)
+    js = nc.jetstream()
+    for i in range(20):
+        await js.publish("s", b"a well kept secret %d" % i)
+    await js.pull_subscribe("s", durable="hidden-worker")
+    await nc.close()
+    s.kill()
+    disk = on_disk(s)
+    assert b"in the clear" in disk and b"well kept" not in disk and b"hidden-worker" not in disk
+    for words, problem in (("max_file: 1G", "is encrypted, and there is no key"), ('key: "two"', "wrong key"),
+                           ('key: "two", prev_key: "three"', "wrong key")):
+        conf_with_key(s, words)
+        s.start(wait=False)
+        assert s.process.wait(timeout=20) != 0 and problem in s.tail()
+    conf_with_key(s, 'key: "two", prev_key: "one"')
+    s.start()
+    s.stop()
+    conf_with_key(s, 'key: "two"')
+    s.start()
+    nc = await connect(s)
+    stored = [(await nc.jetstream().get_msg("S", i)).data for i in range(1, 22)]
+    assert stored == [b"in the clear"] + [b"a well kept secret %d" % i for i in range(20)]
+    await nc.close()
+    s.stop()

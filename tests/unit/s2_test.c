@@ -47,6 +47,9 @@ Test(s2, what_is_written_is_read_in_any_pieces)
     stream.data[stream.len / 2] ^= 1;
     struct buffer out = {0};
     cr_assert_eq(read_all(buffer_bytes(&stream), 4096, &out), ERR_CORRUPT);
+    buffer_deinit(&out);
+    buffer_deinit(&plain);
+    buffer_deinit(&stream);
 }
 
 /* NATS route protocol §7: an answer as nats-server sends it. */
@@ -59,6 +62,8 @@ Test(s2, a_captured_chunk)
     struct buffer written = {0};
     s2_write(BYTES_LIT("PONG\r\n"), false, &written);
     cr_assert(bytes_eq(buffer_bytes(&written), bytes_make(pong, sizeof pong - 1)));
+    buffer_deinit(&out);
+    buffer_deinit(&written);
 }
 
 /* What Snappy does not have: the last offset again, in each of its lengths but the longest, which
@@ -95,6 +100,11 @@ Test(s2, repeat_codes)
         buffer_append_bytes(&stream, buffer_bytes(&block));
         cr_assert_eq(read_all(buffer_bytes(&stream), 4096, &out), OK, "row %zu", i);
         cr_assert(bytes_eq(buffer_bytes(&out), buffer_bytes(&expected)));
+        buffer_deinit(&block);
+        buffer_deinit(&stream);
+        buffer_deinit(&out);
+        buffer_deinit(&expected);
+        buffer_deinit(&plain);
     }
 }
 
@@ -112,5 +122,6 @@ Test(s2, nonsense_is_refused)
         struct buffer out = {0};
         cr_assert_eq(read_all(bytes_make(rows[i].text, rows[i].len), 100, &out), ERR_CORRUPT,
                      "row %zu", i);
+        buffer_deinit(&out);
     }
 }
