@@ -59,7 +59,7 @@ static void put_permission(json_t *info, const char *key, const struct permissio
     json_put(info, key, o);
 }
 
-static void put_permissions(json_t *info, const struct permissions *p)
+void routes_put_permissions(json_t *info, const struct permissions *p)
 {
     if (p->publish_allow.count + p->publish_deny.count > 0) {
         put_permission(info, "import", &p->publish_allow, &p->publish_deny);
@@ -104,7 +104,7 @@ json_t *route_make_info(const struct route *r, enum compression_mode mode)
     } else if (!o->cluster.no_advertise) {
         json_put(info, "connect_urls", broker_own_urls(routes->broker));
     }
-    put_permissions(info, &o->cluster.permissions);
+    routes_put_permissions(info, &o->cluster.permissions);
     if (mode != COMPRESSION_NOT_SUPPORTED) {
         json_put_text(info, "compression", compression_mode_names[mode]);
     }

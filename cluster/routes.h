@@ -37,6 +37,8 @@ struct routez_options {
 };
 void routes_describe(const struct routes *routes, const struct routez_options *options,
                      json_t *array);
+/* "import" and "export", each with "allow" and "deny": as INFO and /routez have them. */
+void routes_put_permissions(json_t *object, const struct permissions *permissions);
 /* The last ones that were closed, and why. */
 json_t *routes_describe_lost(const struct routes *routes);
 struct routes_counts {

@@ -125,32 +125,6 @@ json_t *page_of(const struct scrape *s, json_t *list)
 
 /* --- /routez --- */
 
-static void put_rules(json_t *o, const char *key, const struct permission_rules *rules)
-{
-    if (rules->count > 0) {
-        json_t *list = json_array();
-        for (uint32_t i = 0; i < rules->count; i++) {
-            (void)json_array_append_new(list, json_string(rules->rules[i].subject));
-        }
-        json_put(o, key, list);
-    }
-}
-
-static void put_route_permissions(json_t *o, const struct options *options)
-{
-    const struct permissions *p = &options->cluster.permissions;
-    if (!p->set) {
-        return;
-    }
-    json_t *import = json_object(), *export = json_object();
-    put_rules(import, "allow", &p->publish_allow);
-    put_rules(import, "deny", &p->publish_deny);
-    put_rules(export, "allow", &p->subscribe_allow);
-    put_rules(export, "deny", &p->subscribe_deny);
-    json_put(o, "import", import);
-    json_put(o, "export", export);
-}
-
 void on_routez(struct monitoring *m, struct http_request *q)
 {
     const char *subs = http_query(q, "subs");
@@ -168,7 +142,7 @@ void on_routez(struct monitoring *m, struct http_request *q)
     json_put_text(o, "server_name", broker_server_name(m->broker));
     json_put_time(o, "now", clock_now_ns());
     json_put_int(o, "num_routes", (int64_t)json_array_size(list));
-    put_route_permissions(o, broker_options(m->broker));
+    routes_put_permissions(o, &broker_options(m->broker)->cluster.permissions);
     json_put(o, "routes", list);
     if (json_array_size(lost) > 0) {
         json_put(o, "trireme_lost_routes", lost);

@@ -645,10 +645,9 @@ static void run_hold(const char *url, int connections)
     await_word("closed");
 }
 
-static void run_subs(const char *url, long count)
+/* Distinct ones; returns when the server has them. `buffer`: WRITE_BUFFER bytes. */
+static void subscribe_all(int fd, long count, char *buffer)
 {
-    int fd = open_client(url);
-    char *buffer = malloc(WRITE_BUFFER);
     size_t len = 0;
     for (long i = 0; i < count; i++) {
         len += (size_t)snprintf(buffer + len, WRITE_BUFFER - len, "SUB devices.%ld.state %ld\r\n",
@@ -659,6 +658,13 @@ static void run_subs(const char *url, long count)
         }
     }
     sync_up(fd);
+}
+
+static void run_subs(const char *url, long count)
+{
+    int fd = open_client(url);
+    char *buffer = malloc(WRITE_BUFFER);
+    subscribe_all(fd, count, buffer);
     free(buffer);
     await_word("ready");
     close(fd);
@@ -670,17 +676,8 @@ static void run_spread(const char *url, long count, char **others, int other_cou
 {
     int fd = open_client(url);
     char *buffer = malloc(WRITE_BUFFER), line[256];
-    size_t len = 0;
     double start = now_s();
-    for (long i = 0; i < count; i++) {
-        len += (size_t)snprintf(buffer + len, WRITE_BUFFER - len, "SUB devices.%ld.state %ld\r\n",
-                                i, i + 1);
-        if (len > WRITE_BUFFER - 128 || i + 1 == count) {
-            send_all(fd, buffer, len);
-            len = 0;
-        }
-    }
-    sync_up(fd);
+    subscribe_all(fd, count, buffer);
     (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
     for (int k = 0; k < other_count; k++) {
         int from = open_client(others[k]);

@@ -1,0 +1,133 @@
+/* The store alone: how many synced appends per second, with so many producers waiting.
+ *
+ *   bench_store FOLDER SECONDS
+ *
+ * Prints the disk's own fdatasync time, then for 1, 64 and 512 producers the entries per second and
+ * the mean time of one. A producer appends 128 bytes, waits until they are on disk, and begins
+ * anew. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "core/base/clock.h"
+#include "core/base/mem.h"
+#include "core/base/random.h"
+#include "jetstream/store.h"
+
+struct producer {
+    struct run *run;
+    uint64_t group, index;
+    struct blob *payload;
+};
+
+struct run {
+    struct store *store;
+    int64_t until_ns;
+    unsigned running;
+    uint64_t written;
+    atomic_bool over;
+};
+
+static void append_next(struct producer *p);
+
+static void on_written(void *arg, enum err err)
+{
+    struct producer *p = arg;
+    if (err != OK) {
+        fprintf(stderr, "a write failed\n");
+        exit(1);
+    }
+    p->run->written++;
+    if (clock_mono_ns() < p->run->until_ns) {
+        append_next(p);
+    } else if (--p->run->running == 0) {
+        atomic_store(&p->run->over, true);
+    }
+}
+
+static void append_next(struct producer *p)
+{
+    struct store_batch *b = store_batch_new();
+    struct raft_entry e = {++p->index, 1, RAFT_ENTRY_DATA, p->payload};
+    store_put_entry(b, p->group, &e, false);
+    store_submit(p->run->store, b, true, on_written, p);
+}
+
+static void start_producer(void *arg)
+{
+    append_next(arg);
+}
+
+static double measure(struct store *store, struct loop *loop, unsigned producers, int64_t seconds,
+                      uint64_t first_group)
+{
+    struct run run = {.store = store, .running = producers};
+    struct producer *all = mem_zalloc(producers * sizeof *all);
+    char bytes[128];
+    random_system(bytes, sizeof bytes);
+    int64_t start = clock_mono_ns();
+    run.until_ns = start + seconds * NS_PER_SEC;
+    for (unsigned i = 0; i < producers; i++) {
+        all[i] =
+            (struct producer){&run, first_group + i, 0, blob_copy(bytes_make(bytes, sizeof bytes))};
+        loop_post(loop, start_producer, &all[i]);
+    }
+    while (!atomic_load(&run.over)) {
+        usleep(1000);
+    }
+    double taken = (double)(clock_mono_ns() - start) / 1e9;
+    for (unsigned i = 0; i < producers; i++) {
+        blob_release(all[i].payload);
+    }
+    free(all);
+    return (double)run.written / taken;
+}
+
+/* Microseconds for 512 bytes behind the others and their way to the disk. */
+static double disk_us(const char *folder)
+{
+    char path[4096], block[512] = {0};
+    enum { ROUNDS = 500 };
+    (void)snprintf(path, sizeof path, "%s/fdatasync", folder);
+    int fd = open(path, O_CREAT | O_WRONLY | O_APPEND, 0640);
+    int64_t start = clock_mono_ns();
+    for (int i = 0; i < ROUNDS; i++) {
+        if (write(fd, block, sizeof block) != (ssize_t)sizeof block || fdatasync(fd) != 0) {
+            perror(path);
+            exit(1);
+        }
+    }
+    close(fd);
+    return (double)(clock_mono_ns() - start) / ROUNDS / 1e3;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 3) {
+        fprintf(stderr, "usage: bench_store FOLDER SECONDS\n");
+        return 2;
+    }
+    char folder[4096];
+    struct error error;
+    const struct store_keys keys = {0};
+    (void)snprintf(folder, sizeof folder, "%s/store", argv[1]);
+    struct store *store = store_open(folder, &keys, &error);
+    if (store == NULL) {
+        fprintf(stderr, "%s\n", error.message);
+        return 1;
+    }
+    struct loops *loops = loops_start(1);
+    printf("fdatasync of the disk: %.0f us\n", disk_us(argv[1]));
+    static const unsigned producers[] = {1, 64, 512};
+    for (int i = 0; i < 3; i++) {
+        double rate = measure(store, loops_at(loops, 0), producers[i], strtol(argv[2], NULL, 10),
+                              1000 * (uint64_t)(i + 1));
+        printf("%u waiting: %.0f entries/s, %.0f us each\n", producers[i], rate,
+               1e6 * producers[i] / rate);
+    }
+    loops_stop(loops);
+    store_close(store);
+    loops_free(loops);
+    return 0;
+}
