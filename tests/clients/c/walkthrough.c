@@ -116,7 +116,15 @@ static void messaging(natsConnection *here, natsConnection *there)
     for (int i = 0; i < 1000; i++) {
         must(natsConnection_PublishString(here, "cm.drain", ""), "publish");
     }
-    must(natsConnection_Flush(here), "flush");
+    /* A drain promises what the server has, and that is the other node: the last one has to be
+     * there. */
+    natsSubscription *last;
+    must(natsConnection_SubscribeSync(&last, there, "cm.last"), "subscribe");
+    must(natsConnection_Flush(there), "flush");
+    must(natsConnection_PublishString(here, "cm.last", ""), "publish");
+    must(natsSubscription_NextMsg(&msg, last, 10000), "what was published last");
+    natsMsg_Destroy(msg);
+    natsSubscription_Destroy(last);
     while (drained < 1000) {
         must(natsSubscription_NextMsg(&msg, sub, 10000), "what was published before the end");
         const char *subject = natsMsg_GetSubject(msg);

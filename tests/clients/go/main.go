@@ -47,7 +47,13 @@ func messaging(a, b *nats.Conn) {
 	for i := 0; i < 1000; i++ {
 		must(b.Publish("gc.drain", nil), "publish")
 	}
-	must(b.Flush(), "flush")
+	// A drain promises what the server has, and that is the other node: the last one has to be there.
+	last, err := a.SubscribeSync("gc.last")
+	must(err, "subscribe")
+	must(a.Flush(), "flush")
+	must(b.Publish("gc.last", nil), "publish")
+	_, err = last.NextMsg(10 * time.Second)
+	must(err, "what was published last")
 	drained := 0
 	for deadline := time.After(10 * time.Second); drained < 1000; {
 		select {

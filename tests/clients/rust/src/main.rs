@@ -70,7 +70,11 @@ async fn messaging(here: &async_nats::Client, there: &async_nats::Client) -> Out
     for _ in 0..1000 {
         here.publish("rm.drain", "".into()).await?;
     }
-    here.flush().await?;
+    // A drain promises what the server has, and that is the other node: the last one has to be there.
+    let mut last = there.subscribe("rm.last").await?;
+    there.flush().await?;
+    here.publish("rm.last", "".into()).await?;
+    next(&mut last, "what was published last").await;
     let mut drained = 0;
     while drained < 1000 {
         let m = next(&mut sub, "what was published before the end").await;
