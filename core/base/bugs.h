@@ -28,7 +28,7 @@ enum {
     BUG_SNAPSHOTS_MIXED = 14,       /* records of two attempts */
     BUG_SNAPSHOT_CUTS_ACKED = 15,   /* what follows an older one (PR 6459) */
     BUG_TRUNCATED_COUNTS = 16,      /* elusive; a suffix that was persisted and then replaced */
-    BUG_PROVES_WITHOUT_QUORUM = 17, /* a leader that may have been replaced */
+    BUG_PROVES_WITHOUT_QUORUM = 17, /* elusive; a leader that may have been replaced */
     BUG_PROOF_OF_ANOTHER_LIFE = 18,
     BUG_COUNTS_UNPROVEN_VOTES = 19,
     BUG_APPLIES_BEFORE_PERSIST = 20 /* elusive; a checkpoint ahead of the entries it stands on */
