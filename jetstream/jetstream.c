@@ -8,7 +8,7 @@
 #include "core/base/log.h"
 #include "core/base/mem.h"
 #include "jetstream/collect.h"
-#include "jetstream/jetstream_internal.h"
+#include "jetstream/asset_internal.h"
 
 #define STANDALONE_NODE 1
 

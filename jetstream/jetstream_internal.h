@@ -9,7 +9,6 @@
 #include "jetstream/state/publish.h"
 
 struct asset;
-struct pulls;
 
 /* What loop 0 knows of a stream this server has a replica of. The asset itself belongs to its loop.
  */
@@ -104,7 +103,7 @@ void meta_delete_stream(struct jetstream *js, struct account *account, struct by
                         struct bytes reply);
 struct hosted *js_hosted(struct jetstream *js, struct bytes account, struct bytes stream);
 
-/* --- assets (asset.c) --- */
+/* --- assets: a stream on this server, asset_internal.h to those that make it up --- */
 
 /* A request to a stream, copied for its loop. */
 enum asset_verb {
@@ -147,53 +146,5 @@ json_t *asset_describe(struct asset *asset, bool only_leader);
 bool asset_is_current(struct asset *asset);
 /* Walks the assets of the current loop; NULL begins, NULL ends. */
 struct asset *asset_next(struct asset *after);
-
-/* --- what pull.c needs of an asset, and gives it --- */
-
-struct asset {
-    struct jetstream *js;
-    struct shard *shard;
-    struct account *account;
-    struct group *group;
-    struct stream *stream;
-    struct publisher publisher;
-    char *name;
-    uint64_t peers[META_PEERS_MAX];
-    unsigned peer_count;
-    bool leading;
-    int64_t leader_since_ns;
-    char *create_reply;    /* STREAM.CREATE is to be answered once this is the leader */
-    json_t *wanted_config; /* the meta group's, when it differs from what is applied */
-    char *update_reply;
-    struct internal_sub **subs; /* leader only: subjects, then acks, then pulls */
-    uint32_t sub_count;
-    struct messages_builder builder;
-    struct buffer builder_replies; /* varint length and reply per message in the builder */
-    struct map waiting;            /* log index → struct waiter */
-    struct dup_wait *dups;         /* duplicates of messages under way */
-    uint32_t dup_count, dup_cap;
-    size_t in_flight; /* bytes proposed and not applied */
-    struct loop_timer expiry;
-    struct asset *next; /* on its loop's list */
-    bool broken;
-};
-
-/* Called when the entry at an index has been applied by the leader that proposed it, or the
- * leadership was lost (applied false). Frees its arg. */
-typedef void (*waiter_cb)(struct asset *asset, void *arg, bool applied,
-                          const struct apply_result *result);
-/* Proposes; on failure returns false and `cb` is not called. */
-bool asset_propose(struct asset *asset, struct bytes entry, waiter_cb cb, void *arg);
-
-/* Leader side of one consumer. */
-struct pulls *pulls_new(struct asset *asset, struct consumer *consumer);
-/* Tells the waiting requests why (a status line), then forgets them. */
-void pulls_free(struct pulls *pulls, const char *status);
-void pulls_request(struct pulls *pulls, struct bytes reply, struct bytes header, struct bytes body);
-/* Something may have become deliverable. */
-void pulls_pump(struct pulls *pulls);
-uint32_t pulls_waiting(const struct pulls *pulls);
-struct loop *asset_loop(const struct asset *asset);
-int64_t asset_now_ns(void);
 
 #endif

@@ -12,7 +12,7 @@
 #include "core/base/log.h"
 #include "core/base/mem.h"
 #include "core/subject/subject.h"
-#include "jetstream/jetstream_internal.h"
+#include "jetstream/asset_internal.h"
 
 #define FORM_RETRY_MS  100
 #define LEADERLESS_NS  (10 * NS_PER_SEC)

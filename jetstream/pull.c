@@ -13,7 +13,7 @@
 
 #include "core/base/clock.h"
 #include "core/base/mem.h"
-#include "jetstream/jetstream_internal.h"
+#include "jetstream/asset_internal.h"
 
 #define DELIVER_COUNT_MAX 256           /* messages of one DELIVER entry */
 #define DELIVER_BYTES_MAX (256u * 1024) /* and their bytes */
@@ -293,30 +293,6 @@ static void propose_exhausted(struct pulls *p, uint64_t seq)
     buffer_deinit(&entry);
 }
 
-static void max_deliver_advisory(struct pulls *p, const struct pending_message *m)
-{
-    struct buffer subject = {0};
-    struct buffer text = {0};
-    char id[23];
-    random_base62(id, 22);
-    buffer_printf(&subject, "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.%s.%s", p->asset->name,
-                  p->consumer->config.name);
-    json_t *o = json_object();
-    json_put_text(o, "type", "io.nats.jetstream.advisory.v1.max_deliver");
-    json_put_text(o, "id", id);
-    json_put_time(o, "timestamp", asset_now_ns());
-    json_put_text(o, "stream", p->asset->name);
-    json_put_text(o, "consumer", p->consumer->config.name);
-    json_put_u64(o, "stream_seq", m->stream_seq);
-    json_put_u64(o, "deliveries", m->deliveries);
-    json_write(&text, o, 0);
-    json_decref(o);
-    js_publish(p->asset->js, p->asset->account, buffer_bytes(&subject), BYTES_NONE, BYTES_NONE,
-               buffer_bytes(&text));
-    buffer_deinit(&subject);
-    buffer_deinit(&text);
-}
-
 static void on_ack_timer(void *arg)
 {
     struct pulls *p = arg;
@@ -339,7 +315,7 @@ static void collect_due(struct pulls *p)
             next = m->due_ns < next ? m->due_ns : next;
         } else if (is_exhausted(c, m)) {
             (void)map_put_u64(&p->redelivering, m->stream_seq, p);
-            max_deliver_advisory(p, m);
+            advise_max_deliver(p->asset, p->consumer, m->stream_seq, m->deliveries);
             propose_exhausted(p, m->stream_seq);
         } else {
             VEC_RESERVE(p->due, p->due_cap, p->due_count);

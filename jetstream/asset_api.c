@@ -1,0 +1,469 @@
+/* API requests of one stream and its consumers; on its loop, its leader only. What changes
+ * something is proposed, and answered when it has been applied. JetStream API reference §4. */
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/base/clock.h"
+#include "core/base/mem.h"
+#include "jetstream/asset_internal.h"
+
+struct api_waiter { /* a request that waits for its entry */
+    char *reply;
+    const char *type;
+    char *consumer;
+    bool is_update;
+};
+
+static struct api_waiter *api_waiter_new(const struct asset_request *q, const char *type)
+{
+    struct api_waiter *w = NEW(struct api_waiter);
+    w->reply = q->reply == NULL ? NULL : mem_strdup(q->reply);
+    w->type = type;
+    return w;
+}
+
+static void api_waiter_free(struct api_waiter *w)
+{
+    free(w->reply);
+    free(w->consumer);
+    free(w);
+}
+
+static void reply_error(struct asset *a, const struct asset_request *q, const char *type,
+                        const struct js_error *error)
+{
+    js_reply_error(a->js, a->account, bytes_of(q->reply), type, error);
+}
+
+static void propose_api(struct asset *a, struct buffer *entry, waiter_cb cb, struct api_waiter *w)
+{
+    if (!asset_propose(a, buffer_bytes(entry), cb, w)) {
+        api_waiter_free(w); /* leadership is going: the next leader will be asked again */
+    }
+    buffer_deinit(entry);
+}
+
+static void on_simple_done(struct asset *a, void *arg, bool applied,
+                           const struct apply_result *result)
+{
+    struct api_waiter *w = arg;
+    if (applied && result->error.err != JS_OK) {
+        js_reply_error(a->js, a->account, bytes_of(w->reply), w->type, &result->error);
+    } else if (applied) {
+        json_t *o = js_response(w->type);
+        json_put_bool(o, "success", true);
+        if (strcmp(w->type, "stream_purge_response") == 0) {
+            json_put_u64(o, "purged", result->count);
+        }
+        js_reply(a->js, a->account, bytes_of(w->reply), o);
+    }
+    if (applied) {
+        asset_pump_all(a);
+    }
+    api_waiter_free(w);
+}
+
+/* The body as an object; empty bodies give an empty one. NULL with *error. */
+static json_t *parse_body(const struct asset_request *q, struct js_error *error)
+{
+    json_error_t reason;
+    if (q->body_len == 0) {
+        return json_object();
+    }
+    json_t *o = json_parse(bytes_make(q->body, q->body_len), &reason);
+    if (!json_is_object(o)) {
+        json_decref(o);
+        (void)js_failf(error, JS_INVALID_JSON, "invalid JSON: %s",
+                       o == NULL ? reason.text : "not an object");
+        return NULL;
+    }
+    return o;
+}
+
+/* For optional bodies: only what begins like JSON is looked at. */
+static bool looks_like_json(const struct asset_request *q)
+{
+    for (size_t i = 0; i < q->body_len; i++) {
+        if (strchr(" \t\r\n", q->body[i]) == NULL) {
+            return q->body[i] == '{' || q->body[i] == '[';
+        }
+    }
+    return false;
+}
+
+static void on_info(struct asset *a, const struct asset_request *q)
+{
+    struct js_error error;
+    json_t *body = looks_like_json(q) ? parse_body(q, &error) : json_object();
+    if (body == NULL) {
+        reply_error(a, q, "stream_info_response", &error);
+        return;
+    }
+    json_t *o = js_response("stream_info_response");
+    const char *filter = json_text(body, "subjects_filter");
+    json_put_int(o, "total", 0);
+    json_put_int(o, "offset", json_int(body, "offset"));
+    json_put_int(o, "limit", 0);
+    asset_add_stream_info(a, o);
+    if (*filter != '\0' || json_bool(body, "deleted_details")) {
+        json_t *state = asset_state_json(a, json_bool(body, "deleted_details"),
+                                         *filter == '\0' ? NULL : filter);
+        size_t total = json_object_size(json_object_get(state, "subjects"));
+        if (total > 0) {
+            json_put_int(o, "total", (int64_t)total);
+            json_put_int(o, "limit", 100000);
+        } else {
+            (void)json_object_del(state, "subjects");
+        }
+        json_put(o, "state", state);
+    }
+    js_reply(a->js, a->account, bytes_of(q->reply), o);
+    json_decref(body);
+}
+
+static void on_purge(struct asset *a, const struct asset_request *q)
+{
+    static const char type[] = "stream_purge_response";
+    struct js_error error = {0};
+    json_t *body = looks_like_json(q) ? parse_body(q, &error) : json_object();
+    int64_t seq = json_int(body, "seq");
+    int64_t keep = json_int(body, "keep");
+    if (body != NULL && a->stream->config.deny_purge) {
+        (void)js_fail(&error, JS_PURGE_DENIED);
+    } else if (body != NULL && ((seq > 0 && keep > 0) || seq < 0 || keep < 0)) {
+        (void)js_fail(&error, JS_BAD_REQUEST);
+    }
+    if (error.err != JS_OK) {
+        reply_error(a, q, type, &error);
+    } else {
+        struct buffer entry = {0};
+        buffer_put_u8(&entry, ENTRY_PURGE);
+        buffer_put_varint(&entry, (uint64_t)seq);
+        buffer_put_varint(&entry, (uint64_t)keep);
+        buffer_put_bytes(&entry, bytes_of(json_text(body, "filter")));
+        propose_api(a, &entry, on_simple_done, api_waiter_new(q, type));
+    }
+    json_decref(body);
+}
+
+static void put_base64(json_t *o, const char *key, struct bytes value)
+{
+    if (value.len > 0) {
+        char *text =
+            mem_alloc(sodium_base64_ENCODED_LEN(value.len, sodium_base64_VARIANT_ORIGINAL));
+        (void)sodium_bin2base64(
+            text, sodium_base64_ENCODED_LEN(value.len, sodium_base64_VARIANT_ORIGINAL),
+            (const uint8_t *)value.ptr, value.len, sodium_base64_VARIANT_ORIGINAL);
+        json_put_text(o, key, text);
+        free(text);
+    }
+}
+
+/* Which message MSG.GET asks for. JetStream API reference §4.3. */
+static enum err find_message(struct asset *a, const json_t *body, struct stored_message *m,
+                             struct js_error *error)
+{
+    int64_t seq = json_int(body, "seq");
+    const char *last = json_text(body, "last_by_subj");
+    const char *next = json_text(body, "next_by_subj");
+    const char *time = json_text(body, "start_time");
+    bool bad = (*last != '\0' && (*next != '\0' || seq != 0 || *time != '\0')) ||
+               (seq != 0 && *time != '\0') || seq < 0 || json_int(body, "batch") > 0 ||
+               (*last == '\0' && *next == '\0' && *time == '\0' && seq == 0);
+    int64_t ns = 0;
+    if (*time != '\0' && !clock_parse_rfc3339(bytes_of(time), &ns)) {
+        bad = true;
+    }
+    if (bad) {
+        (void)js_fail(error, JS_BAD_REQUEST);
+        return ERR_INVALID;
+    }
+    enum err err;
+    if (*last != '\0') {
+        err = stream_last_by_subject(a->stream, bytes_of(last), m);
+    } else if (*next != '\0' || *time != '\0') {
+        uint64_t from = *time != '\0' ? stream_seq_at(a->stream, ns) : (uint64_t)seq;
+        char *filters[] = {(char *)(uintptr_t)next};
+        err = stream_next(a->stream, from, filters, *next != '\0' ? 1 : 0, m);
+    } else {
+        err = stream_read(a->stream, (uint64_t)seq, m);
+    }
+    if (err != OK) {
+        (void)js_fail(error, JS_NO_MESSAGE);
+    }
+    return err;
+}
+
+static void on_msg_get(struct asset *a, const struct asset_request *q)
+{
+    static const char type[] = "stream_msg_get_response";
+    struct js_error error = {0};
+    struct stored_message m;
+    json_t *body = NULL;
+    if (q->body_len == 0) {
+        (void)js_fail(&error, JS_BAD_REQUEST);
+    } else {
+        body = parse_body(q, &error);
+    }
+    if (body == NULL || find_message(a, body, &m, &error) != OK) {
+        reply_error(a, q, type, &error);
+    } else {
+        json_t *o = js_response(type);
+        json_t *message = json_object();
+        json_put_bytes(message, "subject", m.subject);
+        json_put_u64(message, "seq", m.seq);
+        if (!json_bool(body, "no_hdr")) {
+            put_base64(message, "hdrs", m.header);
+        }
+        put_base64(message, "data", m.body);
+        json_put_time(message, "time", m.time_ns);
+        json_put(o, "message", message);
+        js_reply(a->js, a->account, bytes_of(q->reply), o);
+    }
+    json_decref(body);
+}
+
+static void on_msg_delete(struct asset *a, const struct asset_request *q)
+{
+    static const char type[] = "stream_msg_delete_response";
+    struct js_error error = {0};
+    json_t *body = NULL;
+    if (q->body_len == 0) {
+        (void)js_fail(&error, JS_BAD_REQUEST);
+    } else {
+        body = parse_body(q, &error);
+    }
+    int64_t seq = json_int(body, "seq");
+    const struct stream_totals *t = &a->stream->totals;
+    if (body == NULL) {
+        /* reported below */
+    } else if (a->stream->config.deny_delete) {
+        (void)js_failf(&error, JS_MESSAGE_DELETE, "message delete not permitted");
+    } else if (seq <= 0) {
+        (void)js_failf(&error, JS_MESSAGE_DELETE, "no message found");
+    } else if ((uint64_t)seq > t->last_seq) {
+        (void)js_failf(&error, JS_MESSAGE_DELETE, "stream store EOF");
+    }
+    if (error.err != JS_OK) {
+        reply_error(a, q, type, &error);
+    } else {
+        struct buffer entry = {0};
+        buffer_put_u8(&entry, ENTRY_DELETE);
+        buffer_put_varint(&entry, (uint64_t)seq);
+        propose_api(a, &entry, on_simple_done, api_waiter_new(q, type));
+    }
+    json_decref(body);
+}
+
+static void on_consumer_created(struct asset *a, void *arg, bool applied,
+                                const struct apply_result *result)
+{
+    struct api_waiter *w = arg;
+    if (applied && result->error.err != JS_OK) {
+        js_reply_error(a->js, a->account, bytes_of(w->reply), w->type, &result->error);
+    } else if (applied && result->consumer != NULL) {
+        json_t *o = js_response(w->type);
+        asset_add_consumer_info(a, result->consumer, o);
+        js_reply(a->js, a->account, bytes_of(w->reply), o);
+        pulls_pump(result->consumer->leader);
+    }
+    api_waiter_free(w);
+}
+
+/* Names and filter: the subject's and the body's must agree. Consumers reference §1.1. */
+static bool check_consumer_names(const struct asset *a, const struct asset_request *q,
+                                 const json_t *body, struct consumer_config *c,
+                                 struct js_error *error)
+{
+    json_t *config = json_object_get(body, "config");
+    if (strcmp(json_text(body, "stream_name"), a->name) != 0) {
+        return js_fail(error, JS_NAME_MISMATCH);
+    }
+    if (q->durable_form && *json_text(config, "durable_name") == '\0') {
+        return js_fail(error, JS_CONSUMER_DURABLE_MISSING);
+    }
+    if (q->consumer != NULL) {
+        if (c->durable && strcmp(c->name, q->consumer) != 0) {
+            return js_fail(error, JS_CONSUMER_DURABLE_MISMATCH);
+        }
+        free(c->name);
+        c->name = mem_strdup(q->consumer);
+    } else if (c->durable) {
+        return js_fail(error, JS_EPHEMERAL_WITH_DURABLE);
+    }
+    if (!c->durable) {
+        return js_unsupported(error, "a consumer without durable_name (ephemeral)");
+    }
+    if (!js_name_is_valid(bytes_of(c->name))) {
+        return js_failf(error, JS_STREAM_CONFIG,
+                        "consumer durable name can not contain '.', '*', "
+                        "'>', '\\', '/'");
+    }
+    if (strlen(c->name) > JS_NAME_MAX) {
+        return js_fail(error, JS_DURABLE_TOO_LONG);
+    }
+    if (q->filter != NULL && (c->filter_count != 1 || strcmp(c->filters[0], q->filter) != 0)) {
+        return js_fail(error, JS_FILTER_MISMATCH);
+    }
+    return true;
+}
+
+static bool check_consumer_action(struct asset *a, const json_t *body,
+                                  const struct consumer_config *c, struct js_error *error)
+{
+    const char *action = json_text(body, "action");
+    struct consumer *known = map_get(&a->stream->consumers, bytes_of(c->name));
+    if (*action != '\0' && strcmp(action, "create") != 0 && strcmp(action, "update") != 0) {
+        return js_failf(error, JS_INVALID_JSON, "invalid JSON: unknown consumer action: \"%s\"",
+                        action);
+    }
+    if (known == NULL) {
+        int64_t max = a->stream->config.max_consumers;
+        if (strcmp(action, "update") == 0) {
+            return js_fail(error, JS_CONSUMER_MISSING);
+        }
+        return max <= 0 || a->stream->consumers.count < (uint64_t)max ||
+               js_fail(error, JS_MAX_CONSUMERS);
+    }
+    if (strcmp(action, "create") == 0 && !consumer_config_equal(&known->config, c)) {
+        return js_fail(error, JS_CONSUMER_EXISTS);
+    }
+    return consumer_config_check_update(&known->config, c, error);
+}
+
+static void on_consumer_create(struct asset *a, const struct asset_request *q)
+{
+    static const char type[] = "consumer_create_response";
+    struct js_error error = {0};
+    struct consumer_config c = {0};
+    json_t *body = parse_body(q, &error);
+    json_t *config = body == NULL ? NULL : json_object_get(body, "config");
+    json_t *none = config == NULL ? json_object() : NULL;
+    const char *key;
+    json_t *value;
+    json_object_foreach(body, key, value)
+    {
+        static const char *const known[] = {"stream_name", "config", "action", "pedantic"};
+        bool found = false;
+        for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+            found = found || strcmp(known[i], key) == 0;
+        }
+        if (!found && error.err == JS_OK) {
+            (void)js_failf(&error, JS_INVALID_JSON, "invalid JSON: json: unknown field \"%s\"",
+                           key);
+        }
+    }
+    bool ok = error.err == JS_OK && body != NULL &&
+              consumer_config_parse(config == NULL ? none : config, &c, &error) &&
+              check_consumer_names(a, q, body, &c, &error) &&
+              check_consumer_action(a, body, &c, &error);
+    if (!ok) {
+        reply_error(a, q, type, &error);
+    } else {
+        struct buffer text = {0};
+        struct buffer entry = {0};
+        json_t *final = consumer_config_json(&c, false);
+        json_write(&text, final, 0);
+        json_decref(final);
+        buffer_put_u8(&entry, ENTRY_CONSUMER);
+        buffer_put_u64(&entry, (uint64_t)clock_now_ns());
+        buffer_put_bytes(&entry, buffer_bytes(&text));
+        buffer_deinit(&text);
+        propose_api(a, &entry, on_consumer_created, api_waiter_new(q, type));
+    }
+    consumer_config_deinit(&c);
+    json_decref(none);
+    json_decref(body);
+}
+
+static void on_consumer_delete(struct asset *a, const struct asset_request *q)
+{
+    struct buffer entry = {0};
+    buffer_put_u8(&entry, ENTRY_CONSUMER_DELETE);
+    buffer_put_bytes(&entry, bytes_of(q->consumer));
+    propose_api(a, &entry, on_simple_done, api_waiter_new(q, "consumer_delete_response"));
+}
+
+static void on_consumer_info(struct asset *a, const struct asset_request *q)
+{
+    static const char type[] = "consumer_info_response";
+    struct consumer *c = map_get(&a->stream->consumers, bytes_of(q->consumer));
+    struct js_error error;
+    if (c == NULL) {
+        (void)js_fail(&error, JS_CONSUMER_NOT_FOUND);
+        reply_error(a, q, type, &error);
+        return;
+    }
+    json_t *o = js_response(type);
+    asset_add_consumer_info(a, c, o);
+    js_reply(a->js, a->account, bytes_of(q->reply), o);
+}
+
+static void on_consumer_page(struct asset *a, const struct asset_request *q, bool names)
+{
+    struct js_error error = {0};
+    const char *type = names ? "consumer_names_response" : "consumer_list_response";
+    json_t *body = looks_like_json(q) ? parse_body(q, &error) : json_object();
+    if (body == NULL) {
+        reply_error(a, q, type, &error);
+        return;
+    }
+    struct map_entry **sorted = map_sorted(&a->stream->consumers);
+    int64_t total = a->stream->consumers.count;
+    int64_t limit = names ? 1024 : 256;
+    int64_t offset = json_int(body, "offset");
+    offset = offset < 0 ? 0 : offset > total ? total : offset;
+    json_t *list = json_array();
+    for (int64_t i = offset; i < total && i < offset + limit; i++) {
+        json_t *item;
+        if (names) {
+            item = json_stringn(sorted[i]->key.ptr, sorted[i]->key.len);
+        } else {
+            item = json_object();
+            asset_add_consumer_info(a, sorted[i]->value, item);
+        }
+        (void)json_array_append_new(list, item);
+    }
+    free(sorted);
+    json_t *o = js_response(type);
+    json_put_int(o, "total", total);
+    json_put_int(o, "offset", offset);
+    json_put_int(o, "limit", limit);
+    json_put(o, "consumers", list);
+    js_reply(a->js, a->account, bytes_of(q->reply), o);
+    json_decref(body);
+}
+
+void asset_answer(struct asset *a, const struct asset_request *q)
+{
+    switch (q->verb) {
+    case ASSET_INFO:
+        on_info(a, q);
+        break;
+    case ASSET_PURGE:
+        on_purge(a, q);
+        break;
+    case ASSET_MSG_GET:
+        on_msg_get(a, q);
+        break;
+    case ASSET_MSG_DELETE:
+        on_msg_delete(a, q);
+        break;
+    case ASSET_CONSUMER_CREATE:
+        on_consumer_create(a, q);
+        break;
+    case ASSET_CONSUMER_DELETE:
+        on_consumer_delete(a, q);
+        break;
+    case ASSET_CONSUMER_INFO:
+        on_consumer_info(a, q);
+        break;
+    case ASSET_CONSUMER_NAMES:
+        on_consumer_page(a, q, true);
+        break;
+    case ASSET_CONSUMER_LIST:
+        on_consumer_page(a, q, false);
+        break;
+    }
+}

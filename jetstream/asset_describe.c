@@ -1,0 +1,164 @@
+/* A stream and its consumers as API replies and /jsz have them. JetStream API reference §2. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/base/clock.h"
+#include "core/base/mem.h"
+#include "core/subject/subject.h"
+#include "jetstream/asset_internal.h"
+
+json_t *asset_cluster_json(struct asset *a)
+{
+    json_t *o = json_object();
+    struct group_status status = group_status(a->group);
+    const struct options *options = broker_options(a->js->broker);
+    if (js_is_clustered(a->js)) {
+        json_put_text(o, "name", options->cluster.name == NULL ? "" : options->cluster.name);
+        char group[64];
+        (void)snprintf(group, sizeof group, "S-R%uF-%llu", a->peer_count,
+                       (unsigned long long)group_id(a->group));
+        json_put_text(o, "raft_group", group);
+    }
+    const char *leader = js_node_name(a->js, status.leader_node);
+    if (leader != NULL) {
+        json_put_text(o, "leader", leader);
+    }
+    if (js_is_clustered(a->js) && a->leading) {
+        json_put_time(o, "leader_since", a->leader_since_ns);
+    }
+    if (a->peer_count > 1) {
+        json_t *replicas = json_array();
+        for (unsigned i = 0; i < a->peer_count; i++) {
+            if (a->peers[i] == status.leader_node) {
+                continue;
+            }
+            struct raft_peer_state p = raft_peer_state(group_raft(a->group), a->peers[i]);
+            bool up = peers_is_up(a->js->peers, a->peers[i]);
+            const char *name = js_node_name(a->js, a->peers[i]);
+            char id[9];
+            js_node_id8(a->js, a->peers[i], id);
+            json_t *r = json_object();
+            json_put_text(r, "name", name == NULL ? id : name);
+            json_put_bool(r, "current", status.leader ? p.current : up);
+            if (!up) {
+                json_put_bool(r, "offline", true);
+            }
+            json_put_int(r, "active", p.silent_ticks * RAFT_TICK_MS * NS_PER_MS);
+            if (status.leader && p.match < status.commit) {
+                json_put_u64(r, "lag", status.commit - p.match);
+            }
+            json_put_text(r, "peer", id);
+            (void)json_array_append_new(replicas, r);
+        }
+        json_put(o, "replicas", replicas);
+    }
+    return o;
+}
+
+json_t *asset_state_json(struct asset *a, bool deleted, const char *filter)
+{
+    const struct stream *s = a->stream;
+    json_t *o = json_object();
+    json_put_u64(o, "messages", s->totals.messages);
+    json_put_u64(o, "bytes", s->totals.bytes);
+    json_put_u64(o, "first_seq", s->totals.last_seq == 0 ? 0 : s->totals.first_seq);
+    json_put_time(o, "first_ts", s->totals.first_ns);
+    json_put_u64(o, "last_seq", s->totals.last_seq);
+    json_put_time(o, "last_ts", s->totals.last_ns);
+    if (s->subjects.count > 0) {
+        json_put_int(o, "num_subjects", s->subjects.count);
+    }
+    if (filter != NULL) {
+        json_t *subjects = json_object();
+        struct map_entry **sorted = map_sorted(&s->subjects);
+        for (uint32_t i = 0; sorted[i] != NULL; i++) {
+            if (subject_matches(bytes_of(filter), sorted[i]->key)) {
+                char *key = mem_dup(sorted[i]->key.ptr, sorted[i]->key.len);
+                const struct subject_state *state = sorted[i]->value;
+                json_put_u64(subjects, key, state->count);
+                free(key);
+            }
+        }
+        free(sorted);
+        json_put(o, "subjects", subjects);
+    }
+    if (s->deleted_count > 0) {
+        json_put_int(o, "num_deleted", s->deleted_count);
+        if (deleted) {
+            json_t *list = json_array();
+            for (uint32_t i = 0; i < s->deleted_count; i++) {
+                (void)json_array_append_new(list, json_integer((json_int_t)s->deleted[i]));
+            }
+            json_put(o, "deleted", list);
+        }
+    }
+    json_put_int(o, "consumer_count", s->consumers.count);
+    return o;
+}
+
+void asset_add_stream_info(struct asset *a, json_t *o)
+{
+    json_put(o, "config", stream_config_json(&a->stream->config, true));
+    json_put_time(o, "created", a->stream->created_ns);
+    json_put(o, "state", asset_state_json(a, false, NULL));
+    json_put(o, "cluster", asset_cluster_json(a));
+    json_put_time(o, "ts", clock_now_ns());
+}
+
+static json_t *sequence_json(uint64_t consumer, uint64_t stream, int64_t active_ns)
+{
+    json_t *o = json_object();
+    json_put_u64(o, "consumer_seq", consumer);
+    json_put_u64(o, "stream_seq", stream);
+    if (active_ns != 0) {
+        json_put_time(o, "last_active", active_ns);
+    }
+    return o;
+}
+
+void asset_add_consumer_info(struct asset *a, const struct consumer *c, json_t *o)
+{
+    json_put_text(o, "stream_name", a->name);
+    json_put_text(o, "name", c->config.name);
+    json_put_time(o, "created", c->created_ns);
+    json_put(o, "config", consumer_config_json(&c->config, true));
+    json_put(o, "delivered",
+             sequence_json(c->delivered_seq, c->delivered_stream_seq, c->last_delivered_ns));
+    json_put(o, "ack_floor", sequence_json(c->floor_seq, c->floor_stream_seq, c->last_acked_ns));
+    json_put_int(o, "num_ack_pending", c->ack_pending);
+    json_put_u64(o, "num_redelivered", consumer_redelivered(c));
+    json_put_int(o, "num_waiting", c->leader == NULL ? 0 : pulls_waiting(c->leader));
+    json_put_u64(o, "num_pending", consumer_left(a->stream, c));
+    if (js_is_clustered(a->js)) {
+        json_put(o, "cluster", asset_cluster_json(a));
+    }
+    json_put_time(o, "ts", clock_now_ns());
+}
+
+json_t *asset_describe(struct asset *a, bool only_leader)
+{
+    if (only_leader && !a->leading) {
+        return NULL;
+    }
+    json_t *o = json_object();
+    json_put_text(o, "name", a->name);
+    json_put_text(o, "account", a->account->name);
+    json_put_bool(o, "leading", a->leading);
+    json_put_int(o, "replicas", a->peer_count);
+    char hash[20];
+    (void)snprintf(hash, sizeof hash, "%016llx", (unsigned long long)a->stream->content_hash);
+    json_put_text(o, "content_hash", hash);
+    json_t *info = json_object();
+    asset_add_stream_info(a, info);
+    json_put(o, "info", info);
+    json_t *consumers = json_array();
+    struct map_entry **sorted = map_sorted(&a->stream->consumers);
+    for (uint32_t i = 0; sorted[i] != NULL; i++) {
+        json_t *c = json_object();
+        asset_add_consumer_info(a, sorted[i]->value, c);
+        (void)json_array_append_new(consumers, c);
+    }
+    free(sorted);
+    json_put(o, "consumers", consumers);
+    return o;
+}

@@ -1,0 +1,111 @@
+/* Shared by the files that make up a stream on this server:
+ *
+ *   asset.c           its life: log, leadership, expiry
+ *   asset_publish.c   publishes
+ *   asset_acks.c      acknowledgements and pull requests that come in
+ *   pull.c            deliveries
+ *   asset_api.c       requests of the API
+ *   asset_describe.c  descriptions, for the API and /jsz
+ *   advisory.c        events it tells
+ *
+ * All of it on the loop of its shard. */
+#ifndef JETSTREAM_ASSET_INTERNAL_H
+#define JETSTREAM_ASSET_INTERNAL_H
+
+#include "jetstream/jetstream_internal.h"
+
+struct pulls;
+
+struct dup_wait { /* a duplicate of a message under way */
+    uint64_t seq;
+    char *reply;
+};
+
+struct asset {
+    struct jetstream *js;
+    struct shard *shard;
+    struct account *account;
+    struct group *group;
+    struct stream *stream;
+    struct publisher publisher;
+    char *name;
+    uint64_t peers[META_PEERS_MAX];
+    unsigned peer_count;
+    bool leading;
+    int64_t leader_since_ns;
+    char *create_reply;    /* STREAM.CREATE is to be answered once this is the leader */
+    json_t *wanted_config; /* the meta group's, when it differs from what is applied */
+    char *update_reply;
+    struct internal_sub **subs; /* leader only: subjects, then acks, then pulls */
+    uint32_t sub_count;
+    struct messages_builder builder;
+    struct buffer builder_replies; /* varint length and reply per message in the builder */
+    struct map waiting;            /* log index → struct waiter */
+    struct dup_wait *dups;         /* duplicates of messages under way */
+    uint32_t dup_count, dup_cap;
+    size_t in_flight; /* bytes proposed and not applied */
+    struct loop_timer expiry;
+    struct asset *next; /* on its loop's list */
+    bool broken;
+};
+
+/* --- asset.c --- */
+
+struct loop *asset_loop(const struct asset *asset);
+int64_t asset_now_ns(void);
+/* Called when the entry at an index has been applied by the leader that proposed it, or the
+ * leadership was lost (applied false). Frees its arg. */
+typedef void (*waiter_cb)(struct asset *asset, void *arg, bool applied,
+                          const struct apply_result *result);
+/* Proposes; on failure returns false and `cb` is not called. */
+bool asset_propose(struct asset *asset, struct bytes entry, waiter_cb cb, void *arg);
+/* The same, without a copy: takes the entry. */
+MUST_USE bool asset_propose_blob(struct asset *asset, struct blob *entry, waiter_cb cb, void *arg);
+/* Something may have become deliverable to any of its consumers. */
+void asset_pump_all(struct asset *asset);
+
+/* --- asset_publish.c; the leader --- */
+
+void asset_on_publish(void *arg, struct inbound_batch *batch);
+/* Answers the duplicates of what has been applied; of everything, without success, when nothing
+ * will be (applied false). */
+void asset_answer_duplicates(struct asset *asset, bool applied);
+/* When leadership ends, the waiters called. */
+void asset_forget_publishes(struct asset *asset);
+
+/* --- asset_acks.c; the leader --- */
+
+void asset_on_acks(void *arg, struct inbound_batch *batch);
+void asset_on_pulls(void *arg, struct inbound_batch *batch);
+
+/* --- asset_api.c; the leader --- */
+
+void asset_answer(struct asset *asset, const struct asset_request *request);
+
+/* --- asset_describe.c --- */
+
+/* `filter`: with the subjects it matches, NULL none. */
+json_t *asset_state_json(struct asset *asset, bool deleted, const char *filter);
+json_t *asset_cluster_json(struct asset *asset);
+/* The members of STREAM.INFO and CONSUMER.INFO are added to `object`. */
+void asset_add_stream_info(struct asset *asset, json_t *object);
+void asset_add_consumer_info(struct asset *asset, const struct consumer *consumer, json_t *object);
+
+/* --- advisory.c: what is told under $JS.EVENT.ADVISORY.> --- */
+
+void advise_leader(struct asset *asset);
+void advise_nak(struct asset *asset, struct consumer *consumer, uint64_t stream_seq);
+void advise_max_deliver(struct asset *asset, const struct consumer *consumer, uint64_t stream_seq,
+                        uint64_t deliveries);
+
+/* --- pull.c: the leader's side of one consumer --- */
+
+struct pulls *pulls_new(struct asset *asset, struct consumer *consumer);
+/* Tells the waiting requests why (a status line), then forgets them. */
+void pulls_free(struct pulls *pulls, const char *status);
+void pulls_request(struct pulls *pulls, struct bytes reply, struct bytes header, struct bytes body);
+/* Something may have become deliverable. */
+void pulls_pump(struct pulls *pulls);
+uint32_t pulls_waiting(const struct pulls *pulls);
+
+#endif
