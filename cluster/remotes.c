@@ -316,9 +316,7 @@ static void go_on_dialling(struct route *r)
     }
     if (next_place(r->remote, &ignored)) {
         r->fills_pool = true;
-        r->pings_out++;
-        r->ping_sent_ns = clock_mono_ns();
-        conn_write(r->conn, BYTES_LIT("PING\r\n"));
+        route_ping(r);
     }
     if (r->place.index == 0) {
         dial_pinned(r);

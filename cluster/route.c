@@ -65,6 +65,13 @@ static void on_auth_timer(void *arg)
     }
 }
 
+void route_ping(struct route *r)
+{
+    r->pings_out++;
+    r->ping_sent_ns = clock_mono_ns();
+    conn_write(r->conn, BYTES_LIT("PING\r\n"));
+}
+
 static void on_ping_timer(void *arg)
 {
     struct route *r = arg;
@@ -76,9 +83,7 @@ static void on_ping_timer(void *arg)
         route_fail(r, CLOSE_STALE, "Stale Connection");
         return;
     }
-    r->pings_out++;
-    r->ping_sent_ns = clock_mono_ns();
-    conn_write(r->conn, BYTES_LIT("PING\r\n"));
+    route_ping(r);
     route_arm_ping(r, every < ROUTE_PING_MAX_NS ? every : ROUTE_PING_MAX_NS);
 }
 

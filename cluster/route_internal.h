@@ -148,6 +148,8 @@ void route_fail(struct route *r, enum close_reason reason, const char *format, .
 void route_close(struct route *r, enum close_reason reason);
 /* TLS comes first: not for ever. */
 void route_arm_handshake(struct route *r);
+/* Sends PING; the answer is timed. */
+void route_ping(struct route *route);
 void route_arm_ping(struct route *r, int64_t after_ns);
 
 /* --- route_info.c --- */

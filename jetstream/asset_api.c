@@ -92,10 +92,24 @@ static bool looks_like_json(const struct asset_request *q)
     return false;
 }
 
+static json_t *optional_body(const struct asset_request *q, struct js_error *error)
+{
+    return looks_like_json(q) ? parse_body(q, error) : json_object();
+}
+
+static json_t *required_body(const struct asset_request *q, struct js_error *error)
+{
+    if (q->body_len == 0) {
+        (void)js_fail(error, JS_BAD_REQUEST);
+        return NULL;
+    }
+    return parse_body(q, error);
+}
+
 static void on_info(struct asset *a, const struct asset_request *q)
 {
     struct js_error error;
-    json_t *body = looks_like_json(q) ? parse_body(q, &error) : json_object();
+    json_t *body = optional_body(q, &error);
     if (body == NULL) {
         reply_error(a, q, "stream_info_response", &error);
         return;
@@ -126,7 +140,7 @@ static void on_purge(struct asset *a, const struct asset_request *q)
 {
     static const char type[] = "stream_purge_response";
     struct js_error error = {0};
-    json_t *body = looks_like_json(q) ? parse_body(q, &error) : json_object();
+    json_t *body = optional_body(q, &error);
     int64_t seq = json_int(body, "seq");
     int64_t keep = json_int(body, "keep");
     if (body != NULL && a->stream->config.deny_purge) {
@@ -200,12 +214,7 @@ static void on_msg_get(struct asset *a, const struct asset_request *q)
     static const char type[] = "stream_msg_get_response";
     struct js_error error = {0};
     struct stored_message m;
-    json_t *body = NULL;
-    if (q->body_len == 0) {
-        (void)js_fail(&error, JS_BAD_REQUEST);
-    } else {
-        body = parse_body(q, &error);
-    }
+    json_t *body = required_body(q, &error);
     if (body == NULL || find_message(a, body, &m, &error) != OK) {
         reply_error(a, q, type, &error);
     } else {
@@ -228,12 +237,7 @@ static void on_msg_delete(struct asset *a, const struct asset_request *q)
 {
     static const char type[] = "stream_msg_delete_response";
     struct js_error error = {0};
-    json_t *body = NULL;
-    if (q->body_len == 0) {
-        (void)js_fail(&error, JS_BAD_REQUEST);
-    } else {
-        body = parse_body(q, &error);
-    }
+    json_t *body = required_body(q, &error);
     int64_t seq = json_int(body, "seq");
     const struct stream_totals *t = &a->stream->totals;
     if (body == NULL) {
@@ -404,7 +408,7 @@ static void on_consumer_page(struct asset *a, const struct asset_request *q, boo
 {
     struct js_error error = {0};
     const char *type = names ? "consumer_names_response" : "consumer_list_response";
-    json_t *body = looks_like_json(q) ? parse_body(q, &error) : json_object();
+    json_t *body = optional_body(q, &error);
     if (body == NULL) {
         reply_error(a, q, type, &error);
         return;

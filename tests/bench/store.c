@@ -6,6 +6,7 @@
  * the mean time of one. A producer appends 128 bytes, waits until they are on disk, and begins
  * anew. */
 #include <fcntl.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -26,7 +27,7 @@ struct run {
     int64_t until_ns;
     unsigned running;
     uint64_t written;
-    atomic_bool over;
+    sem_t over;
 };
 
 static void append_next(struct producer *p);
@@ -42,7 +43,7 @@ static void on_written(void *arg, enum err err)
     if (clock_mono_ns() < p->run->until_ns) {
         append_next(p);
     } else if (--p->run->running == 0) {
-        atomic_store(&p->run->over, true);
+        sem_post(&p->run->over);
     }
 }
 
@@ -63,6 +64,7 @@ static double measure(struct store *store, struct loop *loop, unsigned producers
                       uint64_t first_group)
 {
     struct run run = {.store = store, .running = producers};
+    (void)sem_init(&run.over, 0, 0);
     struct producer *all = mem_zalloc(producers * sizeof *all);
     char bytes[128];
     random_system(bytes, sizeof bytes);
@@ -73,14 +75,14 @@ static double measure(struct store *store, struct loop *loop, unsigned producers
             (struct producer){&run, first_group + i, 0, blob_copy(bytes_make(bytes, sizeof bytes))};
         loop_post(loop, start_producer, &all[i]);
     }
-    while (!atomic_load(&run.over)) {
-        usleep(1000);
+    while (sem_wait(&run.over) != 0) { /* interrupted by a signal */
     }
     double taken = (double)(clock_mono_ns() - start) / 1e9;
     for (unsigned i = 0; i < producers; i++) {
         blob_release(all[i].payload);
     }
     free(all);
+    (void)sem_destroy(&run.over);
     return (double)run.written / taken;
 }
 
