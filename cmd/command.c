@@ -114,7 +114,8 @@ static bool read_file_and_flags(int argc, char **argv, const struct options_comm
     bool well = true;
     if (c->options->config_file != NULL) {
         well = apply_file(c->options, &report, &why);
-        fprintf(stderr, "%.*s", BYTES_ARG(buffer_bytes(&report.warnings)));
+        fprintf(stderr, "%.*s%.*s", BYTES_ARG(buffer_bytes(&report.warnings)),
+                BYTES_ARG(buffer_bytes(&report.notes)));
     }
     bool runs = false;
     *exit_code = 1;
@@ -126,8 +127,7 @@ static bool read_file_and_flags(int argc, char **argv, const struct options_comm
             print_problem(&why);
         }
     }
-    buffer_deinit(&report.errors);
-    buffer_deinit(&report.warnings);
+    option_report_deinit(&report);
     buffer_deinit(&why);
     return runs;
 }
@@ -190,13 +190,12 @@ bool command_read_again(int argc, char **argv, struct configuration *c, struct b
 {
     struct options_command command;
     struct error error;
-    struct option_report report = {0}; /* warnings were given at the start */
+    struct option_report report = {0}; /* what it warns of was said at the start */
     *c = (struct configuration){.options = options_new()};
     bool well = options_apply_flags(c->options, argc, argv, &command, &error) == OK;
     free(command.signal);
     well = well && apply_file(c->options, &report, why) && finish(c, argc, argv, why);
-    buffer_deinit(&report.errors);
-    buffer_deinit(&report.warnings);
+    option_report_deinit(&report);
     if (!well) {
         configuration_free(c);
     }

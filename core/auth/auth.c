@@ -37,6 +37,12 @@ static bool is_bcrypt(const char *password)
            strchr("abxy", password[2]) != NULL && password[3] == '$';
 }
 
+static bool barred(const struct options *o, const char *name)
+{
+    return o->proxy_required ||
+           (o->auth_callout && !text_list_has(&o->callout_users, bytes_of(name)));
+}
+
 static void add_user(struct auth *auth, const struct account_options *account,
                      const struct user_options *u)
 {
@@ -44,7 +50,8 @@ static void add_user(struct auth *auth, const struct account_options *account,
         u->permissions.set ? &u->permissions : &account->default_permissions;
     struct auth_user *user = NEW(struct auth_user);
     *user = (struct auth_user){u->user, account->name, rules->set ? rules : NULL, u->password,
-                               u->connection_types};
+                               u->connection_types,
+                               u->proxy_required || barred(auth->options, u->user)};
     free(map_put(&auth->users, bytes_of(u->user), user));
     auth->any_nkey = auth->any_nkey || u->nkey;
     auth->any_bcrypt = auth->any_bcrypt || (!u->nkey && is_bcrypt(u->password));
@@ -71,12 +78,13 @@ struct auth *auth_new(const struct options *options)
     auth->single = (struct auth_user){.name = options->user == NULL ? "" : options->user,
                                       .account = "$G",
                                       .password = secret == NULL ? "" : secret};
+    auth->single.barred = barred(options, auth->single.name);
     auth->any_bcrypt = auth->any_bcrypt || is_bcrypt(auth->single.password);
     if (options->no_auth_user != NULL) {
         auth->no_auth_user = map_get(&auth->users, bytes_of(options->no_auth_user));
     }
     bool single = options->user != NULL || options->token != NULL;
-    auth->required = single || auth->users.count > 0;
+    auth->required = options->operator_mode || single || auth->users.count > 0;
     if (only_system && auth->users.count > 0 && !single && options->no_auth_user == NULL) {
         static const struct auth_user global = {.name = "", .account = "$G", .password = ""};
         auth->no_auth_user = &global;
@@ -109,7 +117,7 @@ bool auth_info_required(const struct auth *auth)
 
 bool auth_wants_nonce(const struct auth *auth)
 {
-    return auth->any_nkey || auth->options->always_nonce;
+    return auth->any_nkey || auth->options->operator_mode;
 }
 
 bool auth_equal(struct bytes a, struct bytes b)
@@ -192,9 +200,10 @@ void auth_work_free(struct auth_work *w)
 
 /* --- credentials --- */
 
-static bool type_allowed(const struct auth_user *user, enum connection_type type)
+static bool may_come(const struct auth_user *user, enum connection_type type)
 {
-    return user->connection_types == 0 || (user->connection_types & type) != 0;
+    return !user->barred &&
+           (user->connection_types == 0 || (user->connection_types & type) != 0);
 }
 
 /* `user` may be NULL: then the answer is no, after the usual time. */
@@ -202,6 +211,9 @@ static enum auth_result compare(const struct auth *auth, const struct auth_user 
                                 struct bytes given, struct auth_work **work)
 {
     bool single = user == &auth->single;
+    if (single && user->barred) {
+        user = NULL;
+    }
     if (user == NULL ? auth->any_bcrypt : is_bcrypt(user->password)) {
         *work = work_new(WORK_BCRYPT, user, single, given, BYTES_NONE);
         return AUTH_NEEDS_WORK;
@@ -214,7 +226,7 @@ static enum auth_result check_nkey(const struct auth *auth, const struct auth_cr
 {
     const struct auth_user *user = map_get(&auth->users, c->nkey);
     uint8_t key[32];
-    if (user == NULL || user->password != NULL || !type_allowed(user, c->type) ||
+    if (user == NULL || user->password != NULL || !may_come(user, c->type) ||
         c->nonce.len == 0 || !nkey_decode(c->nkey, NKEY_USER, key)) {
         return AUTH_REFUSED;
     }
@@ -236,14 +248,17 @@ enum auth_result auth_check(const struct auth *auth, const struct auth_credentia
     if (!auth->required) {
         return AUTH_OK;
     }
+    if (auth->options->operator_mode) {
+        return AUTH_REFUSED; /* until JWTs are read: nobody can prove who it is */
+    }
     if (c->mapped_user.ptr != NULL) { /* the certificate has proved who it is: no password */
         const struct auth_user *mapped = map_get(&auth->users, c->mapped_user);
         *user = mapped;
-        return mapped != NULL && type_allowed(mapped, c->type) ? AUTH_OK : AUTH_REFUSED;
+        return mapped != NULL && may_come(mapped, c->type) ? AUTH_OK : AUTH_REFUSED;
     }
     if (gives_nothing(c) && auth->no_auth_user != NULL) {
         *user = auth->no_auth_user;
-        return type_allowed(*user, c->type) ? AUTH_OK : AUTH_REFUSED;
+        return may_come(*user, c->type) ? AUTH_OK : AUTH_REFUSED;
     }
     if (gives_nothing(c)) {
         return AUTH_REFUSED;
@@ -254,7 +269,7 @@ enum auth_result auth_check(const struct auth *auth, const struct auth_credentia
     const struct options *o = auth->options;
     struct bytes given = c->password;
     const struct auth_user *known = c->user.len == 0 ? NULL : map_get(&auth->users, c->user);
-    if (known != NULL && (known->password == NULL || !type_allowed(known, c->type))) {
+    if (known != NULL && (known->password == NULL || !may_come(known, c->type))) {
         known = NULL;
     }
     if (known == NULL && o->token != NULL) {
@@ -278,7 +293,7 @@ const struct auth_user *auth_renew(const struct auth *auth, const struct auth_us
     if (now == NULL && single) {
         now = &auth->single;
     }
-    return now != NULL && same_secret(now->password, before->password) &&
+    return now != NULL && !now->barred && same_secret(now->password, before->password) &&
                    strcmp(now->account, before->account) == 0
                ? now
                : NULL;

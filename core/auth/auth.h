@@ -17,6 +17,7 @@ struct auth_user {
     const struct permissions *permissions; /* NULL: everything is allowed */
     const char *password;                  /* plain or bcrypt; NULL for nkeys; never printed */
     uint32_t connection_types;             /* of enum connection_type; 0: any */
+    bool barred; /* may log in only in ways that are not there yet: by a proxy, by auth callout */
 };
 
 /* What CONNECT carries, and what it is judged against. All borrowed. */

@@ -10,6 +10,16 @@ void text_list_add(struct text_list *list, struct bytes text)
     list->items[list->count++] = mem_dup(text.ptr, text.len);
 }
 
+bool text_list_has(const struct text_list *list, struct bytes text)
+{
+    for (uint32_t i = 0; i < list->count; i++) {
+        if (bytes_eq(bytes_of(list->items[i]), text)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void text_list_clear(struct text_list *list)
 {
     for (uint32_t i = 0; i < list->count; i++) {

@@ -214,7 +214,8 @@ static void take_user(struct context *c, const struct conf_member *entry,
         } else if (key_in(m->key, types)) {
             take_connection_types(c, m, &user.connection_types);
         } else if (bytes_eq_nocase(m->key, BYTES_LIT("proxy_required"))) {
-            refuse(c, m);
+            take_bool(c, m, &user.proxy_required);
+            note_instead(c, m, "no proxy is trusted, and this user cannot log in");
         } else {
             complain(c, m, "unknown field \"%.*s\"", BYTES_ARG(m->key));
         }
@@ -275,12 +276,48 @@ struct account_options *options_account(struct options *o, struct bytes name)
     return a;
 }
 
+/* Whom the callout does not concern is kept: everybody else would be its to decide about. */
+static void take_callout(struct context *c, const struct conf_member *m)
+{
+    static const char *const users[] = {"auth_users", "users", NULL};
+    static const char *const account[] = {"account", "acc", NULL};
+    static const char *const other[] = {"xkey", "key", "allowed_accounts", NULL};
+    bool issuer = false;
+    if (!expect_type(c, m, CONF_MAP)) {
+        return;
+    }
+    for (uint32_t i = 0; i < m->value.count; i++) {
+        const struct conf_member *f = &m->value.members[i];
+        uint8_t key[32];
+        if (key_in(f->key, users)) {
+            take_texts(c, f, &c->o->callout_users);
+        } else if (bytes_eq_nocase(f->key, BYTES_LIT("issuer"))) {
+            issuer = f->value.type == CONF_STRING;
+            if (!issuer || !nkey_decode(f->value.text, NKEY_ACCOUNT, key)) {
+                complain(c, f, "Expected callout user to be a valid public account nkey");
+            }
+        } else if (!key_in(f->key, account) && !key_in(f->key, other)) {
+            complain(c, f, "Unknown field \"%.*s\" parsing authorization callout",
+                     BYTES_ARG(f->key));
+        }
+    }
+    if (!issuer) {
+        complain(c, m, "Authorization callouts require an issuer to be specified");
+    }
+    if (c->o->callout_users.count == 0) {
+        complain(c, m, "Authorization callouts require authorized users to be specified");
+    }
+    c->o->auth_callout = true;
+    note_instead(c, m, "no service is asked, and only its auth_users can log in");
+}
+
 void on_authorization(struct context *c, const struct conf_member *m)
 {
     static const char *const user[] = {"user", "username", NULL};
     static const char *const pass[] = {"pass", "password", NULL};
     static const char *const defaults[] = {"default_permissions", "default_permission",
                                            "permissions", NULL};
+    static const char *const callout[] = {"auth_callout", "auth_hook", NULL};
     if (!expect_type(c, m, CONF_MAP)) {
         return;
     }
@@ -303,10 +340,11 @@ void on_authorization(struct context *c, const struct conf_member *m)
             take_users(c, f, global);
         } else if (key_in(f->key, defaults)) {
             take_permissions(c, f, &global->default_permissions);
-        } else if (bytes_eq_nocase(f->key, BYTES_LIT("auth_callout")) ||
-                   bytes_eq_nocase(f->key, BYTES_LIT("auth_hook")) ||
-                   bytes_eq_nocase(f->key, BYTES_LIT("proxy_required"))) {
-            complain(c, f, "\"%.*s\" is not supported in this version yet", BYTES_ARG(f->key));
+        } else if (key_in(f->key, callout)) {
+            take_callout(c, f);
+        } else if (bytes_eq_nocase(f->key, BYTES_LIT("proxy_required"))) {
+            take_bool(c, f, &c->o->proxy_required);
+            note_instead(c, f, "no proxy is trusted, and no client can log in");
         } else if (!f->used_as_variable) {
             complain(c, f, "unknown field \"%.*s\"", BYTES_ARG(f->key));
         }
@@ -333,7 +371,7 @@ static void account_jetstream(struct context *c, const struct conf_member *m,
     } else if (m->value.type == CONF_MAP) {
         account->jetstream = true;
         for (uint32_t i = 0; i < m->value.count; i++) {
-            warn_no_effect(c, &m->value.members[i]);
+            note_no_effect(c, &m->value.members[i]);
         }
     } else {
         complain(c, m, "Expected jetstream of an account to be a bool, a word or a map");
@@ -359,7 +397,7 @@ static void take_limits(struct context *c, const struct conf_member *m,
         } else if (key_in(f->key, payload)) {
             take_int(c, f, &limits->max_payload);
         } else if (key_in(f->key, leafs)) {
-            warn_no_effect(c, f);
+            note_no_effect(c, f);
         } else {
             complain(c, f, "Unknown field \"%.*s\" parsing account limits", BYTES_ARG(f->key));
         }
@@ -424,7 +462,7 @@ void on_accounts(struct context *c, const struct conf_member *m)
             } else if (bytes_eq_nocase(f->key, BYTES_LIT("nkey"))) {
                 take_account_nkey(c, f);
             } else if (key_in(f->key, not_yet)) {
-                refuse(c, f);
+                note_no_effect(c, f);
             } else if (!f->used_as_variable) {
                 complain(c, f, "unknown field \"%.*s\"", BYTES_ARG(f->key));
             }

@@ -204,10 +204,7 @@ static void on_cluster_ping_interval(struct context *c, const struct conf_member
 {
     take_duration(c, m, &c->o->cluster.ping_interval_ns);
     if (c->o->cluster.ping_interval_ns > 30 * NS_PER_SEC) {
-        buffer_printf(&c->report->warnings,
-                      "%s:%d:%d: Cluster 'ping_interval' will reset to 30s which is the max for "
-                      "routes\n",
-                      m->file, m->line, m->column);
+        warn(c, m, "Cluster 'ping_interval' will reset to 30s which is the max for routes");
         c->o->cluster.ping_interval_ns = 30 * NS_PER_SEC;
     }
 }

@@ -226,10 +226,9 @@ static void take_export(struct context *c, const struct conf_member *m, struct e
             take_duration(c, f, &e->threshold_ns);
         } else if (bytes_eq_nocase(f->key, BYTES_LIT("account_token_position"))) {
             take_int(c, f, &position);
-        } else if (bytes_eq_nocase(f->key, BYTES_LIT("latency"))) {
-            refuse(c, f);
-        } else if (bytes_eq_nocase(f->key, BYTES_LIT("allow_trace"))) {
-            warn_no_effect(c, f);
+        } else if (bytes_eq_nocase(f->key, BYTES_LIT("latency")) ||
+                   bytes_eq_nocase(f->key, BYTES_LIT("allow_trace"))) {
+            note_no_effect(c, f);
         } else if (!f->used_as_variable) {
             complain(c, f, "unknown field \"%.*s\"", BYTES_ARG(f->key));
         }
@@ -310,7 +309,7 @@ static void take_import(struct context *c, const struct conf_member *m,
         } else if (bytes_eq_nocase(f->key, BYTES_LIT("share"))) {
             take_bool(c, f, &import->share);
         } else if (bytes_eq_nocase(f->key, BYTES_LIT("allow_trace"))) {
-            warn_no_effect(c, f);
+            note_no_effect(c, f);
         } else if (!f->used_as_variable) {
             complain(c, f, "unknown field \"%.*s\"", BYTES_ARG(f->key));
         }

@@ -85,11 +85,35 @@ static void take_more_certs(struct context *c, const struct conf_member *m, stru
     }
 }
 
+/* bool, or { verify, warn_only, … }. */
+static void take_ocsp_peer(struct context *c, const struct conf_member *m, struct tls_options *t)
+{
+    bool lenient = false;
+    t->unrevoked_only = true;
+    if (m->value.type != CONF_MAP) {
+        take_bool(c, m, &t->unrevoked_only);
+    }
+    for (uint32_t i = 0; m->value.type == CONF_MAP && i < m->value.count; i++) {
+        const struct conf_member *f = &m->value.members[i];
+        if (bytes_is(f->key, "verify")) {
+            take_bool(c, f, &t->unrevoked_only);
+        } else if (bytes_is(f->key, "warn_only")) {
+            take_bool(c, f, &lenient);
+        }
+    }
+    t->unrevoked_only = t->unrevoked_only && !lenient;
+    if (t->unrevoked_only) {
+        note_instead(c, m, "no certificate that the other side shows is accepted");
+    } else if (lenient) {
+        note_no_effect(c, m);
+    }
+}
+
 static void take_member(struct context *c, const struct conf_member *m, struct tls_options *t)
 {
     static const char *const not_here[] = {
         "cert_store",     "cert_match_by", "cert_match", "cert_match_skip_invalid",
-        "ca_certs_match", "ocsp_peer",     NULL};
+        "ca_certs_match", NULL};
     const struct {
         const char *name;
         char **text;
@@ -138,7 +162,10 @@ static void take_member(struct context *c, const struct conf_member *m, struct t
     } else if (key_in(m->key, certs)) {
         take_more_certs(c, m, t);
     } else if (key_in(m->key, not_here)) {
-        refuse(c, m);
+        complain(c, m, "os certificate store not supported on this platform: \"%.*s\"",
+                 BYTES_ARG(m->key));
+    } else if (bytes_eq_nocase(m->key, BYTES_LIT("ocsp_peer"))) {
+        take_ocsp_peer(c, m, t);
     } else {
         complain(c, m, "error parsing tls config, unknown field \"%.*s\"", BYTES_ARG(m->key));
     }

@@ -123,6 +123,7 @@ void options_free(struct options *o)
     }
     free(o->accounts);
     cluster_options_deinit(&o->cluster);
+    text_list_clear(&o->callout_users);
     text_list_clear(&o->tags);
     text_list_clear(&o->metadata_keys);
     text_list_clear(&o->metadata_values);
@@ -173,6 +174,13 @@ enum err option_parse_url(const char *url, char **user, char **password, char **
                             : mem_dup(at, (size_t)(colon - at));
     *port = (int)number;
     return OK;
+}
+
+void option_report_deinit(struct option_report *report)
+{
+    buffer_deinit(&report->errors);
+    buffer_deinit(&report->warnings);
+    buffer_deinit(&report->notes);
 }
 
 enum err options_finish(struct options *o, struct error *error)

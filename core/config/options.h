@@ -47,6 +47,7 @@ struct user_options {
     bool nkey;
     char *password;            /* plain or bcrypt; NULL for nkeys */
     uint32_t connection_types; /* of enum connection_type; 0: any */
+    bool proxy_required;       /* only by way of a trusted proxy */
     struct permissions permissions;
 };
 
@@ -174,7 +175,11 @@ struct options {
     uint32_t account_count, account_cap;
     char *system_account;
     char *no_auth_user;
-    bool always_nonce; /* INFO carries one also when nobody needs to sign it */
+    /* What this version lacks may cost logins, but lets nobody in who should not be. */
+    bool operator_mode;  /* logins are JWTs that an operator vouches for, and nothing else */
+    bool proxy_required; /* logins come through trusted proxies only */
+    bool auth_callout;   /* a service decides about everybody but callout_users */
+    struct text_list callout_users;
 
     struct tls_options tls; /* of the client port */
     bool tls_by_flags;      /* the -tls flags replace the file's block */
@@ -191,12 +196,13 @@ struct options {
     struct text_list metadata_keys, metadata_values; /* server_metadata: as many of each */
 };
 
-/* What a problem in the file or in the flags reads like, one per line; warnings are kept apart
- * because only -t treats them as fatal. */
+/* What there is to say about the file and the flags, one line each. Warnings are nats-server's, and
+ * to -t as bad as errors; notes are about what this version lacks, and change no verdict. */
 struct option_report {
-    struct buffer errors;
-    struct buffer warnings;
+    struct buffer errors, warnings, notes;
 };
+
+void option_report_deinit(struct option_report *report);
 
 struct options *options_new(void);
 void options_free(struct options *o);

@@ -1,10 +1,12 @@
 /* From the configuration tree to struct options. Every option that nats-server 2.15 knows is either
- * implemented, or accepted with one warning, or, when nobody knows it, refused with its position.
+ * implemented, or accepted with one note that it has no effect, or, when nobody knows it, refused
+ * with its position. Where safety hangs on what is missing, doors stay shut instead.
  */
 #include <ctype.h>
 #include <stdlib.h>
 #include <strings.h>
 
+#include "core/base/clock.h"
 #include "core/config/take_internal.h"
 
 static void on_js_max_file(struct context *c, const struct conf_member *m)
@@ -38,6 +40,10 @@ static void on_js_cipher(struct context *c, const struct conf_member *m)
         c->o->jetstream_aes = key_in(m->value.text, aes);
     }
 }
+static void on_js_tpm(struct context *c, const struct conf_member *m)
+{
+    complain(c, m, "TPM functionality is not supported on this platform");
+}
 static void on_js_enabled(struct context *c, const struct conf_member *m)
 {
     take_bool(c, m, &c->o->jetstream);
@@ -45,10 +51,7 @@ static void on_js_enabled(struct context *c, const struct conf_member *m)
 static void on_js_sync(struct context *c, const struct conf_member *m)
 {
     if (m->value.type != CONF_STRING || !bytes_is(m->value.text, "always")) {
-        buffer_printf(&c->report->warnings,
-                      "%s:%d:%d: every acknowledged write is synced; a longer \"%.*s\" has no "
-                      "effect in this version yet\n",
-                      m->file, m->line, m->column, BYTES_ARG(m->key));
+        note_instead(c, m, "every acknowledged write is synced");
     }
 }
 
@@ -64,7 +67,7 @@ static const struct option_row jetstream_rows[] = {{"enabled", on_js_enabled},
                                                    {"max_memory_store", on_js_max_mem},
                                                    {"sync_interval", on_js_sync},
                                                    {"sync", on_js_sync},
-                                                   {"domain", refuse},
+                                                   {"domain", NULL},
                                                    {"key", on_js_key},
                                                    {"ek", on_js_key},
                                                    {"encryption_key", on_js_key},
@@ -72,7 +75,7 @@ static const struct option_row jetstream_rows[] = {{"enabled", on_js_enabled},
                                                    {"prev_ek", on_js_prev_key},
                                                    {"prev_encryption_key", on_js_prev_key},
                                                    {"cipher", on_js_cipher},
-                                                   {"tpm", refuse},
+                                                   {"tpm", on_js_tpm},
                                                    {"strict", NULL},
                                                    {"unique_tag", NULL},
                                                    {"extension_hint", NULL},
@@ -132,7 +135,6 @@ TEXT_OPTION(on_pid_file, pid_file)
 TEXT_OPTION(on_ports_file_dir, ports_file_dir)
 TEXT_OPTION(on_system_account, system_account)
 TEXT_OPTION(on_no_auth_user, no_auth_user)
-BOOL_OPTION(on_always_nonce, always_nonce)
 BOOL_OPTION(on_allow_non_tls, allow_non_tls)
 BOOL_OPTION(on_no_headers, no_headers)
 INT_OPTION(on_connect_error_reports, connect_error_reports)
@@ -154,8 +156,31 @@ INT_OPTION(on_max_closed_clients, max_closed_clients)
 INT_OPTION(on_ping_max, ping_max)
 DURATION_OPTION(on_ping_interval, ping_interval_ns)
 DURATION_OPTION(on_write_deadline, write_deadline_ns)
-DURATION_OPTION(on_lame_duck_duration, lame_duck_duration_ns)
-DURATION_OPTION(on_lame_duck_grace, lame_duck_grace_ns)
+
+static void on_lame_duck_duration(struct context *c, const struct conf_member *m)
+{
+    take_duration(c, m, &c->o->lame_duck_duration_ns);
+    if (c->o->lame_duck_duration_ns < 30 * NS_PER_SEC) {
+        complain(c, m, "invalid lame_duck_duration of %.*s, minimum is 30 seconds",
+                 BYTES_ARG(m->value.text));
+    }
+}
+static void on_lame_duck_grace(struct context *c, const struct conf_member *m)
+{
+    take_duration(c, m, &c->o->lame_duck_grace_ns);
+    if (c->o->lame_duck_grace_ns < 0) {
+        complain(c, m, "invalid lame_duck_grace_period, needs to be positive");
+    }
+}
+static void on_operator(struct context *c, const struct conf_member *m)
+{
+    c->o->operator_mode = true;
+    note_instead(c, m, "JWTs are not read, and no client can log in");
+}
+static void on_proxies(struct context *c, const struct conf_member *m)
+{
+    note_instead(c, m, "no proxy is trusted, and users that require one cannot log in");
+}
 
 static void on_log_size_limit(struct context *c, const struct conf_member *m)
 {
@@ -328,7 +353,6 @@ static const struct option_row top_rows[] = {
     {"system_account", on_system_account},
     {"system", on_system_account},
     {"no_auth_user", on_no_auth_user},
-    {"always_enable_nonce", on_always_nonce},
     {"tls", on_tls},
     {"mappings", on_mappings},
     {"maps", on_mappings},
@@ -337,14 +361,16 @@ static const struct option_row top_rows[] = {
     {"jetstream", on_jetstream},
     {"store_dir", on_store_dir},
     {"storedir", on_store_dir},
-    /* Refused: running without them would be less safe, or another server, than the file says. */
-    {"operator", refuse},
-    {"operators", refuse},
-    {"resolver", refuse},
-    {"trusted", refuse},
-    {"trusted_keys", refuse},
-    {"proxies", refuse},
-    /* Accepted with a warning. Without their listeners less is let in, not more. */
+    {"operator", on_operator},
+    {"operators", on_operator},
+    {"root", on_operator},
+    {"roots", on_operator},
+    {"root_operator", on_operator},
+    {"root_operators", on_operator},
+    {"trusted", on_operator},
+    {"trusted_keys", on_operator},
+    {"proxies", on_proxies},
+    /* Known; without their listeners less is let in, not more. */
     {"gateway", NULL},
     {"leafnodes", NULL},
     {"leaf", NULL},
@@ -363,6 +389,9 @@ static const struct option_row top_rows[] = {
     {"no_system_account", NULL},
     {"no_system", NULL},
     {"no_sys_acc", NULL},
+    {"resolver", NULL},
+    {"account_resolver", NULL},
+    {"accounts_resolver", NULL},
     {"resolver_tls", NULL},
     {"resolver_preload", NULL},
     {"resolver_pinned_accounts", NULL},

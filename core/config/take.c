@@ -8,21 +8,46 @@
 #include "core/base/mem.h"
 #include "core/config/take_internal.h"
 
-void complain(struct context *c, const struct conf_member *m, const char *format, ...)
+static void report(struct buffer *lines, const struct conf_member *m, const char *format,
+                   va_list args)
 {
     char text[512];
-    va_list args;
-    va_start(args, format);
     (void)vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    buffer_printf(&c->report->errors, "%s:%d:%d: %s\n", m->file, m->line, m->column, text);
+    buffer_printf(lines, "%s:%d:%d: %s\n", m->file, m->line, m->column, text);
 }
 
-void warn_no_effect(struct context *c, const struct conf_member *m)
+void complain(struct context *c, const struct conf_member *m, const char *format, ...)
 {
-    buffer_printf(&c->report->warnings,
-                  "%s:%d:%d: option \"%.*s\" is known but has no effect in this version yet\n",
-                  m->file, m->line, m->column, BYTES_ARG(m->key));
+    va_list args;
+    va_start(args, format);
+    report(&c->report->errors, m, format, args);
+    va_end(args);
+}
+
+void warn(struct context *c, const struct conf_member *m, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    report(&c->report->warnings, m, format, args);
+    va_end(args);
+}
+
+static void note(struct context *c, const struct conf_member *m, const char *colon,
+                 const char *instead)
+{
+    buffer_printf(&c->report->notes,
+                  "%s:%d:%d: option \"%.*s\" is known but has no effect in this version yet%s%s\n",
+                  m->file, m->line, m->column, BYTES_ARG(m->key), colon, instead);
+}
+
+void note_no_effect(struct context *c, const struct conf_member *m)
+{
+    note(c, m, "", "");
+}
+
+void note_instead(struct context *c, const struct conf_member *m, const char *instead)
+{
+    note(c, m, ": ", instead);
 }
 
 bool expect_type(struct context *c, const struct conf_member *m, enum conf_type type)
@@ -79,10 +104,8 @@ bool take_seconds(const struct conf_member *m, int64_t *field)
 void take_duration(struct context *c, const struct conf_member *m, int64_t *field)
 {
     if (take_seconds(m, field)) {
-        buffer_printf(&c->report->warnings,
-                      "%s:%d:%d: invalid use of field \"%.*s\": %.*s should be converted to a "
-                      "duration\n",
-                      m->file, m->line, m->column, BYTES_ARG(m->key), BYTES_ARG(m->key));
+        warn(c, m, "invalid use of field \"%.*s\": %.*s should be converted to a duration",
+             BYTES_ARG(m->key), BYTES_ARG(m->key));
     } else if (expect_type(c, m, CONF_STRING) && !clock_parse_duration(m->value.text, field)) {
         complain(c, m, "error parsing %.*s: time: invalid duration \"%.*s\"", BYTES_ARG(m->key),
                  BYTES_ARG(m->value.text));
@@ -157,7 +180,7 @@ void apply_table(struct context *c, const struct conf_value *map, const struct o
                 complain(c, m, "unknown field \"%.*s\"", BYTES_ARG(m->key));
             }
         } else if (row->apply == NULL) {
-            warn_no_effect(c, m);
+            note_no_effect(c, m);
         } else {
             row->apply(c, m);
         }
@@ -198,10 +221,4 @@ bool key_in(struct bytes key, const char *const *names)
         }
     }
     return false;
-}
-
-/* Security must not silently be weaker than what the file asks for. */
-void refuse(struct context *c, const struct conf_member *m)
-{
-    complain(c, m, "\"%.*s\" is not supported in this version yet", BYTES_ARG(m->key));
 }

@@ -22,7 +22,13 @@ struct option_row {
 /* "FILE:LINE:COLUMN: …" into the errors. */
 void complain(struct context *c, const struct conf_member *m, const char *format, ...)
     PRINTF_LIKE(3, 4);
-void warn_no_effect(struct context *c, const struct conf_member *m);
+/* "FILE:LINE:COLUMN: …" into the warnings. */
+void warn(struct context *c, const struct conf_member *m, const char *format, ...)
+    PRINTF_LIKE(3, 4);
+/* The same into the notes: the option is known, and not there yet. */
+void note_no_effect(struct context *c, const struct conf_member *m);
+/* … and what follows from that. */
+void note_instead(struct context *c, const struct conf_member *m, const char *instead);
 bool expect_type(struct context *c, const struct conf_member *m, enum conf_type type);
 void take_text(struct context *c, const struct conf_member *m, char **field);
 /* A string, or an array of strings. */
@@ -39,8 +45,6 @@ void take_listen(struct context *c, const struct conf_member *m, char **host, in
 void take_port(struct context *c, const struct conf_member *m, int *port);
 /* Unquoted sizes are integers already; quoted ones end in K, M, G or T, base 1024. */
 void take_size(struct context *c, const struct conf_member *m, int64_t *field);
-/* Security must not silently be weaker than what the file asks for. */
-void refuse(struct context *c, const struct conf_member *m);
 /* Is the key one of these (NULL-terminated), case aside? */
 bool key_in(struct bytes key, const char *const *names);
 /* Calls the handler of each member; rows end with a NULL name. Others are errors. */

@@ -44,6 +44,7 @@ struct tls_context {
     int *suites;           /* zero-terminated; NULL: mbedTLS's own choice */
     struct text_list pins; /* hex */
     bool verifies;
+    bool unrevoked_only;
 };
 
 struct tls_session {
@@ -269,6 +270,7 @@ static enum err load(struct tls_context *c, const struct tls_options *o, enum tl
     for (uint32_t i = 0; i < c->pair_count && err == OK; i++) {
         CHECK(mbedtls_ssl_conf_own_cert(&c->config, &c->pairs[i].cert, &c->pairs[i].key) == 0);
     }
+    c->unrevoked_only = o->unrevoked_only;
     c->verifies = role == TLS_SERVER ? o->verify : !o->insecure;
     if (err == OK && c->verifies) {
         const char *file = o->ca_file == NULL ? SYSTEM_AUTHORITIES : o->ca_file;
@@ -497,6 +499,12 @@ enum tls_status tls_handshake(struct tls_session *s)
     }
     if (!is_pinned(s)) {
         (void)snprintf(s->error, sizeof s->error, "certificate not pinned");
+        return TLS_FAILED;
+    }
+    if (s->context->unrevoked_only && mbedtls_ssl_get_peer_cert(&s->ssl) != NULL) {
+        (void)snprintf(s->error, sizeof s->error,
+                       "ocsp_peer: whether the certificate is revoked cannot be found out in this "
+                       "version yet");
         return TLS_FAILED;
     }
     s->agreed = true;

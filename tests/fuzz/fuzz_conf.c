@@ -16,8 +16,7 @@ static void read_and_apply(conf_reader parse, struct bytes text)
         options_free(o);
     }
     conf_free(conf);
-    buffer_deinit(&report.errors);
-    buffer_deinit(&report.warnings);
+    option_report_deinit(&report);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

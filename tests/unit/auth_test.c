@@ -20,8 +20,7 @@ static struct options *configure(const char *text)
     cr_assert_eq(options_apply_conf(o, conf, &report), OK, "%.*s",
                  BYTES_ARG(buffer_bytes(&report.errors)));
     conf_free(conf);
-    buffer_deinit(&report.errors);
-    buffer_deinit(&report.warnings);
+    option_report_deinit(&report);
     return o;
 }
 

@@ -18,8 +18,7 @@ static struct options *apply(const char *text, struct option_report *report, str
 static void release(struct options *o, struct option_report *report)
 {
     options_free(o);
-    buffer_deinit(&report->errors);
-    buffer_deinit(&report->warnings);
+    option_report_deinit(report);
 }
 
 Test(config, the_grammar_takes_its_many_forms)
@@ -61,16 +60,18 @@ Test(config, problems_come_with_their_place)
     cr_assert_not_null(strstr(error.message, "Parse error on line 1"));
 }
 
-Test(config, what_is_not_there_yet_is_refused_or_warned_about)
+Test(config, what_is_not_there_yet_is_noted)
 {
     struct option_report report = {0};
     struct error error;
     struct options *o =
         apply("operator: x\nwebsocket { port: 1 }\nprof_port: 1\n", &report, &error);
-    buffer_append_char(&report.errors, '\0');
-    buffer_append_char(&report.warnings, '\0');
-    cr_assert_not_null(strstr(report.errors.data, "\"operator\" is not supported"));
-    cr_assert_not_null(strstr(report.warnings.data, "\"websocket\" is known but has no effect"));
-    cr_assert_not_null(strstr(report.warnings.data, "\"prof_port\" is known but has no effect"));
+    buffer_append_char(&report.notes, '\0');
+    cr_assert_eq(report.errors.len, 0);
+    cr_assert_eq(report.warnings.len, 0);
+    cr_assert_not_null(strstr(report.notes.data, "\"operator\" is known but has no effect"));
+    cr_assert_not_null(strstr(report.notes.data, "\"websocket\" is known but has no effect"));
+    cr_assert_not_null(strstr(report.notes.data, "\"prof_port\" is known but has no effect"));
+    cr_assert(o->operator_mode);
     release(o, &report);
 }
