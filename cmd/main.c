@@ -261,7 +261,8 @@ static bool cluster_access_changed(const struct options *before, const struct op
            !same_rules(&a->permissions.subscribe_allow, &b->permissions.subscribe_allow) ||
            !same_rules(&a->permissions.subscribe_deny, &b->permissions.subscribe_deny) ||
            !same_text(a->user, b->user) || !same_text(a->password, b->password) ||
-           a->compression != b->compression || a->tls.set != b->tls.set;
+           a->compression != b->compression || a->tls.set != b->tls.set ||
+           a->pool_size != b->pool_size || !text_list_equal(&a->accounts, &b->accounts);
 }
 
 static void apply_reload(void *arg)

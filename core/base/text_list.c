@@ -20,6 +20,15 @@ bool text_list_has(const struct text_list *list, struct bytes text)
     return false;
 }
 
+bool text_list_equal(const struct text_list *a, const struct text_list *b)
+{
+    bool equal = a->count == b->count;
+    for (uint32_t i = 0; i < a->count && equal; i++) {
+        equal = strcmp(a->items[i], b->items[i]) == 0;
+    }
+    return equal;
+}
+
 void text_list_clear(struct text_list *list)
 {
     for (uint32_t i = 0; i < list->count; i++) {

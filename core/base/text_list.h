@@ -12,6 +12,7 @@ struct text_list {
 /* Copies. */
 void text_list_add(struct text_list *list, struct bytes text);
 bool text_list_has(const struct text_list *list, struct bytes text);
+bool text_list_equal(const struct text_list *a, const struct text_list *b);
 /* Empty, and without memory. */
 void text_list_clear(struct text_list *list);
 

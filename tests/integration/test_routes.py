@@ -342,6 +342,20 @@ def test_a_reload_changes_the_mesh(tmp_path):
     m.stop()
 
 
+@pytest.mark.parametrize("other", [None, pytest.param(PEER, marks=peer)])
+async def test_a_reload_changes_pool_and_pinned_accounts(tmp_path, other):
+    m = Mesh(tmp_path, (None, other), conf=ACCOUNTS).start().whole(4)
+    urls = ", ".join(f'"nats-route://127.0.0.1:{p}"' for p in m.routes)
+    for more, connections in (("pool_size: 5", 6), ("pool_size: 5, accounts: [A]", 7), ("accounts: [B]", 5), ("", 4)):
+        for s, port in zip(m.servers, m.routes):
+            said = await asyncio.to_thread(s.reload, ACCOUNTS + f'cluster {{ name: C1, listen: "127.0.0.1:{port}", '
+                                                                f'routes: [ {urls} ], {more} }}\n')
+            assert "Failed to reload" not in said
+        await asyncio.to_thread(m.whole, connections)
+        await crosses(m)
+    m.stop()
+
+
 @peer
 async def test_nats_servers_are_replaced_one_by_one_under_load(tmp_path):
     """The way to come here from a running cluster: README, Moving from nats-server."""
