@@ -16,9 +16,11 @@
 #include "jetstream/mark.h"
 #include "jetstream/rocksdb_library.h"
 
-/* Commit thread:  wait for batches → take all → merge → write (sync) → post completions → …
+/* Loop:           batches of a turn → at its end, all at once: queue
+ * Commit thread:  wait for batches → take all → merge → write (sync) → post completions → …
  *
- * (1) Completions are posted in the order of submission per loop.
+ * (1) Completions are posted in the order of submission per loop, those of a turn together: so what
+ *     they submit anew goes into one write again, not the first into one and the rest into another.
  * (2) Once poisoned, every batch completes with ERR_IO and nothing is written. */
 
 enum { CF_DEFAULT, CF_LOG, CF_STATE, CF_COUNT };
@@ -28,7 +30,6 @@ enum { CF_DEFAULT, CF_LOG, CF_STATE, CF_COUNT };
 #define WAL_BYTES_MAX      (128u << 20)
 
 struct store_batch {
-    struct store *store;
     struct store_batch *next;
     struct loop *loop; /* where `done` runs */
     bool sync;
@@ -52,6 +53,17 @@ struct op {
     char name[16];
 };
 
+struct queue {
+    struct store_batch *first, **last;
+};
+
+/* What a loop has submitted in this turn. */
+struct turn {
+    struct store *store;
+    struct turn_task task;
+    struct queue batches;
+};
+
 struct store {
     rocksdb_t *db;
     rocksdb_options_t *options;
@@ -59,10 +71,11 @@ struct store {
     rocksdb_writeoptions_t *synced, *unsynced;
     rocksdb_readoptions_t *reads;
     pthread_t thread;
-    pthread_mutex_t lock; /* leaf; guards first, last, stopping */
+    pthread_mutex_t lock; /* leaf; guards waiting, stopping */
     pthread_cond_t more;
-    struct store_batch *first, **last;
+    struct queue waiting;
     bool stopping;
+    struct turn turns[LOOPS_MAX]; /* each its loop's */
     atomic_size_t backlog;
     atomic_bool poisoned;
     struct mark mark;  /* commit thread */
@@ -184,22 +197,51 @@ static void batch_free(struct store_batch *b)
     free(b);
 }
 
-void store_submit(struct store *s, struct store_batch *b, bool sync, store_done done, void *arg)
+static void queue_clear(struct queue *q)
 {
-    b->store = s;
-    b->loop = loop_current();
-    b->sync = sync;
-    b->done = done;
-    b->arg = arg;
-    atomic_fetch_add(&s->backlog, b->bytes);
+    q->first = NULL;
+    q->last = &q->first;
+}
+
+/* Empties `from`. */
+static void queue_join(struct queue *to, struct queue *from)
+{
+    if (from->first != NULL) {
+        *to->last = from->first;
+        to->last = from->last;
+        queue_clear(from);
+    }
+}
+
+static void hand_over(struct store *s, struct queue *batches)
+{
     pthread_mutex_lock(&s->lock);
-    bool wake = s->first == NULL;
-    *s->last = b;
-    s->last = &b->next;
+    bool wake = s->waiting.first == NULL;
+    queue_join(&s->waiting, batches);
     if (wake) {
         pthread_cond_signal(&s->more);
     }
     pthread_mutex_unlock(&s->lock);
+}
+
+static void on_turn_end(void *arg)
+{
+    struct turn *t = arg;
+    hand_over(t->store, &t->batches);
+}
+
+void store_submit(struct store *s, struct store_batch *b, bool sync, store_done done, void *arg)
+{
+    b->loop = loop_current();
+    CHECK(b->loop != NULL);
+    b->sync = sync;
+    b->done = done;
+    b->arg = arg;
+    atomic_fetch_add(&s->backlog, b->bytes);
+    struct turn *t = &s->turns[loop_index(b->loop)];
+    *t->batches.last = b;
+    t->batches.last = &b->next;
+    loop_at_turn_end(b->loop, &t->task);
 }
 
 size_t store_backlog(const struct store *s)
@@ -339,13 +381,33 @@ static void merge_op(struct store *s, rocksdb_writebatch_t *w, const struct op *
     }
 }
 
+/* A list of batches of this loop. */
 static void completed(void *arg)
 {
-    struct store_batch *b = arg;
-    if (b->done != NULL) {
-        b->done(b->arg, b->result);
+    struct store_batch *next;
+    for (struct store_batch *b = arg; b != NULL; b = next) {
+        next = b->next;
+        if (b->done != NULL) {
+            b->done(b->arg, b->result);
+        }
+        batch_free(b);
     }
-    batch_free(b);
+}
+
+/* Gives all batches of the list back to their loops, those that follow each other in one go. */
+static void complete(struct store *s, struct store_batch *b, enum err result)
+{
+    size_t bytes = 0;
+    while (b != NULL) {
+        struct store_batch *first = b, *last = b;
+        for (; b != NULL && b->loop == first->loop; last = b, b = b->next) {
+            bytes += b->bytes;
+            b->result = result;
+        }
+        last->next = NULL;
+        loop_post(first->loop, completed, first);
+    }
+    atomic_fetch_sub(&s->backlog, bytes);
 }
 
 /* The store's own numbers: be64 and a checksum, in the default column family. */
@@ -397,28 +459,16 @@ static void *commit_thread(void *arg)
     struct buffer scratch = {0};
     for (;;) {
         pthread_mutex_lock(&s->lock);
-        while (s->first == NULL && !s->stopping) {
+        while (s->waiting.first == NULL && !s->stopping) {
             pthread_cond_wait(&s->more, &s->lock);
         }
-        struct store_batch *batch = s->first;
-        s->first = NULL;
-        s->last = &s->first;
+        struct store_batch *batches = s->waiting.first;
+        queue_clear(&s->waiting);
         pthread_mutex_unlock(&s->lock);
-        if (batch == NULL) {
+        if (batches == NULL) {
             break; /* stopping, and all is written */
         }
-        enum err result = write_all(s, batch, w, &scratch);
-        while (batch != NULL) {
-            struct store_batch *next = batch->next;
-            atomic_fetch_sub(&s->backlog, batch->bytes);
-            batch->result = result;
-            if (batch->loop != NULL && batch->done != NULL) {
-                loop_post(batch->loop, completed, batch);
-            } else {
-                batch_free(batch);
-            }
-            batch = next;
-        }
+        complete(s, batches, write_all(s, batches, w, &scratch));
     }
     rocksdb.writebatch_destroy(w);
     buffer_deinit(&scratch);
@@ -654,14 +704,24 @@ struct store *store_open(const char *folder, const struct store_keys *keys, stru
     }
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->more, NULL);
-    s->last = &s->first;
+    queue_clear(&s->waiting);
+    for (unsigned i = 0; i < LOOPS_MAX; i++) {
+        struct turn *t = &s->turns[i];
+        t->store = s;
+        t->task = (struct turn_task){.run = on_turn_end, .arg = t};
+        queue_clear(&t->batches);
+    }
     CHECK(pthread_create(&s->thread, NULL, commit_thread, s) == 0);
+    (void)pthread_setname_np(s->thread, "commit");
     return s;
 }
 
 void store_close(struct store *s)
 {
     pthread_mutex_lock(&s->lock);
+    for (unsigned i = 0; i < LOOPS_MAX; i++) { /* of turns that never came to their end */
+        queue_join(&s->waiting, &s->turns[i].batches);
+    }
     s->stopping = true;
     pthread_cond_signal(&s->more);
     pthread_mutex_unlock(&s->lock);

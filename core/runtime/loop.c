@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "core/base/check.h"
@@ -336,7 +337,10 @@ struct loops *loops_start(unsigned count)
         CHECK(uv_prepare_start(&loop->prepare, on_prepare) == 0);
     }
     for (unsigned i = 0; i < count; i++) {
+        char name[16];
         CHECK(pthread_create(&loops->loops[i]->thread, NULL, thread_main, loops->loops[i]) == 0);
+        (void)snprintf(name, sizeof name, "loop-%u", i);
+        (void)pthread_setname_np(loops->loops[i]->thread, name); /* for top and perf */
     }
     return loops;
 }

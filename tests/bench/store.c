@@ -4,7 +4,7 @@
  *
  * Prints the disk's own fdatasync time, then for 1, 64 and 512 producers the entries per second and
  * the mean time of one. A producer appends 128 bytes, waits until they are on disk, and begins
- * anew. */
+ * anew: all to one group, then each to its own. */
 #include <fcntl.h>
 #include <semaphore.h>
 #include <stdio.h>
@@ -16,9 +16,13 @@
 #include "core/base/random.h"
 #include "jetstream/store.h"
 
+struct group {
+    uint64_t id, last;
+};
+
 struct producer {
     struct run *run;
-    uint64_t group, index;
+    struct group *group;
     struct blob *payload;
 };
 
@@ -50,8 +54,8 @@ static void on_written(void *arg, enum err err)
 static void append_next(struct producer *p)
 {
     struct store_batch *b = store_batch_new();
-    struct raft_entry e = {++p->index, 1, RAFT_ENTRY_DATA, p->payload};
-    store_put_entry(b, p->group, &e, false);
+    struct raft_entry e = {++p->group->last, 1, RAFT_ENTRY_DATA, p->payload};
+    store_put_entry(b, p->group->id, &e, false);
     store_submit(p->run->store, b, true, on_written, p);
 }
 
@@ -60,19 +64,24 @@ static void start_producer(void *arg)
     append_next(arg);
 }
 
-static double measure(struct store *store, struct loop *loop, unsigned producers, int64_t seconds,
-                      uint64_t first_group)
+static double measure(struct store *store, struct loop *loop, unsigned producers,
+                      unsigned group_count, int64_t seconds)
 {
+    static uint64_t last_group;
     struct run run = {.store = store, .running = producers};
     (void)sem_init(&run.over, 0, 0);
     struct producer *all = mem_zalloc(producers * sizeof *all);
+    struct group *groups = mem_zalloc(group_count * sizeof *groups);
     char bytes[128];
     random_system(bytes, sizeof bytes);
     int64_t start = clock_mono_ns();
     run.until_ns = start + seconds * NS_PER_SEC;
+    for (unsigned i = 0; i < group_count; i++) {
+        groups[i].id = ++last_group;
+    }
     for (unsigned i = 0; i < producers; i++) {
-        all[i] =
-            (struct producer){&run, first_group + i, 0, blob_copy(bytes_make(bytes, sizeof bytes))};
+        all[i] = (struct producer){&run, &groups[i % group_count],
+                                   blob_copy(bytes_make(bytes, sizeof bytes))};
         loop_post(loop, start_producer, &all[i]);
     }
     while (sem_wait(&run.over) != 0) { /* interrupted by a signal */
@@ -82,6 +91,7 @@ static double measure(struct store *store, struct loop *loop, unsigned producers
         blob_release(all[i].payload);
     }
     free(all);
+    free(groups);
     (void)sem_destroy(&run.over);
     return (double)run.written / taken;
 }
@@ -123,10 +133,15 @@ int main(int argc, char **argv)
     printf("fdatasync of the disk: %.0f us\n", disk_us(argv[1]));
     static const unsigned producers[] = {1, 64, 512};
     for (int i = 0; i < 3; i++) {
-        double rate = measure(store, loops_at(loops, 0), producers[i], strtol(argv[2], NULL, 10),
-                              1000 * (uint64_t)(i + 1));
-        printf("%u waiting: %.0f entries/s, %.0f us each\n", producers[i], rate,
-               1e6 * producers[i] / rate);
+        for (unsigned groups = 1; groups <= producers[i]; groups += producers[i] - 1) {
+            double rate = measure(store, loops_at(loops, 0), producers[i], groups,
+                                  strtol(argv[2], NULL, 10));
+            printf("%u waiting, %u group%s: %.0f entries/s, %.0f us each\n", producers[i], groups,
+                   groups == 1 ? "" : "s", rate, 1e6 * producers[i] / rate);
+            if (producers[i] == 1) {
+                break;
+            }
+        }
     }
     loops_stop(loops);
     store_close(store);
