@@ -49,9 +49,9 @@ static void add_user(struct auth *auth, const struct account_options *account,
     const struct permissions *rules =
         u->permissions.set ? &u->permissions : &account->default_permissions;
     struct auth_user *user = NEW(struct auth_user);
-    *user = (struct auth_user){u->user, account->name, rules->set ? rules : NULL, u->password,
-                               u->connection_types,
-                               u->proxy_required || barred(auth->options, u->user)};
+    *user = (struct auth_user){
+        u->user,     account->name,       rules->set ? rules : NULL,
+        u->password, u->connection_types, u->proxy_required || barred(auth->options, u->user)};
     free(map_put(&auth->users, bytes_of(u->user), user));
     auth->any_nkey = auth->any_nkey || u->nkey;
     auth->any_bcrypt = auth->any_bcrypt || (!u->nkey && is_bcrypt(u->password));
@@ -202,8 +202,7 @@ void auth_work_free(struct auth_work *w)
 
 static bool may_come(const struct auth_user *user, enum connection_type type)
 {
-    return !user->barred &&
-           (user->connection_types == 0 || (user->connection_types & type) != 0);
+    return !user->barred && (user->connection_types == 0 || (user->connection_types & type) != 0);
 }
 
 /* `user` may be NULL: then the answer is no, after the usual time. */
@@ -226,8 +225,8 @@ static enum auth_result check_nkey(const struct auth *auth, const struct auth_cr
 {
     const struct auth_user *user = map_get(&auth->users, c->nkey);
     uint8_t key[32];
-    if (user == NULL || user->password != NULL || !may_come(user, c->type) ||
-        c->nonce.len == 0 || !nkey_decode(c->nkey, NKEY_USER, key)) {
+    if (user == NULL || user->password != NULL || !may_come(user, c->type) || c->nonce.len == 0 ||
+        !nkey_decode(c->nkey, NKEY_USER, key)) {
         return AUTH_REFUSED;
     }
     *work = work_new(WORK_NKEY, user, false, c->signature, c->nonce);

@@ -11,8 +11,9 @@ struct tls_options {
     bool verify;         /* the client must have a certificate that ca_file vouches for */
     bool verify_and_map; /* and the certificate says who it is; implies verify */
     bool check_known_urls;
-    bool unrevoked_only; /* ocsp_peer: as nobody asks yet, no certificate of the other side will do */
-    bool insecure; /* as client: take any certificate */
+    bool unrevoked_only; /* ocsp_peer: as nobody asks yet, no certificate of the other side will do
+                          */
+    bool insecure;       /* as client: take any certificate */
     bool allow_insecure_suites;
     struct text_list cipher_suites;     /* names as Go has them; empty: all secure ones */
     struct text_list curve_preferences; /* the same */

@@ -111,9 +111,9 @@ static void take_ocsp_peer(struct context *c, const struct conf_member *m, struc
 
 static void take_member(struct context *c, const struct conf_member *m, struct tls_options *t)
 {
-    static const char *const not_here[] = {
-        "cert_store",     "cert_match_by", "cert_match", "cert_match_skip_invalid",
-        "ca_certs_match", NULL};
+    static const char *const not_here[] = {"cert_store",     "cert_match_by",
+                                           "cert_match",     "cert_match_skip_invalid",
+                                           "ca_certs_match", NULL};
     const struct {
         const char *name;
         char **text;

@@ -134,8 +134,8 @@ int main(int argc, char **argv)
     static const unsigned producers[] = {1, 64, 512};
     for (int i = 0; i < 3; i++) {
         for (unsigned groups = 1; groups <= producers[i]; groups += producers[i] - 1) {
-            double rate = measure(store, loops_at(loops, 0), producers[i], groups,
-                                  strtol(argv[2], NULL, 10));
+            double rate =
+                measure(store, loops_at(loops, 0), producers[i], groups, strtol(argv[2], NULL, 10));
             printf("%u waiting, %u group%s: %.0f entries/s, %.0f us each\n", producers[i], groups,
                    groups == 1 ? "" : "s", rate, 1e6 * producers[i] / rate);
             if (producers[i] == 1) {

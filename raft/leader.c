@@ -1,0 +1,346 @@
+/* What a leader does: sends (§5.3, thesis §10.2.1 for pipelining), commits (§5.4.2), proves
+ * replicas (raft.h, invariant 6), and falls silent. */
+#include "raft/raft_internal.h"
+
+/* The records that were kept, as they are now, then the state as it is when the last of them has
+ * been sent: what the state refers to is always among them, even when limits removed records
+ * meanwhile. */
+static void send_snapshot(struct raft *r, struct progress *p)
+{
+    struct raft_message *m = raft_emit(r, RAFT_SNAPSHOT, p->node, 0);
+    m->commit = p->snapshot_attempt;
+    m->first = !p->snapshot_begun;
+    p->snapshot_begun = true;
+    uint32_t cap = 0;
+    size_t bytes = 0;
+    enum err err = OK;
+    while (bytes < RAFT_SNAPSHOT_BYTES) {
+        struct raft_entry e;
+        err = r->storage->read_kept(r->arg, p->snapshot_next, r->applied, &e);
+        if (err != OK) {
+            break;
+        }
+        VEC_RESERVE(m->entries, cap, m->entry_count);
+        m->entries[m->entry_count++] = e;
+        bytes += raft_entry_bytes(&e);
+        p->snapshot_next = e.index + 1;
+    }
+    m->index = r->applied;
+    if (err == ERR_NOT_FOUND && m->entry_count == 0) {
+        err = r->storage->state(r->arg, &m->index, &m->state);
+        CHECK(err != OK || m->index == r->applied);
+        m->last = true;
+        m->runs = mem_alloc((r->run_count + 1) * sizeof *m->runs);
+        for (uint32_t i = 0; i < r->run_count && r->runs[i].first <= m->index; i++) {
+            m->runs[m->run_count++] = r->runs[i];
+        }
+    }
+    m->index_term = raft_term_at(r, m->index);
+    if (err != OK && err != ERR_NOT_FOUND) {
+        /* Damaged or unreadable here: a hole must never be sent on (reliability rule 5). */
+        p->flow = PROBE;
+        raft_message_deinit(m);
+        *m = (struct raft_message){
+            .type = RAFT_ALIVE, .group = r->group, .from = r->self, .to = p->node, .term = r->term};
+    }
+    p->snapshot_wait = 0;
+}
+
+/* The follower lacks entries that we have only as state: begin at what it is known to have. */
+static void begin_snapshot(struct raft *r, struct progress *p)
+{
+    p->flow = SNAPSHOT;
+    p->snapshot_attempt++;
+    p->snapshot_next = BUG(BUG_SNAPSHOT_WITHOUT_RECORDS) ? r->last + 1 : p->match + 1;
+    p->snapshot_begun = false;
+    send_snapshot(r, p);
+}
+
+void raft_send_append(struct raft *r, struct progress *p, bool heartbeat)
+{
+    if (p->flow == SNAPSHOT) {
+        if (heartbeat && ++p->snapshot_wait > RAFT_ELECTION_TICKS * 10) {
+            p->flow = PROBE; /* lost somewhere: start over from what it has */
+            p->probe_sent = false;
+        }
+        if (heartbeat) { /* it must know that there is a leader */
+            struct raft_message *m = raft_emit(r, RAFT_APPEND, p->node, 0);
+            m->index = p->match;
+            m->index_term = raft_term_at(r, p->match);
+            m->commit = p->match < r->commit ? p->match : r->commit;
+        }
+        return;
+    }
+    bool may_send =
+        p->flow == PROBE ? !p->probe_sent || heartbeat : p->inflight_count < RAFT_INFLIGHT_MAX;
+    if (!may_send && !heartbeat) {
+        return;
+    }
+    /* Below `first` single entries may be missing: only the previous index can be probed there. */
+    bool has_entries = may_send && p->next <= r->last && p->next >= r->first;
+    if (!has_entries && !heartbeat && !(p->flow == PROBE && p->next < r->first)) {
+        return;
+    }
+    struct raft_message *m = raft_emit(r, RAFT_APPEND, p->node, 0);
+    m->index = p->next - 1;
+    m->index_term = raft_term_at(r, p->next - 1);
+    m->commit = r->commit;
+    uint32_t cap = 0;
+    size_t bytes = 0;
+    raft_index at = p->next;
+    while (has_entries && at <= r->last && m->entry_count < RAFT_APPEND_ENTRIES &&
+           bytes < RAFT_APPEND_BYTES) {
+        struct raft_entry e;
+        if (!raft_log_read(r, at, &e)) {
+            break;
+        }
+        VEC_RESERVE(m->entries, cap, m->entry_count);
+        m->entries[m->entry_count++] = e;
+        bytes += raft_entry_bytes(&e);
+        at++;
+    }
+    if (p->flow == PROBE) {
+        p->probe_sent = true;
+    } else if (m->entry_count > 0) {
+        p->next = at;
+        p->inflight[(p->inflight_at + p->inflight_count++) % RAFT_INFLIGHT_MAX] = at - 1;
+    }
+}
+
+/* As much as flow control allows. */
+void raft_send_all(struct raft *r, struct progress *p)
+{
+    while (p->flow == REPLICATE && p->next <= r->last && p->inflight_count < RAFT_INFLIGHT_MAX) {
+        raft_index before = p->next;
+        raft_send_append(r, p, false);
+        if (p->next == before) {
+            return;
+        }
+    }
+    if (p->flow == PROBE && !p->probe_sent) {
+        raft_send_append(r, p, false);
+    }
+}
+
+void raft_broadcast(struct raft *r, bool heartbeat)
+{
+    for (unsigned i = 0; i < r->peer_count; i++) {
+        if (r->peers[i].node != r->self) {
+            raft_send_append(r, &r->peers[i], heartbeat);
+        }
+    }
+}
+
+static int descending(const void *a, const void *b)
+{
+    raft_index x = *(const raft_index *)a;
+    raft_index y = *(const raft_index *)b;
+    return x < y ? 1 : x > y ? -1 : 0;
+}
+
+void raft_maybe_commit(struct raft *r)
+{
+    raft_index matches[RAFT_VOTERS_MAX];
+    for (unsigned i = 0; i < r->peer_count; i++) {
+        struct progress *p = &r->peers[i];
+        bool counts = p->node == r->self ? !r->unproven : p->proven; /* invariant (6) */
+        raft_index own = BUG(BUG_COUNTS_UNSYNCED_SELF) ? r->last : r->persisted;
+        matches[i] = !counts ? 0 : p->node == r->self ? own : p->match;
+    }
+    qsort(matches, r->peer_count, sizeof *matches, descending);
+    raft_index candidate = matches[raft_quorum(r) - 1];
+    bool of_this_term = raft_term_at(r, candidate) == r->term || BUG(BUG_COMMITS_OLD_TERMS);
+    if (candidate > r->commit && of_this_term) { /* invariant (4) */
+        r->commit = candidate;
+        r->idle_ticks = 0;
+    }
+}
+
+/* What a claim says of whoever makes it: invariant (6). */
+static void note_proof(struct progress *p, const struct raft_message *m)
+{
+    if (!m->unproven) {
+        if (!m->reject) {
+            p->proven = true;
+            p->life = 0;
+            p->granted = false;
+            p->prove_at = 0;
+        }
+        return;
+    }
+    p->proven = false;
+    if (m->life != p->life &&
+        !BUG(BUG_PROOF_OF_ANOTHER_LIFE)) { /* whatever an earlier life had is gone */
+        p->life = m->life;
+        p->granted = false;
+        p->prove_at = 0;
+        p->match = 0;
+        p->flow = PROBE;
+        p->inflight_count = 0;
+    }
+}
+
+/* After news of an unproven replica. */
+static void maybe_prove(struct raft *r, struct progress *p)
+{
+    if (p->proven || p->life == 0 || r->role != LEADER) {
+        return;
+    }
+    bool caught_up = p->prove_at != 0 && r->commit >= p->prove_at && p->match >= p->prove_at;
+    if (BUG(BUG_PROVES_WITHOUT_QUORUM)) {
+        caught_up = p->match >= r->commit;
+    }
+    if (p->granted || caught_up) {
+        struct raft_message *m = raft_emit(r, RAFT_PROVEN, p->node, 0);
+        m->life = p->life;
+        m->index = p->match;
+        m->index_term = raft_term_at(r, p->match);
+    } else if (p->prove_at == 0) {
+        raft_log_append(r, (struct raft_entry){r->last + 1, r->term, RAFT_ENTRY_NOOP, NULL});
+        p->prove_at = r->last;
+        for (unsigned i = 0; i < r->peer_count; i++) {
+            if (r->peers[i].node != r->self) {
+                raft_send_all(r, &r->peers[i]);
+            }
+        }
+    }
+}
+
+void raft_on_append_reply(struct raft *r, const struct raft_message *m)
+{
+    struct progress *p = raft_find_peer(r, m->from);
+    if (r->role != LEADER || p == NULL) {
+        return;
+    }
+    note_proof(p, m);
+    if (m->reject) {
+        if (p->flow == SNAPSHOT || m->index >= p->next) {
+            return; /* stale */
+        }
+        if (p->flow == REPLICATE && m->index < p->match) {
+            /* A voter that lost what it had acknowledged: it may not count any more until it has
+             * caught up, which taking the match back makes sure of. */
+            p->match = 0;
+        }
+        raft_index next = m->index + 1;
+        /* Our last index with a term not above the hint's: anything later cannot match. */
+        while (next > 1 && next - 1 <= r->last && raft_term_at(r, next - 1) > m->index_term) {
+            next--;
+        }
+        p->next = next > r->last + 1 ? r->last + 1 : next;
+        p->flow = PROBE;
+        p->probe_sent = false;
+        p->inflight_count = 0;
+        raft_send_append(r, p, false);
+        return;
+    }
+    if (m->index > r->last) {
+        return;
+    }
+    if (m->index > p->match) {
+        p->match = m->index;
+        r->idle_ticks = 0;
+    }
+    while (p->inflight_count > 0 && p->inflight[p->inflight_at] <= p->match) {
+        p->inflight_at = (p->inflight_at + 1) % RAFT_INFLIGHT_MAX;
+        p->inflight_count--;
+    }
+    if (p->flow == PROBE) {
+        p->next = p->match + 1;
+        p->inflight_count = 0;
+        if (p->next < r->first) {
+            begin_snapshot(r, p);
+        } else {
+            p->flow = REPLICATE;
+        }
+    } else if (p->flow == REPLICATE && p->next <= p->match) {
+        p->next = p->match + 1;
+    }
+    raft_maybe_commit(r);
+    maybe_prove(r, p);
+    raft_send_all(r, p);
+}
+
+void raft_on_snapshot_reply(struct raft *r, const struct raft_message *m)
+{
+    struct progress *p = raft_find_peer(r, m->from);
+    if (r->role != LEADER || p == NULL || p->flow != SNAPSHOT || m->commit != p->snapshot_attempt) {
+        return;
+    }
+    note_proof(p, m);
+    if (p->flow != SNAPSHOT) { /* to another life: it begins anew */
+        p->next = r->last + 1;
+        p->probe_sent = false;
+        raft_send_all(r, p);
+        return;
+    }
+    if (!m->last && !m->reject) {
+        send_snapshot(r, p);
+        return;
+    }
+    if (m->last && m->index > p->match && m->index <= r->last) {
+        p->match = m->index;
+    }
+    p->next = p->match + 1;
+    p->flow = PROBE;
+    p->probe_sent = false;
+    raft_maybe_commit(r);
+    maybe_prove(r, p);
+    raft_send_all(r, p);
+}
+
+/* Everybody reachable has everything and knows it: stop talking. Down peers are caught up when the
+ * transport reports them, which wakes the group. */
+void raft_maybe_quiesce(struct raft *r)
+{
+    bool done = r->commit == r->last && r->applied == r->last && r->persisted == r->last &&
+                r->idle_ticks >= RAFT_QUIESCE_TICKS;
+    for (unsigned i = 0; i < r->peer_count && done; i++) {
+        const struct progress *p = &r->peers[i];
+        done = p->node == r->self || !p->up || (p->proven && p->match == r->last);
+    }
+    if (!done) {
+        return;
+    }
+    r->quiesced = true;
+    for (unsigned i = 0; i < r->peer_count; i++) {
+        if (r->peers[i].node != r->self && r->peers[i].up) {
+            struct raft_message *m = raft_emit(r, RAFT_QUIESCE, r->peers[i].node, 0);
+            m->index = r->last;
+            m->index_term = raft_term_at(r, r->last);
+            m->commit = r->commit;
+        }
+    }
+}
+
+/* Thesis §6.2: a leader that does not hear a majority steps down, so that its clients look for the
+ * other one. */
+void raft_check_quorum(struct raft *r)
+{
+    unsigned heard = 1;
+    for (unsigned i = 0; i < r->peer_count; i++) {
+        struct progress *p = &r->peers[i];
+        heard += p->node != r->self && p->active;
+        p->active = false;
+    }
+    if (heard < raft_quorum(r)) {
+        raft_become_follower(r, r->term, 0);
+    }
+}
+
+enum err raft_propose(struct raft *r, struct blob *data, raft_index *index)
+{
+    if (r->role != LEADER || r->poisoned) {
+        return ERR_NOT_LEADER;
+    }
+    raft_wake(r);
+    r->idle_ticks = 0;
+    raft_log_append(r, (struct raft_entry){r->last + 1, r->term, RAFT_ENTRY_DATA, data});
+    *index = r->last;
+    for (unsigned i = 0; i < r->peer_count; i++) {
+        if (r->peers[i].node != r->self) {
+            raft_send_all(r, &r->peers[i]);
+        }
+    }
+    return OK;
+}
