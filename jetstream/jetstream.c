@@ -457,8 +457,11 @@ json_t *jetstream_meta_json(struct jetstream *js)
         json_put_text(o, "peer", id);
     }
     json_t *replicas = json_array();
-    for (unsigned i = 0; i < js->meta.voter_count; i++) {
-        uint64_t node = js->meta.voters[i];
+    uint64_t nodes[RAFT_MEMBERS_MAX];
+    unsigned voters;
+    unsigned count = meta_servers(js, nodes, &voters);
+    for (unsigned i = 0; i < count; i++) {
+        uint64_t node = nodes[i];
         if (node == js->self) {
             continue;
         }
@@ -476,8 +479,8 @@ json_t *jetstream_meta_json(struct jetstream *js)
         (void)json_array_append_new(replicas, r);
     }
     json_put(o, "replicas", replicas);
-    json_put_int(o, "cluster_size", js->meta.voter_count);
-    json_put_int(o, "quorum_needed", js->meta.voter_count / 2 + 1);
+    json_put_int(o, "cluster_size", count);
+    json_put_int(o, "quorum_needed", voters / 2 + 1);
     json_put_u64(o, "pending", status.last - status.commit);
     json_put_int(o, "pending_requests", 0);
     json_put_int(o, "pending_infos", 0);

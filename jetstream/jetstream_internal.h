@@ -93,6 +93,9 @@ void js_publish(struct jetstream *js, struct account *account, struct bytes subj
 void meta_group_start(struct jetstream *js);
 void meta_group_stop(struct jetstream *js, bool checkpoint);
 bool meta_is_leader(const struct jetstream *js);
+/* The servers of the meta group, learners included; *voters: how many of them vote. */
+unsigned meta_servers(const struct jetstream *js, uint64_t nodes[RAFT_MEMBERS_MAX],
+                      unsigned *voters);
 /* Nobody has led for so long that any server may say so. */
 bool meta_is_leaderless(const struct jetstream *js);
 void meta_create_stream(struct jetstream *js, struct account *account, struct bytes name,

@@ -4,7 +4,10 @@
  * Forming: a server that has the list of voters on disk uses it. One that has none waits until as
  * many servers with JetStream are connected as its configuration names, and takes those; with the
  * same configuration everywhere all arrive at the same list, and none at a smaller one (reliability
- * rule 7: an empty server never starts a new group beside old data). */
+ * rule 7: an empty server never starts a new group beside old data).
+ *
+ * Growing: a server that comes later takes itself for a member, unproven, and so without a say. The
+ * leader sees it connected, lets it in as a learner, and makes it a voter once it has caught up. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -352,6 +355,44 @@ static void watch(struct jetstream *js)
                    clock_mono_ns() + WATCH_MS * NS_PER_MS, on_watch, js);
 }
 
+/* One step at a time: the next one when this one is committed. */
+static void welcome(struct jetstream *js)
+{
+    struct raft *raft = group_raft(js->meta.group);
+    struct raft_members members = *raft_members(raft);
+    raft_node voters[RAFT_VOTERS_MAX];
+    unsigned voter_count = raft_voters(raft, voters);
+    const char *step = NULL;
+    uint64_t who = 0;
+    for (unsigned i = 0; i < members.count && step == NULL; i++) {
+        struct raft_member *m = &members.list[i];
+        struct raft_peer_state state = raft_peer_state(raft, m->node);
+        if (m->learner && state.current && state.proven && voter_count < RAFT_VOTERS_MAX) {
+            m->learner = false;
+            who = m->node;
+            step = "has caught up and votes";
+        }
+    }
+    unsigned count;
+    struct peer_node *nodes = peers_nodes(js->peers, &count);
+    for (unsigned i = 0; i < count && step == NULL && members.count < RAFT_MEMBERS_MAX; i++) {
+        bool known = false;
+        for (unsigned k = 0; k < members.count; k++) {
+            known = known || members.list[k].node == nodes[i].id;
+        }
+        if (!known && nodes[i].up) {
+            members.list[members.count++] = (struct raft_member){nodes[i].id, true};
+            who = nodes[i].id;
+            step = "joins and catches up";
+        }
+    }
+    free(nodes);
+    if (step != NULL && group_change_members(js->meta.group, &members) == OK) {
+        const char *name = js_node_name(js, who);
+        log_info("JetStream cluster: %s %s", name == NULL ? "?" : name, step);
+    }
+}
+
 static void on_watch(void *arg)
 {
     struct jetstream *js = arg;
@@ -369,8 +410,25 @@ static void on_watch(void *arg)
         js->meta.reported_leader = status.leader_node;
     }
     if (js_is_clustered(js)) {
+        if (js->meta.leading) {
+            welcome(js);
+        }
         watch(js);
     }
+}
+
+unsigned meta_servers(const struct jetstream *js, uint64_t nodes[RAFT_MEMBERS_MAX],
+                      unsigned *voters)
+{
+    const struct raft_members *members =
+        js->meta.group == NULL ? NULL : raft_members(group_raft(js->meta.group));
+    unsigned count = members == NULL ? js->meta.voter_count : members->count;
+    *voters = 0;
+    for (unsigned i = 0; i < count; i++) {
+        nodes[i] = members == NULL ? js->meta.voters[i] : members->list[i].node;
+        *voters += members == NULL || !members->list[i].learner;
+    }
+    return count;
 }
 
 /* --- forming --- */
@@ -410,7 +468,10 @@ static void open_meta(struct jetstream *js)
     }
     js->meta.leaderless_since_ns = clock_mono_ns();
     if (js_is_clustered(js)) {
-        log_info("JetStream cluster: %u servers in the meta group", js->meta.voter_count);
+        uint64_t nodes[RAFT_MEMBERS_MAX];
+        unsigned voters;
+        log_info("JetStream cluster: %u servers in the meta group",
+                 meta_servers(js, nodes, &voters));
     }
     watch(js);
 }
@@ -554,12 +615,15 @@ static bool place(struct jetstream *js, const struct stream_config *config, json
     struct {
         uint64_t node;
         unsigned load;
-    } candidates[RAFT_VOTERS_MAX];
+    } candidates[RAFT_MEMBERS_MAX];
+    uint64_t servers[RAFT_MEMBERS_MAX];
+    unsigned voters;
+    unsigned server_count = meta_servers(js, servers, &voters);
     unsigned count = 0;
     bool offline = false;
     uint64_t turn = js->meta.next_placement++;
-    for (unsigned i = 0; i < js->meta.voter_count; i++) {
-        uint64_t node = js->meta.voters[(i + turn) % js->meta.voter_count];
+    for (unsigned i = 0; i < server_count; i++) {
+        uint64_t node = servers[(i + turn) % server_count];
         if (js->peers == NULL || peers_is_up(js->peers, node)) {
             candidates[count].node = node;
             candidates[count++].load = load_of(js, node);

@@ -154,6 +154,9 @@ static void put_state_record(struct buffer *out, struct group *g, raft_index ind
         buffer_put_varint(out, runs[i].term);
     }
     buffer_put_bytes(out, state);
+    const struct raft_members *members = raft_members_at(raft_group_raft(g->raft_group), index);
+    buffer_put_varint(out, members->index);
+    raft_members_encode(members, out);
 }
 
 /* Entries in [from, to) that hold no data any more. */
@@ -328,7 +331,7 @@ static void on_leader(void *arg, bool leader)
 }
 
 static const struct raft_group_ops raft_ops = {
-    {on_read, on_read_kept, on_state}, on_apply, on_install, on_leader};
+    {on_read, on_read_kept, on_state}, on_apply, on_install, on_leader, NULL};
 
 /* --- opening --- */
 
@@ -379,6 +382,11 @@ static enum err load_state(struct group *g, bool fresh, struct loaded *l)
         l->config.run_count = (uint32_t)count;
     }
     struct bytes state = reader_bytes(&r);
+    if (!reader_done(&r)) { /* 0.3 and before: the members are those of the beginning */
+        raft_index since = reader_varint(&r);
+        r.bad = !raft_members_decode(&r, &l->config.members);
+        l->config.members.index = since;
+    }
     if (reader_done(&r)) {
         l->state = blob_copy(state);
     }
@@ -405,7 +413,7 @@ static enum err load_entries(struct group *g, struct loaded *l)
         struct raft_entry e;
         bool kept;
         enum err err = store_get_entry(g->shard->store, g->id, i, &e, &kept);
-        if (err == ERR_CORRUPT && l->config.voter_count > 1) {
+        if (err == ERR_CORRUPT && l->config.members.count > 1) {
             give_up_tail(g, l, i);
             return OK;
         }
@@ -433,8 +441,10 @@ struct group *group_open(struct shard *s, uint64_t id, const uint64_t *voters, u
     g->owner = owner;
     struct loaded l = {0};
     l.config = (struct raft_config){
-        .group = id, .self = s->self, .voter_count = voter_count, .seed = random_system_u64()};
-    memcpy(l.config.voters, voters, voter_count * sizeof *voters);
+        .group = id, .self = s->self, .members.count = voter_count, .seed = random_system_u64()};
+    for (unsigned i = 0; i < voter_count; i++) {
+        l.config.members.list[i].node = voters[i];
+    }
     enum err err = load_state(g, fresh, &l);
     err = err == OK ? load_entries(g, &l) : err;
     if (err == OK && l.state != NULL) {
@@ -447,9 +457,11 @@ struct group *group_open(struct shard *s, uint64_t id, const uint64_t *voters, u
         g->previous = g->first - 1;
         g->state_bytes = l.state == NULL ? 0 : l.state->len;
         g->raft_group = raft_host_add(s->host, &l.config, &raft_ops, g);
-        for (unsigned i = 0; i < voter_count; i++) {
-            bool up = s->peers != NULL && peers_is_up(s->peers, voters[i]);
-            raft_peer_up(raft_group_raft(g->raft_group), voters[i], up);
+        const struct raft_members *members = raft_members(raft_group_raft(g->raft_group));
+        for (unsigned i = 0; i < members->count; i++) {
+            raft_node node = members->list[i].node;
+            bool up = s->peers != NULL && peers_is_up(s->peers, node);
+            raft_peer_up(raft_group_raft(g->raft_group), node, up);
         }
         VEC_RESERVE(s->groups, s->group_cap, s->group_count);
         s->groups[s->group_count++] = g;
@@ -533,6 +545,17 @@ enum err group_propose_bytes(struct group *g, struct bytes data, uint64_t *index
     if (err != OK) {
         blob_release(blob);
     }
+    return err;
+}
+
+enum err group_change_members(struct group *g, const struct raft_members *members)
+{
+    raft_index index;
+    if (!group_is_leader(g)) {
+        return ERR_NOT_LEADER;
+    }
+    enum err err = raft_group_change_members(g->raft_group, members, &index);
+    kick(g->shard);
     return err;
 }
 

@@ -76,6 +76,8 @@ MUST_USE enum err group_propose(struct group *group, struct blob *data, uint64_t
 /* The same for bytes. */
 MUST_USE enum err group_propose_bytes(struct group *group, struct bytes data, uint64_t *index,
                                       uint64_t *term);
+/* raft_change_members(). */
+MUST_USE enum err group_change_members(struct group *group, const struct raft_members *members);
 /* A data entry of the log, from memory or the store; NULL when it cannot be read. */
 struct blob *group_read(struct group *group, uint64_t index);
 struct group_status group_status(const struct group *group);

@@ -22,6 +22,9 @@ void raft_campaign(struct raft *r, bool forced)
     uint64_t token = raft_claim_token(r);
     for (unsigned i = 0; i < r->peer_count; i++) {
         raft_node to = r->peers[i].node;
+        if (r->peers[i].learner) {
+            continue;
+        }
         struct raft_message *m =
             raft_emit(r, to == r->self ? RAFT_VOTE_REPLY : RAFT_VOTE, to, token);
         m->index = r->last;
@@ -33,16 +36,19 @@ void raft_campaign(struct raft *r, bool forced)
 /* Thesis §9.6: ask first, so that a node which was cut off does not raise everybody's term. */
 void raft_precampaign(struct raft *r)
 {
-    if (r->peer_count == 1) {
+    if (raft_voter_count(r) == 1 && raft_is_voter(r)) {
         raft_campaign(r, false);
         return;
     }
     r->role = PRECANDIDATE;
     start_votes(r);
-    raft_find_peer(r, r->self)->voted = true;
-    raft_find_peer(r, r->self)->vote_unproven = r->unproven;
+    struct progress *self = raft_find_peer(r, r->self);
+    if (self != NULL) {
+        self->voted = true;
+        self->vote_unproven = r->unproven;
+    }
     for (unsigned i = 0; i < r->peer_count; i++) {
-        if (r->peers[i].node != r->self) {
+        if (r->peers[i].node != r->self && !r->peers[i].learner) {
             struct raft_message *m = raft_emit(r, RAFT_PREVOTE, r->peers[i].node, 0);
             m->term = r->term + 1;
             m->index = r->last;
@@ -81,7 +87,9 @@ static void become_leader(struct raft *r, bool unanimous)
         p->proven = false; /* until it says so */
         p->granted = unanimous && p->vote_unproven;
         p->prove_at = 0;
+        p->round = 0;
     }
+    r->round = 0;
     raft_log_append(r, (struct raft_entry){r->last + 1, r->term, RAFT_ENTRY_NOOP, NULL}); /* §8 */
     r->term_start = r->last;
     raft_broadcast(r, false);
@@ -108,13 +116,13 @@ static unsigned count_proven_votes(const struct raft *r)
 static void count_vote(struct raft *r, raft_node from, bool granted, bool unproven, uint64_t life)
 {
     struct progress *p = raft_find_peer(r, from);
-    if (p == NULL) {
+    if (p == NULL || (p->learner && !BUG(BUG_COUNTS_LEARNERS))) {
         return;
     }
     *(granted ? &p->voted : &p->refused) = true;
     p->vote_unproven = unproven && !BUG(BUG_COUNTS_UNPROVEN_VOTES);
     p->life = unproven ? life : 0;
-    bool unanimous = count_votes(r, false) == r->peer_count;
+    bool unanimous = count_votes(r, false) >= raft_voter_count(r);
     if (unanimous ||
         (!r->unproven && count_proven_votes(r) >= raft_quorum(r))) { /* invariant (6) */
         if (r->role == PRECANDIDATE) {
@@ -190,7 +198,7 @@ void raft_on_vote(struct raft *r, const struct raft_message *m)
 
 void raft_on_timeout_now(struct raft *r, const struct raft_message *m)
 {
-    if (m->term == r->term && r->role == FOLLOWER && !r->unproven) {
+    if (m->term == r->term && r->role == FOLLOWER && !r->unproven && raft_may_campaign(r)) {
         raft_campaign(r, true);
     }
 }
@@ -203,7 +211,8 @@ void raft_transfer(struct raft *r, raft_node to)
     const struct progress *best = NULL;
     for (unsigned i = 0; i < r->peer_count; i++) {
         const struct progress *p = &r->peers[i];
-        bool eligible = p->node != r->self && p->up && p->proven && (to == 0 || p->node == to);
+        bool eligible =
+            p->node != r->self && !p->learner && p->up && p->proven && (to == 0 || p->node == to);
         if (eligible && (best == NULL || p->match > best->match)) {
             best = p;
         }

@@ -32,8 +32,8 @@ void raft_reply_append(struct raft *r, raft_node to, bool reject, raft_index ind
 void raft_on_append(struct raft *r, const struct raft_message *m)
 {
     follow(r, m);
-    if (m->entry_count == 0) {
-        (void)raft_emit(r, RAFT_ALIVE, m->from, 0);
+    if (m->entry_count == 0 || m->round != 0) {
+        raft_emit(r, RAFT_ALIVE, m->from, 0)->round = m->round;
     }
     bool same_term = raft_term_at(r, m->index) == m->index_term || BUG(BUG_IGNORES_PREVIOUS_TERM);
     if (m->index > r->last || !same_term) {
@@ -131,6 +131,7 @@ void raft_on_snapshot(struct raft *r, const struct raft_message *m)
     r->last = r->commit = r->applied = r->persisted = m->index;
     r->applied -= BUG(BUG_INSTALL_OFF_BY_ONE);
     r->first = m->index + 1;
+    raft_members_reset(r, &m->members);
     r->dirty_from = r->dirty_truncate = 0;
     r->requested_count = 0;
     if (r->install_ready) {

@@ -136,6 +136,21 @@ enum err raft_group_propose(struct raft_group *g, struct blob *data, raft_index 
     return err;
 }
 
+enum err raft_group_change_members(struct raft_group *g, const struct raft_members *members,
+                                   raft_index *index)
+{
+    enum err err = raft_change_members(g->raft, members, index);
+    touch(g);
+    return err;
+}
+
+enum err raft_group_read(struct raft_group *g, uint64_t *id)
+{
+    enum err err = raft_read(g->raft, id);
+    touch(g);
+    return err;
+}
+
 void raft_group_persisted(struct raft_group *g, uint64_t seq)
 {
     raft_persisted(g->raft, seq);
@@ -260,6 +275,14 @@ static void take_commits(struct raft_group *g)
     }
 }
 
+static void take_reads(struct raft_group *g)
+{
+    struct raft_read read;
+    while (!g->removed && raft_next_read(g->raft, &read)) {
+        g->ops.on_read(g->owner, read.id, read.allowed);
+    }
+}
+
 /* Before entries are applied, so that a leader that has lost its role accepts no new work; after
  * them, so that one which has gained it has all of its state. */
 static void tell_role(struct raft_group *g)
@@ -299,6 +322,7 @@ static void process_group(struct raft_group *g)
     }
     (void)take_persists(g);
     take_commits(g);
+    take_reads(g);
     if (g->removed) {
         return;
     }

@@ -24,6 +24,8 @@ struct raft_group_ops {
     void (*install)(void *arg, raft_index index, struct blob *state, uint64_t seq);
     /* Became, or stopped being, a leader whose state is complete. */
     void (*on_leader)(void *arg, bool leader);
+    /* What raft_group_read() asked for is allowed now, or never. NULL: never asked. */
+    void (*on_read)(void *arg, uint64_t id, bool allowed);
 };
 
 struct raft_host_io {
@@ -48,6 +50,10 @@ void *raft_group_owner(struct raft_group *group);
 
 MUST_USE enum err raft_group_propose(struct raft_group *group, struct blob *data,
                                      raft_index *index);
+enum err raft_group_change_members(struct raft_group *group, const struct raft_members *members,
+                                   raft_index *index);
+/* raft_read(); `read` of the ops answers, perhaps from within the next raft_host_process(). */
+MUST_USE enum err raft_group_read(struct raft_group *group, uint64_t *id);
 void raft_group_persisted(struct raft_group *group, uint64_t seq);
 void raft_group_poison(struct raft_group *group);
 

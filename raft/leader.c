@@ -2,6 +2,8 @@
  * replicas (raft.h, invariant 6), and falls silent. */
 #include "raft/raft_internal.h"
 
+#define SNAPSHOT_PATIENCE (20 * RAFT_ELECTION_TICKS) /* ticks without an answer to a chunk */
+
 /* The records that were kept, as they are now, then the state as it is when the last of them has
  * been sent: what the state refers to is always among them, even when limits removed records
  * meanwhile. */
@@ -36,6 +38,7 @@ static void send_snapshot(struct raft *r, struct progress *p)
         }
     }
     m->index_term = raft_term_at(r, m->index);
+    m->members = *raft_members_at(r, m->index);
     if (err != OK && err != ERR_NOT_FOUND) {
         /* Damaged or unreadable here: a hole must never be sent on (reliability rule 5). */
         p->flow = PROBE;
@@ -59,7 +62,7 @@ static void begin_snapshot(struct raft *r, struct progress *p)
 void raft_send_append(struct raft *r, struct progress *p, bool heartbeat)
 {
     if (p->flow == SNAPSHOT) {
-        if (heartbeat && ++p->snapshot_wait > RAFT_ELECTION_TICKS * 10) {
+        if (heartbeat && p->snapshot_wait > SNAPSHOT_PATIENCE) {
             p->flow = PROBE; /* lost somewhere: start over from what it has */
             p->probe_sent = false;
         }
@@ -68,6 +71,7 @@ void raft_send_append(struct raft *r, struct progress *p, bool heartbeat)
             m->index = p->match;
             m->index_term = raft_term_at(r, p->match);
             m->commit = p->match < r->commit ? p->match : r->commit;
+            m->round = r->read_count > 0 ? r->round : 0;
         }
         return;
     }
@@ -85,6 +89,7 @@ void raft_send_append(struct raft *r, struct progress *p, bool heartbeat)
     m->index = p->next - 1;
     m->index_term = raft_term_at(r, p->next - 1);
     m->commit = r->commit;
+    m->round = r->read_count > 0 ? r->round : 0;
     uint32_t cap = 0;
     size_t bytes = 0;
     raft_index at = p->next;
@@ -138,21 +143,36 @@ static int descending(const void *a, const void *b)
     return x < y ? 1 : x > y ? -1 : 0;
 }
 
+/* A leader that is no voter any more has one thing left to do (thesis §4.2.2): to find a successor.
+ */
+static void leave(struct raft *r)
+{
+    raft_transfer(r, 0);
+    raft_become_follower(r, r->term, 0);
+}
+
 void raft_maybe_commit(struct raft *r)
 {
-    raft_index matches[RAFT_VOTERS_MAX];
+    raft_index matches[RAFT_MEMBERS_MAX];
+    unsigned count = 0;
     for (unsigned i = 0; i < r->peer_count; i++) {
         struct progress *p = &r->peers[i];
+        if (p->learner && !BUG(BUG_COUNTS_LEARNERS)) {
+            continue;
+        }
         bool counts = p->node == r->self ? !r->unproven : p->proven; /* invariant (6) */
         raft_index own = BUG(BUG_COUNTS_UNSYNCED_SELF) ? r->last : r->persisted;
-        matches[i] = !counts ? 0 : p->node == r->self ? own : p->match;
+        matches[count++] = !counts ? 0 : p->node == r->self ? own : p->match;
     }
-    qsort(matches, r->peer_count, sizeof *matches, descending);
+    qsort(matches, count, sizeof *matches, descending);
     raft_index candidate = matches[raft_quorum(r) - 1];
     bool of_this_term = raft_term_at(r, candidate) == r->term || BUG(BUG_COMMITS_OLD_TERMS);
     if (candidate > r->commit && of_this_term) { /* invariant (4) */
         r->commit = candidate;
         r->idle_ticks = 0;
+        if (!raft_is_voter(r) && raft_members(r)->index <= r->commit) {
+            leave(r);
+        }
     }
 }
 
@@ -190,7 +210,10 @@ static void maybe_prove(struct raft *r, struct progress *p)
     if (BUG(BUG_PROVES_WITHOUT_QUORUM)) {
         caught_up = p->match >= r->commit;
     }
-    if (p->granted || caught_up) {
+    /* The winner of an election of all has the longest log that is left; who has all of that, too,
+     * has as much as there is. Before, its vote could still help a shorter one. */
+    bool settled = p->granted && (p->match >= r->term_start || BUG(BUG_PROVES_WITH_LESS));
+    if (settled || caught_up) {
         struct raft_message *m = raft_emit(r, RAFT_PROVEN, p->node, 0);
         m->life = p->life;
         m->index = p->match;
@@ -317,10 +340,10 @@ void raft_maybe_quiesce(struct raft *r)
  * other one. */
 void raft_check_quorum(struct raft *r)
 {
-    unsigned heard = 1;
+    unsigned heard = raft_is_voter(r);
     for (unsigned i = 0; i < r->peer_count; i++) {
         struct progress *p = &r->peers[i];
-        heard += p->node != r->self && p->active;
+        heard += p->node != r->self && p->active && !p->learner;
         p->active = false;
     }
     if (heard < raft_quorum(r)) {

@@ -82,6 +82,9 @@ void raft_log_append(struct raft *r, struct raft_entry entry)
     if (r->dirty_from == 0) {
         r->dirty_from = entry.index;
     }
+    if (entry.kind == RAFT_ENTRY_MEMBERS) {
+        raft_members_appended(r, &entry);
+    }
 }
 
 /* §5.3: a conflicting suffix gives way to the leader's. */
@@ -100,6 +103,7 @@ void raft_log_truncate(struct raft *r, raft_index from)
     while (r->run_count > 0 && r->runs[r->run_count - 1].first > r->last) {
         r->run_count--;
     }
+    raft_members_truncated(r, from);
     if (r->persisted > r->last) {
         r->persisted = r->last;
     }
@@ -142,6 +146,7 @@ void raft_compacted(struct raft *r, raft_index first)
     if (first > r->first) {
         CHECK(first <= r->applied + 1);
         r->first = first;
+        raft_members_compact(r, first - 1);
     }
 }
 
@@ -231,5 +236,8 @@ const struct raft_entry *raft_next_committed(struct raft *r)
     const struct raft_entry *e = raft_peek(r, r->applied + 1);
     CHECK(e != NULL); /* raft_trim_memory() keeps what is not applied */
     r->applied++;
+    if (e->kind == RAFT_ENTRY_MEMBERS) {
+        raft_members_committed(r);
+    }
     return e;
 }

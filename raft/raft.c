@@ -29,6 +29,12 @@ struct raft_message *raft_emit(struct raft *r, enum raft_message_type type, raft
 
 bool raft_next_message(struct raft *r, struct raft_message *out)
 {
+    if (r->round_due) {
+        r->round_due = false;
+        if (r->role == LEADER) {
+            raft_broadcast(r, true);
+        }
+    }
     for (uint32_t i = r->out_from; i < r->out_count; i++) {
         struct held_message *held = &r->out[i];
         if (held->message.type == 0 || held->token > r->done_seq || r->poisoned) {
@@ -53,23 +59,9 @@ bool raft_next_message(struct raft *r, struct raft_message *out)
 void raft_poison(struct raft *r)
 {
     r->poisoned = true;
+    raft_reads_end(r);
     r->role = FOLLOWER;
     r->leader = 0;
-}
-
-struct progress *raft_find_peer(struct raft *r, raft_node node)
-{
-    for (unsigned i = 0; i < r->peer_count; i++) {
-        if (r->peers[i].node == node) {
-            return &r->peers[i];
-        }
-    }
-    return NULL;
-}
-
-unsigned raft_quorum(const struct raft *r)
-{
-    return r->peer_count / 2 + 1;
 }
 
 void raft_reset_timeout(struct raft *r)
@@ -86,6 +78,9 @@ void raft_become_follower(struct raft *r, raft_term term, raft_node leader)
         r->vote = 0;
         r->dirty_hard = true;
     }
+    if (r->role == LEADER) {
+        raft_reads_end(r);
+    }
     r->role = FOLLOWER;
     r->leader = leader;
     r->quiesced = false;
@@ -95,10 +90,13 @@ void raft_become_follower(struct raft *r, raft_term term, raft_node leader)
 void raft_step(struct raft *r, const struct raft_message *m)
 {
     struct progress *p = raft_find_peer(r, m->from);
-    if (r->poisoned || p == NULL || m->group != r->group || m->from == r->self) {
+    if (r->poisoned || m->group != r->group || m->from == r->self) {
         return;
     }
-    p->silent_ticks = 0;
+    if (p != NULL) {
+        p->silent_ticks = 0;
+        p->up = true;
+    }
     if (m->type == RAFT_PREVOTE) {
         raft_wake(r);
         raft_on_prevote(r, m);
@@ -125,7 +123,12 @@ void raft_step(struct raft *r, const struct raft_message *m)
     if (m->term > r->term) {
         raft_become_follower(r, m->term, from_leader ? m->from : 0);
     }
-    p->active = true;
+    if (p == NULL && !from_leader && m->type != RAFT_TIMEOUT_NOW) {
+        return;
+    }
+    if (p != NULL) {
+        p->active = true;
+    }
     switch (m->type) {
     case RAFT_VOTE_REPLY:
         raft_on_vote_reply(r, m);
@@ -152,7 +155,8 @@ void raft_step(struct raft *r, const struct raft_message *m)
         raft_on_proven(r, m);
         return;
     default:
-        return; /* RAFT_ALIVE: having been heard is all */
+        raft_reads_answered(r, p, m); /* RAFT_ALIVE: else having been heard is all */
+        return;
     }
 }
 
@@ -163,7 +167,12 @@ void raft_tick(struct raft *r)
     }
     r->election_elapsed++;
     if (r->role != LEADER) {
-        if (r->election_elapsed >= r->timeout) {
+        /* Of nobody's concern: not in any membership that we know of, and no leader writes. */
+        if (!raft_may_campaign(r) && r->election_elapsed > RAFT_QUIESCE_TICKS) {
+            r->quiesced = true;
+            return;
+        }
+        if (r->election_elapsed >= r->timeout && raft_may_campaign(r)) {
             raft_precampaign(r);
         }
         return;
@@ -171,6 +180,7 @@ void raft_tick(struct raft *r)
     r->idle_ticks++;
     for (unsigned i = 0; i < r->peer_count; i++) {
         r->peers[i].silent_ticks++;
+        r->peers[i].snapshot_wait++;
     }
     if (r->election_elapsed >= RAFT_ELECTION_TICKS) {
         r->election_elapsed = 0;
@@ -235,7 +245,6 @@ void raft_peer_up(struct raft *r, raft_node peer, bool up)
 struct raft *raft_new(const struct raft_config *c)
 {
     struct raft *r = NEW(struct raft);
-    CHECK(c->voter_count >= 1 && c->voter_count <= RAFT_VOTERS_MAX);
     r->group = c->group;
     r->self = c->self;
     r->storage = c->storage;
@@ -249,19 +258,16 @@ struct raft *raft_new(const struct raft_config *c)
     r->last = r->applied = r->commit = c->applied;
     r->first = c->first == 0 ? 1 : c->first;
     CHECK(r->first <= r->applied + 1);
+    raft_members_reset(r, &c->members);
     for (uint32_t i = 0; i < c->entry_count; i++) {
         raft_log_append(r, raft_entry_copy(&c->entries[i]));
+    }
+    if (BUG(BUG_FORGETS_MEMBERS)) {
+        raft_members_reset(r, &c->members);
     }
     CHECK(r->term >= raft_term_at(r, r->last));
     r->persisted = r->last;
     r->dirty_from = 0;
-    r->peer_count = c->voter_count;
-    bool member = false;
-    for (unsigned i = 0; i < c->voter_count; i++) {
-        r->peers[i].node = c->voters[i];
-        member = member || c->voters[i] == c->self;
-    }
-    CHECK(member);
     r->proven_since = c->proven_since;
     r->unproven = c->unproven && !BUG(BUG_REJOINS_AT_ONCE);
     do {
@@ -269,7 +275,7 @@ struct raft *raft_new(const struct raft_config *c)
     } while (r->life == 0);
     r->dirty_hard = r->unproven; /* so that a restart in between does not make it forget that */
     raft_reset_timeout(r);
-    if (r->peer_count == 1) {
+    if (raft_voter_count(r) == 1) {
         r->timeout = 0; /* nobody to wait for */
     }
     return r;
@@ -292,6 +298,8 @@ void raft_free(struct raft *r)
         blob_release(r->install.state);
     }
     free(r->requested);
+    free(r->memberships);
+    free(r->reads);
     free(r);
 }
 
@@ -361,21 +369,14 @@ const struct raft_run *raft_runs(const struct raft *r, uint32_t *count)
     return r->runs;
 }
 
-unsigned raft_voters(const struct raft *r, raft_node voters[RAFT_VOTERS_MAX])
-{
-    for (unsigned i = 0; i < r->peer_count; i++) {
-        voters[i] = r->peers[i].node;
-    }
-    return r->peer_count;
-}
-
 struct raft_peer_state raft_peer_state(const struct raft *r, raft_node peer)
 {
     for (unsigned i = 0; i < r->peer_count; i++) {
         const struct progress *p = &r->peers[i];
         if (p->node == peer) {
             return (struct raft_peer_state){p->match, p->silent_ticks,
-                                            r->role == LEADER && p->up && p->match >= r->commit};
+                                            r->role == LEADER && p->up && p->match >= r->commit,
+                                            p->proven};
         }
     }
     return (struct raft_peer_state){0};

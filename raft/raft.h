@@ -8,6 +8,7 @@
  *   raft_next_message()    messages that may be sent now
  *   raft_next_committed()  entries to apply, in order
  *   raft_take_install()    a state received from the leader that replaces ours
+ *   raft_next_read()       reads that may look at the state now
  *
  * The same object files run in the server and in the simulator.
  *
@@ -24,10 +25,15 @@
  *        - when it has all that was committed when the leader heard of it: the leader opens that
  *          with an entry of its own, which proven replicas alone have to commit, so a leader that
  *          has been replaced without knowing it proves nobody; or
- *        - by an election in which every member took part: the longest log that is left wins.
+ *        - by an election in which every member took part: the longest log that is left wins, and
+ *          who has all of it is as good as the winner.
  *     So a damaged or forgetful minority can not help to form a majority that never had an entry,
  *     and a power cut of all nodes needs no human. Answers of an unproven replica carry the number
  *     of its life, for it may lose its disk again.
+ *  (7) The latest membership in the log counts, committed or not; a suffix that is cut off takes
+ *     its memberships along. Two neighbouring ones differ by one voter at most, so their majorities
+ *     meet (thesis §4.1). What comes from a leader, and requests for votes, are heeded from
+ *     whomever they come: the sender may be in a membership that has not arrived here yet.
  *
  * The log is the data: entries below `first` may have been dropped one by one by the owner (those
  * that are no messages), which is why a follower that lacks some of them gets a snapshot: the
@@ -39,13 +45,15 @@
 #include <stdint.h>
 
 #include "core/base/blob.h"
+#include "core/base/buffer.h"
 #include "core/base/err.h"
 
 typedef uint64_t raft_index;
 typedef uint64_t raft_term;
 typedef uint64_t raft_node; /* 0: nobody */
 
-#define RAFT_VOTERS_MAX 7
+#define RAFT_VOTERS_MAX  7
+#define RAFT_MEMBERS_MAX 9 /* voters and learners */
 
 /* Times in ticks; the owner decides how long a tick is (50 ms in the server). */
 #define RAFT_HEARTBEAT_TICKS 2
@@ -58,7 +66,11 @@ typedef uint64_t raft_node; /* 0: nobody */
 #define RAFT_INFLIGHT_MAX   128 /* APPENDs to one follower that are not answered yet */
 #define RAFT_SNAPSHOT_BYTES (1u << 20)
 
-enum raft_entry_kind { RAFT_ENTRY_NOOP, RAFT_ENTRY_DATA };
+enum raft_entry_kind {
+    RAFT_ENTRY_NOOP,
+    RAFT_ENTRY_DATA,
+    RAFT_ENTRY_MEMBERS /* who belongs to the group from this entry on, committed or not */
+};
 
 struct raft_entry {
     raft_index index;
@@ -66,6 +78,20 @@ struct raft_entry {
     uint8_t kind;
     struct blob *data; /* counted; NULL for a no-op */
 };
+
+/* Who belongs to the group. Voters elect and commit; learners (thesis §4.2.1) are only kept up to
+ * date. */
+struct raft_members {
+    raft_index index; /* of the entry that says so; 0: from the beginning */
+    unsigned count;
+    struct raft_member {
+        raft_node node;
+        bool learner;
+    } list[RAFT_MEMBERS_MAX];
+};
+/* As bytes: u8 count, each varint node · u8 learner. False: these are none. */
+void raft_members_encode(const struct raft_members *members, struct buffer *out);
+MUST_USE bool raft_members_decode(struct reader *reader, struct raft_members *out);
 
 /* The terms of a log without its entries: run i covers [first, first of run i+1). */
 struct raft_run {
@@ -103,12 +129,14 @@ struct raft_message {
     bool first;                 /* SNAPSHOT: begins the attempt */
     bool unproven;              /* the sender is: invariant (6) */
     uint64_t life;              /* the unproven sender's; PROVEN: the receiver's */
+    uint64_t round;             /* APPEND while reads wait, and the ALIVE that answers it; or 0 */
     bool last;                  /* SNAPSHOT: state follows, this is the end; its reply: installed */
     struct raft_entry *entries; /* owned; APPEND, SNAPSHOT (kept records) */
     uint32_t entry_count;
     struct blob *state;    /* counted; last SNAPSHOT */
     struct raft_run *runs; /* owned; last SNAPSHOT */
     uint32_t run_count;
+    struct raft_members members; /* last SNAPSHOT: as of its index */
 };
 void raft_message_deinit(struct raft_message *m);
 
@@ -127,8 +155,7 @@ struct raft_storage_ops {
 struct raft_config {
     uint64_t group;
     raft_node self;
-    raft_node voters[RAFT_VOTERS_MAX];
-    unsigned voter_count;
+    struct raft_members members; /* as of `applied`; this node need not be one */
     uint64_t seed;
     const struct raft_storage_ops *storage;
     void *arg; /* for storage */
@@ -152,11 +179,20 @@ void raft_free(struct raft *r);
 /* --- input --- */
 
 void raft_tick(struct raft *r);
-/* A message from a peer. Messages of strangers are ignored. */
+/* A message from a peer. Answers of strangers are ignored. */
 void raft_step(struct raft *r, const struct raft_message *m);
 /* Leader only, else ERR_NOT_LEADER. Takes the reference on success. The entry counts when it comes
  * out of raft_next_committed() with this index and this term. */
 MUST_USE enum err raft_propose(struct raft *r, struct blob *data, raft_index *index);
+/* Leader: another membership (thesis §4.1: one voter more or less, or any learners; applied on
+ * append). ERR_NOT_LEADER; ERR_BUSY while an earlier change, or the first entry of the term, is not
+ * committed, which is what makes single changes safe; ERR_INVALID for a step that is too large. A
+ * leader that is no voter any more steps down when that is committed. */
+MUST_USE enum err raft_change_members(struct raft *r, const struct raft_members *members,
+                                      raft_index *index);
+/* Leader, else ERR_NOT_LEADER: asks whether it still is one. When raft_next_read() gives the id
+ * back, whatever was acknowledged before this call is part of the state. */
+MUST_USE enum err raft_read(struct raft *r, uint64_t *id);
 /* Everything up to request `seq` is on disk. */
 void raft_persisted(struct raft *r, uint64_t seq);
 /* The store has failed for good: never lead, vote or answer again. Reliability rule 4. */
@@ -203,6 +239,13 @@ struct raft_install {
  */
 bool raft_take_install(struct raft *r, struct raft_install *out);
 
+struct raft_read {
+    uint64_t id;
+    bool allowed; /* false: leadership was lost meanwhile */
+};
+/* In the order asked; false when the next one has to wait. After raft_next_committed(). */
+bool raft_next_read(struct raft *r, struct raft_read *out);
+
 /* --- questions --- */
 
 bool raft_is_leader(const struct raft *r);
@@ -227,11 +270,16 @@ uint64_t raft_group(const struct raft *r);
 const struct raft_entry *raft_peek(const struct raft *r, raft_index index);
 const struct raft_run *raft_runs(const struct raft *r, uint32_t *count);
 unsigned raft_voters(const struct raft *r, raft_node voters[RAFT_VOTERS_MAX]);
+/* The membership that counts now, and the one as of `index`, which is not below the applied one's
+ * last checkpoint. Borrowed until the next raft_ call. */
+const struct raft_members *raft_members(const struct raft *r);
+const struct raft_members *raft_members_at(const struct raft *r, raft_index index);
 /* Leader: how far a follower is behind (entries), and ticks since it was heard. */
 struct raft_peer_state {
     raft_index match;
     uint32_t silent_ticks;
     bool current; /* seen by its leader, up, and has all that is committed */
+    bool proven;  /* as its leader knows: invariant (6) */
 };
 struct raft_peer_state raft_peer_state(const struct raft *r, raft_node peer);
 

@@ -2,7 +2,9 @@
  *
  *   raft.c      input and output, roles, life
  *   log.c       entries in memory, terms, what has to be persisted
+ *   members.c   who belongs to it, and changing that
  *   election.c  votes, transfer of leadership
+ *   reads.c     reads that see all that was acknowledged
  *   leader.c    sending, committing, proving, falling silent
  *   follower.c  appends and snapshots that come in
  */
@@ -27,6 +29,7 @@ enum flow { PROBE, REPLICATE, SNAPSHOT };
 
 struct progress {
     raft_node node;
+    bool learner;
     raft_index match, next;
     enum flow flow;
     bool probe_sent;
@@ -35,6 +38,7 @@ struct progress {
     bool voted, refused;
     bool vote_unproven; /* the vote given was an unproven replica's */
     bool proven;        /* leader: said so with its last claim */
+    uint64_t round;     /* leader: the latest it has answered */
     uint64_t life;      /* leader: of an unproven replica; 0 none seen */
     bool granted;       /* leader: everybody took part in the election, this life of it included */
     raft_index
@@ -57,6 +61,12 @@ struct requested {
     uint64_t seq;
     raft_index last;
     raft_term last_term;
+};
+
+struct waiting_read {
+    uint64_t id;
+    raft_index index;
+    uint64_t round;
 };
 
 struct raft {
@@ -83,7 +93,9 @@ struct raft {
     uint32_t window_from, window_count, window_cap;
     size_t window_bytes;
 
-    struct progress peers[RAFT_VOTERS_MAX]; /* all voters, this node included */
+    struct raft_members *memberships; /* ascending by index; [0] is as of `applied` or before */
+    uint32_t membership_count, membership_cap;
+    struct progress peers[RAFT_MEMBERS_MAX]; /* of the last of them, this node included */
     unsigned peer_count;
 
     uint32_t election_elapsed, heartbeat_elapsed, timeout, idle_ticks;
@@ -109,13 +121,35 @@ struct raft {
     struct raft_install install;
     uint64_t install_token; /* persists that must be issued before the install */
 
+    struct waiting_read *reads;
+    uint32_t read_count, read_cap;
+    uint32_t reads_failed; /* so many of the first */
+    uint64_t last_read, round;
+    bool round_due; /* it goes out with the next messages taken */
+
     struct held_message *out;
     uint32_t out_from, out_count, out_cap;
 };
 
-/* raft.c */
+/* members.c */
 struct progress *raft_find_peer(struct raft *r, raft_node node);
+unsigned raft_voter_count(const struct raft *r);
 unsigned raft_quorum(const struct raft *r);
+bool raft_is_voter(const struct raft *r); /* this node */
+/* A voter, or one that is about to be none: as long as that may not be committed, its log may be
+ * the only one that can win (thesis §4.2.2). Its own vote does not count then. */
+bool raft_may_campaign(const struct raft *r);
+/* The log has got this entry, of RAFT_ENTRY_MEMBERS. */
+void raft_members_appended(struct raft *r, const struct raft_entry *e);
+void raft_members_committed(struct raft *r);
+/* The log ends before `from`. */
+void raft_members_truncated(struct raft *r, raft_index from);
+/* Nothing below `index` is asked for any more. */
+void raft_members_compact(struct raft *r, raft_index index);
+/* A snapshot, or the beginning: these and no others. */
+void raft_members_reset(struct raft *r, const struct raft_members *members);
+
+/* raft.c */
 void raft_reset_timeout(struct raft *r);
 void raft_become_follower(struct raft *r, raft_term term, raft_node leader);
 /* Queues a message that may leave when everything up to persist request `token` is on disk; fill in
@@ -147,6 +181,10 @@ void raft_on_prevote_reply(struct raft *r, const struct raft_message *m);
 void raft_on_vote(struct raft *r, const struct raft_message *m);
 void raft_on_vote_reply(struct raft *r, const struct raft_message *m);
 void raft_on_timeout_now(struct raft *r, const struct raft_message *m);
+
+/* reads.c */
+void raft_reads_answered(struct raft *r, struct progress *p, const struct raft_message *m);
+void raft_reads_end(struct raft *r);
 
 /* leader.c */
 void raft_broadcast(struct raft *r, bool heartbeat);

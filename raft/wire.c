@@ -3,8 +3,9 @@
 #include "core/base/mem.h"
 
 /* varint group · u8 type · u8 flags · varint term, index, index_term, commit · with FLAG_LIFE: u64
- * life varint entries, each: varint index, term · u8 kind · bytes data with FLAG_STATE: varint
- * runs, each varint first, term · bytes state */
+ * life · with FLAG_ROUND: varint round · varint entries, each: varint index, term · u8 kind · bytes
+ * data with FLAG_STATE: varint runs, each varint first, term · varint the membership's index ·
+ * members · bytes state */
 enum {
     FLAG_REJECT = 1,
     FLAG_FORCED = 2,
@@ -12,24 +13,28 @@ enum {
     FLAG_STATE = 8,
     FLAG_FIRST = 16,
     FLAG_UNPROVEN = 32,
-    FLAG_LIFE = 64
+    FLAG_LIFE = 64,
+    FLAG_ROUND = 128
 };
 
 void raft_wire_encode(struct buffer *out, const struct raft_message *m)
 {
     buffer_put_varint(out, m->group);
     buffer_put_u8(out, (uint8_t)m->type);
-    buffer_put_u8(out,
-                  (uint8_t)((m->reject ? FLAG_REJECT : 0) | (m->forced ? FLAG_FORCED : 0) |
-                            (m->first ? FLAG_FIRST : 0) | (m->last ? FLAG_LAST : 0) |
-                            (m->unproven ? FLAG_UNPROVEN : 0) | (m->life != 0 ? FLAG_LIFE : 0) |
-                            (m->state != NULL ? FLAG_STATE : 0)));
+    buffer_put_u8(out, (uint8_t)((m->reject ? FLAG_REJECT : 0) | (m->forced ? FLAG_FORCED : 0) |
+                                 (m->first ? FLAG_FIRST : 0) | (m->last ? FLAG_LAST : 0) |
+                                 (m->unproven ? FLAG_UNPROVEN : 0) |
+                                 (m->life != 0 ? FLAG_LIFE : 0) | (m->round != 0 ? FLAG_ROUND : 0) |
+                                 (m->state != NULL ? FLAG_STATE : 0)));
     buffer_put_varint(out, m->term);
     buffer_put_varint(out, m->index);
     buffer_put_varint(out, m->index_term);
     buffer_put_varint(out, m->commit);
     if (m->life != 0) {
         buffer_put_u64(out, m->life);
+    }
+    if (m->round != 0) {
+        buffer_put_varint(out, m->round);
     }
     buffer_put_varint(out, m->entry_count);
     for (uint32_t i = 0; i < m->entry_count; i++) {
@@ -45,6 +50,8 @@ void raft_wire_encode(struct buffer *out, const struct raft_message *m)
             buffer_put_varint(out, m->runs[i].first);
             buffer_put_varint(out, m->runs[i].term);
         }
+        buffer_put_varint(out, m->members.index);
+        raft_members_encode(&m->members, out);
         buffer_put_bytes(out, blob_bytes(m->state));
     }
 }
@@ -54,6 +61,13 @@ bool raft_wire_group(struct bytes bytes, uint64_t *group)
     struct reader r = reader_make(bytes);
     *group = reader_varint(&r);
     return !r.bad;
+}
+
+static bool are_members(struct bytes data)
+{
+    struct reader r = reader_make(data);
+    struct raft_members members;
+    return raft_members_decode(&r, &members) && reader_done(&r);
 }
 
 static void decode_entries(struct reader *r, struct raft_message *m)
@@ -71,10 +85,10 @@ static void decode_entries(struct reader *r, struct raft_message *m)
         e->term = reader_varint(r);
         e->kind = reader_u8(r);
         struct bytes data = reader_bytes(r);
-        if (e->kind > RAFT_ENTRY_DATA) {
+        if (e->kind > RAFT_ENTRY_MEMBERS || (e->kind == RAFT_ENTRY_MEMBERS && !are_members(data))) {
             r->bad = true;
         }
-        if (!r->bad && e->kind == RAFT_ENTRY_DATA) {
+        if (!r->bad && e->kind != RAFT_ENTRY_NOOP) {
             e->data = blob_copy(data);
         }
         m->entry_count++;
@@ -98,6 +112,9 @@ static void decode_state(struct reader *r, struct raft_message *m)
         r->bad = r->bad || !ascends;
         m->run_count++;
     }
+    raft_index members_index = reader_varint(r);
+    r->bad = r->bad || !raft_members_decode(r, &m->members);
+    m->members.index = members_index;
     struct bytes state = reader_bytes(r);
     if (!r->bad) {
         m->state = blob_copy(state);
@@ -122,6 +139,7 @@ enum err raft_wire_decode(struct bytes bytes, struct raft_message *m)
     m->index_term = reader_varint(&r);
     m->commit = reader_varint(&r);
     m->life = (flags & FLAG_LIFE) != 0 ? reader_u64(&r) : 0;
+    m->round = (flags & FLAG_ROUND) != 0 ? reader_varint(&r) : 0;
     if (!r.bad) {
         decode_entries(&r, m);
     }

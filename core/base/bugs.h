@@ -31,7 +31,17 @@ enum {
     BUG_PROVES_WITHOUT_QUORUM = 17, /* elusive; a leader that may have been replaced */
     BUG_PROOF_OF_ANOTHER_LIFE = 18,
     BUG_COUNTS_UNPROVEN_VOTES = 19,
-    BUG_APPLIES_BEFORE_PERSIST = 20 /* elusive; a checkpoint ahead of the entries it stands on */
+    BUG_APPLIES_BEFORE_PERSIST = 20, /* elusive; a checkpoint ahead of the entries it stands on */
+    BUG_COUNTS_LEARNERS = 21,        /* their votes and acknowledgements (efabcbf87, f618bca80) */
+    BUG_MEMBERS_ON_COMMIT = 22,      /* instead of on append: disjoint majorities (12fff3a32) */
+    BUG_FORGETS_MEMBERS = 23,        /* at a restart: back to those of the beginning (69aebe8de) */
+    BUG_KEEPS_CUT_MEMBERS = 24,      /* of a suffix that was truncated (1fae6111c, 2f60ea8fe) */
+    BUG_CHANGES_BEFORE_TERM = 25,    /* no entry of the term is committed yet (raft-dev, 2015) */
+    BUG_CHANGES_AT_ONCE = 26,        /* a second change while the first is not committed */
+    BUG_READS_WITHOUT_ROUND = 27,    /* by a leader that may have been replaced: thesis §6.4 */
+    BUG_READS_FROM_UNPROVEN = 28,    /* whoever has forgotten its vote confirms the leader */
+    BUG_PROVES_WITH_LESS = 29,       /* after an election of all, before it has the winner's log */
+    BUG_REMOVED_STAYS_SILENT = 30    /* though its log alone can win: thesis §4.2.2 */
 };
 
 #endif

@@ -44,6 +44,8 @@ const char *err_name(enum err code)
         return "invalid value";
     case ERR_NOSPACE:
         return "no space left on device";
+    case ERR_BUSY:
+        return "busy";
     }
     return "unknown error";
 }

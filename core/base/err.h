@@ -20,7 +20,8 @@ enum err {
     ERR_SLOW_CONSUMER, /* a connection has more than max_pending bytes waiting */
     ERR_NOT_LEADER,    /* this replica may not decide */
     ERR_INVALID,       /* a well-formed value that is not acceptable here */
-    ERR_NOSPACE        /* the disk is full; the store refuses writes and keeps reading */
+    ERR_NOSPACE,       /* the disk is full; the store refuses writes and keeps reading */
+    ERR_BUSY           /* not now: something earlier has to end first */
 };
 
 struct error {

@@ -6,7 +6,7 @@ import nats
 import pytest
 from nats.js.api import ConsumerConfig
 
-from harness import PEER, Cluster, eventually, eventually_async
+from harness import PEER, Cluster, Server, eventually, eventually_async, free_port
 
 USERS = """
 authorization {
@@ -186,3 +186,44 @@ async def test_a_nats_server_is_a_good_neighbour(tmp_path):
     for n in (a, b, d):
         await n.close()
     c.kill()
+
+
+async def test_a_server_that_comes_later_becomes_a_member(cluster):
+    """It learns, then votes, gets streams, keeps its place over restarts, and counts when another is lost."""
+    nc = await nats.connect(servers=cluster.urls())
+    js = nc.jetstream()
+    await js.add_stream(name="S", subjects=["s"], num_replicas=3)
+    for i in range(100):
+        await js.publish("s", b"%d" % i)
+    seed = cluster[0].get("/varz")["cluster"]["urls"][0]
+    late = Server(cluster.folder, "nats-4", 'cluster { name: C1, listen: "127.0.0.1:%d", routes: [ "nats-route://%s" ] }\n'
+                  % (free_port(), seed), jetstream=True).start()
+    cluster.servers.append(late)
+
+    def settled(size):
+        return lambda: all((s.get("/jsz").get("meta_cluster") or {}).get("cluster_size") == size and
+                           s.get("/jsz")["meta_cluster"]["quorum_needed"] == size // 2 + 1
+                           for s in cluster.servers if s.process.poll() is None)
+    eventually(settled(4), 20, "four servers in everybody's meta group")
+    assert "nats-4 has caught up and votes" in "".join(s.text() for s in cluster.servers)
+    for i in range(4):  # the emptiest server is chosen
+        await js.add_stream(name=f"R{i}", subjects=[f"r{i}"], num_replicas=1)
+    assert any(cluster.stream(late, f"R{i}") for i in range(4))
+    late.kill()
+    late.start()
+    cluster.wait_healthy()
+    eventually(settled(4), 20, "the same after a restart")
+    cluster[0].kill()
+    await eventually_async(lambda: can_create(js), 20, "a majority of four without one")
+    cluster[0].start()
+    cluster.wait_healthy()
+    eventually(settled(4), 20, "all four again")
+    await nc.close()
+
+
+async def can_create(js):
+    try:
+        await js.add_stream(name="LATER", subjects=["later"], num_replicas=3)
+        return True
+    except (nats.errors.Error, nats.js.errors.Error):
+        return False

@@ -45,6 +45,8 @@ struct plan {
     bool savage; /* faults come so close that they meet */
     bool damage; /* disks that lose what was synced, or everything */
     bool pauses;
+    bool changes;    /* members come and go */
+    unsigned voters; /* at first: so many of the nodes, in every group others */
     unsigned sync_mean_us;
     unsigned checkpoint_every; /* entries */
     unsigned publishers;
@@ -62,6 +64,7 @@ struct disk_group {
     struct blob *state; /* stream state, and runs */
     struct raft_run *runs;
     uint32_t run_count;
+    struct raft_members members; /* as of state_index; count 0: those of the beginning */
     raft_index first;
 };
 
@@ -85,6 +88,7 @@ struct pending_write {
     struct blob *state;
     struct raft_run *runs;
     uint32_t run_count;
+    struct raft_members members;
     raft_index first; /* CHECKPOINT: entries below that are not in `keep` are dropped */
     raft_index *kept_below;
     uint32_t kept_count;
@@ -102,6 +106,7 @@ struct replica { /* one group on one node */
     raft_index checkpointed, previous_checkpoint;
     uint64_t since_checkpoint;
     struct map waiting; /* log index → struct waiting */
+    struct map reads;   /* id → the last sequence that had been acknowledged when it was asked */
     struct disk_group disk;
 };
 
@@ -143,8 +148,9 @@ struct sim {
     struct map applied[GROUPS_MAX]; /* index → hash of the entry applied first by anybody */
     struct acked *acked[GROUPS_MAX];
     uint32_t acked_count[GROUPS_MAX], acked_cap[GROUPS_MAX];
+    uint64_t last_acked[GROUPS_MAX];
     uint64_t next_value;
-    uint64_t elections, acks, crashes, damages;
+    uint64_t elections, acks, crashes, damages, changes, reads;
 };
 
 static struct sim *sim;
@@ -295,7 +301,7 @@ static struct raft_entry decode_entry(raft_index index, const struct blob *blob)
     struct raft_entry e = {.index = index};
     e.term = reader_u64(&r);
     e.kind = (uint8_t)(reader_u8(&r) & 0x7f);
-    if (e.kind == RAFT_ENTRY_DATA) {
+    if (e.kind != RAFT_ENTRY_NOOP) {
         e.data = blob_copy(bytes_make(r.at, (size_t)(r.end - r.at)));
     }
     return e;
@@ -345,6 +351,7 @@ static void disk_apply(struct replica *r, struct pending_write *w)
         d->runs = w->runs;
         w->runs = NULL;
         d->run_count = w->run_count;
+        d->members = w->members;
         d->state_index = w->index;
     }
     if (w->kind == WRITE_INSTALL) {
@@ -553,6 +560,7 @@ static void checkpoint(struct replica *r)
     w->index = raft_applied(raft);
     w->state = encode_state(r);
     w->runs = copy_runs(raft, w->index, &w->run_count);
+    w->members = *raft_members_at(raft, w->index);
     w->first = r->previous_checkpoint + 1;
     uint32_t cap = 0;
     for (uint64_t i = stream_next_kept_index(r->stream, 0); i < w->first;
@@ -573,6 +581,9 @@ static void acknowledge(struct replica *r, const struct waiting *w)
         sim->acked[r->number][sim->acked_count[r->number]++] =
             (struct acked){w->first_value + i, w->first_seq + i};
         sim->acks++;
+        if (w->first_seq + i > sim->last_acked[r->number]) {
+            sim->last_acked[r->number] = w->first_seq + i;
+        }
     }
 }
 
@@ -627,6 +638,7 @@ static void on_install(void *arg, raft_index index, struct blob *state, uint64_t
     w->index = index;
     w->state = blob_retain(state);
     w->runs = copy_runs(raft_group_raft(r->group), index, &w->run_count);
+    w->members = *raft_members_at(raft_group_raft(r->group), index);
     r->checkpointed = r->previous_checkpoint = index;
     queue_write(r->node, w);
     note("install", r->node->number, index, 0);
@@ -654,8 +666,19 @@ static void on_leader(void *arg, bool leader)
     }
 }
 
+static void on_read_allowed(void *arg, uint64_t id, bool allowed)
+{
+    struct replica *r = arg;
+    uint64_t acked = (uint64_t)(uintptr_t)map_remove_u64(&r->reads, id) - 1;
+    note("read", r->node->number, id, allowed);
+    sim->reads += allowed;
+    if (allowed && r->stream->totals.last_seq < acked) {
+        fail("a read does not see what had been acknowledged");
+    }
+}
+
 static const struct raft_group_ops group_ops = {
-    {on_read, on_read_kept, on_state}, on_apply, on_install, on_leader};
+    {on_read, on_read_kept, on_state}, on_apply, on_install, on_leader, on_read_allowed};
 
 /* --- nodes --- */
 
@@ -682,7 +705,7 @@ static void start_replica(struct node *n, unsigned g)
     r->stream = stream_new(&config, START_NS, stream_read_entry, r);
     struct raft_config c = {.group = g + 1,
                             .self = n->id,
-                            .voter_count = sim->plan.nodes,
+                            .members = d->members,
                             .seed = sim->seed * 1000 + n->number * 10 + g + n->life * 7919,
                             .term = d->term,
                             .vote = d->vote,
@@ -691,8 +714,11 @@ static void start_replica(struct node *n, unsigned g)
                             .first = d->first,
                             .runs = d->runs,
                             .run_count = d->run_count};
-    for (unsigned i = 0; i < sim->plan.nodes; i++) {
-        c.voters[i] = sim->nodes[i].id;
+    if (c.members.count == 0) {
+        c.members.count = sim->plan.voters;
+        for (unsigned i = 0; i < sim->plan.voters; i++) {
+            c.members.list[i].node = sim->nodes[(i + g) % sim->plan.nodes].id;
+        }
     }
     struct raft_entry *entries = NULL;
     uint32_t count = 0, cap = 0;
@@ -777,6 +803,7 @@ static void stop_node(struct node *n, bool lose_unsynced)
         publisher_deinit(&r->publisher);
         stream_free(r->stream);
         forget_waiting(r);
+        map_clear(&r->reads);
     }
     raft_host_free(n->host);
     sim->crashes++;
@@ -906,6 +933,15 @@ static void propose_bytes(struct replica *r, struct buffer *b)
     buffer_deinit(b);
 }
 
+/* By whoever believes to lead: how much it reads is compared when it may. */
+static void read_all(struct replica *r)
+{
+    uint64_t id;
+    if (raft_group_read(r->group, &id) == OK) {
+        (void)map_put_u64(&r->reads, id, (void *)(uintptr_t)(sim->last_acked[r->number] + 1));
+    }
+}
+
 /* A consumer that delivers and acknowledges at random, and the other entries a stream can get. */
 static void consume(struct replica *r)
 {
@@ -942,6 +978,47 @@ static void consume(struct replica *r)
     propose_bytes(r, &b);
 }
 
+/* --- members --- */
+
+static bool is_member(const struct raft_members *m, raft_node node, unsigned *at)
+{
+    for (*at = 0; *at < m->count; ++*at) {
+        if (m->list[*at].node == node) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The leader lets somebody in, makes a learner a voter, or sends somebody away. Three voters stay,
+ * so that a damaged disk is still one of a minority. */
+static void change_members(struct replica *r)
+{
+    const struct raft *raft = raft_group_raft(r->group);
+    struct raft_members m = *raft_members(raft);
+    raft_node voters[RAFT_VOTERS_MAX];
+    unsigned at;
+    raft_node node = sim->nodes[draw(sim->plan.nodes)].id;
+    if (!is_member(&m, node, &at)) {
+        m.list[m.count++] = (struct raft_member){node, chance(80)};
+    } else if (m.list[at].learner && chance(70)) {
+        m.list[at].learner = false;
+    } else if (m.list[at].learner || raft_voters(raft, voters) > 3) {
+        if (chance(30)) {
+            m.list[at].learner = true;
+        } else {
+            m.list[at] = m.list[--m.count];
+        }
+    } else {
+        return;
+    }
+    raft_index index;
+    enum err err = raft_group_change_members(r->group, &m, &index);
+    sim->changes += err == OK;
+    note("members", r->node->number, node, err == OK ? index : 0);
+    process_soon(r->node);
+}
+
 /* --- running --- */
 
 static void on_fault(void)
@@ -962,7 +1039,7 @@ static void on_fault(void)
                         victim->replicas[g].disk.unproven = true; /* nobody is sure of anything */
                     }
                     if (victims == 1 && p->damage && chance(50) &&
-                        damaged_nodes() < (p->nodes - 1) / 2) {
+                        damaged_nodes() < (p->voters - 1) / 2) {
                         damage_node(victim);
                     }
                     push((struct event){.kind = EV_RESTART, .node = victim->number},
@@ -1052,6 +1129,12 @@ static void dispatch(struct event e)
             for (unsigned i = 0; i < sim->plan.nodes; i++) {
                 if (sim->nodes[i].alive && !sim->nodes[i].paused) {
                     publish(&sim->nodes[i], g);
+                    if (sim->nodes[i].replicas[g].leading && chance(20)) {
+                        read_all(&sim->nodes[i].replicas[g]);
+                    }
+                    if (sim->plan.changes && sim->nodes[i].replicas[g].leading && chance(4)) {
+                        change_members(&sim->nodes[i].replicas[g]);
+                    }
                     if (sim->nodes[i].replicas[g].leading && chance(60)) {
                         consume(&sim->nodes[i].replicas[g]);
                     }
@@ -1112,44 +1195,87 @@ static void run_until(uint64_t time_us)
     sim->now_us = time_us;
 }
 
+/* Of the latest term; NULL: nobody leads. */
+static struct replica *leader_of(unsigned g)
+{
+    struct replica *found = NULL;
+    for (unsigned i = 0; i < sim->plan.nodes; i++) {
+        struct replica *r = &sim->nodes[i].replicas[g];
+        const struct raft *raft = raft_group_raft(r->group);
+        if (raft_is_ready_leader(raft) &&
+            (found == NULL || raft_term_now(raft) > raft_term_now(raft_group_raft(found->group)))) {
+            found = r;
+        }
+    }
+    return found;
+}
+
 static bool converged(void)
 {
     for (unsigned g = 0; g < sim->plan.groups; g++) {
-        bool leader = false;
-        raft_index applied = raft_applied(raft_group_raft(sim->nodes[0].replicas[g].group));
-        for (unsigned i = 0; i < sim->plan.nodes; i++) {
-            const struct raft *raft = raft_group_raft(sim->nodes[i].replicas[g].group);
-            leader = leader || raft_is_ready_leader(raft);
+        const struct replica *leader = leader_of(g);
+        if (leader == NULL) {
+            return false;
+        }
+        raft_index applied = raft_applied(raft_group_raft(leader->group));
+        const struct raft_members *members = raft_members(raft_group_raft(leader->group));
+        for (unsigned i = 0; i < members->count; i++) {
+            const struct node *n = &sim->nodes[node_number(members->list[i].node)];
+            const struct raft *raft = raft_group_raft(n->replicas[g].group);
             if (raft_is_unproven(raft) || raft_applied(raft) != applied ||
                 raft_commit(raft) != raft_last(raft)) {
                 return false;
             }
         }
-        if (!leader) {
-            return false;
-        }
     }
     return true;
+}
+
+/* For whoever looks into a failed seed. */
+static void print_groups(void)
+{
+    for (unsigned g = 0; g < sim->plan.groups; g++) {
+        for (unsigned i = 0; i < sim->plan.nodes; i++) {
+            const struct raft *raft = raft_group_raft(sim->nodes[i].replicas[g].group);
+            const struct raft_members *m = raft_members(raft);
+            fprintf(stderr,
+                    "group %u node %u: %s%s term %llu, leader %llu, log ..%llu, committed %llu, "
+                    "applied %llu, members since %llu:",
+                    g, i, raft_is_leader(raft) ? "leads, " : "",
+                    raft_is_unproven(raft) ? "unproven, " : "",
+                    (unsigned long long)raft_term_now(raft), (unsigned long long)raft_leader(raft),
+                    (unsigned long long)raft_last(raft), (unsigned long long)raft_commit(raft),
+                    (unsigned long long)raft_applied(raft), (unsigned long long)m->index);
+            for (unsigned k = 0; k < m->count; k++) {
+                fprintf(stderr, " %u%s", node_number(m->list[k].node),
+                        m->list[k].learner ? " (learns)" : "");
+            }
+            fprintf(stderr, "\n");
+        }
+    }
 }
 
 static void check_end(void)
 {
     for (unsigned g = 0; g < sim->plan.groups; g++) {
         struct buffer first = {0};
+        const struct replica *leader = leader_of(g);
+        const struct raft_members *members = raft_members(raft_group_raft(leader->group));
+        unsigned at;
+        stream_encode(leader->stream, &first);
         for (unsigned i = 0; i < sim->plan.nodes; i++) {
             struct buffer state = {0};
-            stream_encode(sim->nodes[i].replicas[g].stream, &state);
-            if (i == 0) {
-                first = state;
+            if (!is_member(members, sim->nodes[i].id, &at)) {
                 continue;
             }
+            stream_encode(sim->nodes[i].replicas[g].stream, &state);
             if (!bytes_eq(buffer_bytes(&first), buffer_bytes(&state))) {
                 fail("replicas have different states");
             }
             buffer_deinit(&state);
         }
         buffer_deinit(&first);
-        struct stream *s = sim->nodes[0].replicas[g].stream;
+        struct stream *s = leader->stream;
         for (uint32_t k = 0; k < sim->acked_count[g]; k++) {
             const struct acked *a = &sim->acked[g][k];
             if (a->seq < s->totals.first_seq) {
@@ -1158,6 +1284,9 @@ static void check_end(void)
             for (unsigned i = 0; i < sim->plan.nodes; i++) {
                 struct stored_message m;
                 char body[64];
+                if (!is_member(members, sim->nodes[i].id, &at)) {
+                    continue;
+                }
                 snprintf(body, sizeof body, "value %llu", (unsigned long long)a->value);
                 enum err err = stream_read(sim->nodes[i].replicas[g].stream, a->seq, &m);
                 if (err != OK || !bytes_is(m.body, body)) {
@@ -1190,6 +1319,11 @@ static void draw_plan(struct plan *p)
     p->sync_mean_us = (unsigned)draw(chance(50) ? 500 : 20 * MS);
     p->checkpoint_every = 2 + (unsigned)draw(chance(50) ? 20 : 500);
     p->max_msgs = chance(50) ? -1 : (int64_t)(5 + draw(200));
+    p->changes = p->nodes > 1 && chance(40);
+    if (p->changes) {
+        p->nodes = 5;
+    }
+    p->voters = p->changes ? 3 + (unsigned)draw(2) : p->nodes;
 }
 
 /* Runs one seed; returns its trace hash. */
@@ -1225,6 +1359,7 @@ static uint64_t run_seed(uint64_t seed, bool trace, struct sim *totals)
         run_until(s.now_us + 100 * MS);
     }
     if (!converged()) {
+        print_groups();
         fail("the cluster did not come together after the faults had ended");
     }
     check_end();
@@ -1232,6 +1367,8 @@ static uint64_t run_seed(uint64_t seed, bool trace, struct sim *totals)
     totals->acks += s.acks;
     totals->crashes += s.crashes;
     totals->damages += s.damages;
+    totals->changes += s.changes;
+    totals->reads += s.reads;
     for (unsigned i = 0; i < s.plan.nodes; i++) {
         stop_node(&s.nodes[i], true);
         for (unsigned g = 0; g < s.plan.groups; g++) {
@@ -1271,9 +1408,10 @@ int main(int argc, char **argv)
         }
     }
     printf("%llu seeds from %llu: %llu elections, %llu acknowledged messages, %llu crashes, "
-           "%llu damaged disks\n",
+           "%llu damaged disks, %llu changes of members, %llu reads\n",
            (unsigned long long)count, (unsigned long long)seed,
            (unsigned long long)totals.elections, (unsigned long long)totals.acks,
-           (unsigned long long)totals.crashes, (unsigned long long)totals.damages);
+           (unsigned long long)totals.crashes, (unsigned long long)totals.damages,
+           (unsigned long long)totals.changes, (unsigned long long)totals.reads);
     return 0;
 }
