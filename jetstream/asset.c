@@ -290,7 +290,17 @@ static void on_leader(void *owner, bool leader)
     }
 }
 
-static const struct group_ops asset_ops = {apply, encode, decode, on_leader, next_kept};
+static void on_read(void *owner, uint64_t id, bool allowed)
+{
+    struct asset *a = owner;
+    struct asset_request *q = map_remove_u64(&a->reads, id);
+    if (q != NULL && allowed) {
+        asset_answer(a, q);
+    }
+    asset_request_free(q);
+}
+
+static const struct group_ops asset_ops = {apply, encode, decode, on_leader, next_kept, on_read};
 
 bool asset_is_current(struct asset *a)
 {
@@ -299,6 +309,9 @@ bool asset_is_current(struct asset *a)
 
 void asset_request_free(struct asset_request *q)
 {
+    if (q == NULL) {
+        return;
+    }
     free(q->consumer);
     free(q->filter);
     free(q->body);
@@ -313,7 +326,13 @@ static void run_request(void *arg)
     while (a != NULL && a != q->asset) { /* it may have been deleted while the request travelled */
         a = a->next;
     }
-    if (a != NULL && a->leading && !a->broken) {
+    uint64_t read;
+    bool leads = a != NULL && a->leading && !a->broken;
+    if (leads && q->verb == ASSET_MSG_GET && group_read_barrier(a->group, &read) == OK) {
+        (void)map_put_u64(&a->reads, read, q); /* nobody may be told what is not so any more */
+        return;
+    }
+    if (leads) {
         asset_answer(a, q);
     }
     asset_request_free(q);
@@ -444,6 +463,11 @@ static void asset_free(struct asset *a)
     buffer_deinit(&a->builder.data);
     buffer_deinit(&a->builder_replies);
     map_deinit(&a->waiting);
+    struct map_entry *e;
+    for (uint32_t i = 0; (e = map_next(&a->reads, &i)) != NULL;) {
+        asset_request_free(e->value);
+    }
+    map_deinit(&a->reads);
     free(a->dups);
     json_decref(a->wanted_config);
     free(a->update_reply);

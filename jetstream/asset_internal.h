@@ -41,6 +41,7 @@ struct asset {
     struct messages_builder builder;
     struct buffer builder_replies; /* varint length and reply per message in the builder */
     struct map waiting;            /* log index → struct waiter */
+    struct map reads;              /* group_read_barrier()'s id → struct asset_request */
     struct dup_wait *dups;         /* duplicates of messages under way */
     uint32_t dup_count, dup_cap;
     size_t in_flight; /* bytes proposed and not applied */

@@ -341,7 +341,7 @@ static uint64_t next_kept(void *owner, uint64_t index)
     return UINT64_MAX; /* all of it is state */
 }
 
-static const struct group_ops meta_ops = {apply, encode, decode, on_leader, next_kept};
+static const struct group_ops meta_ops = {apply, encode, decode, on_leader, next_kept, NULL};
 
 /* --- watching who leads --- */
 

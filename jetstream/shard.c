@@ -330,8 +330,14 @@ static void on_leader(void *arg, bool leader)
     g->ops.on_leader(g->owner, leader && !g->broken);
 }
 
+static void on_read_answered(void *arg, uint64_t id, bool allowed)
+{
+    struct group *g = arg;
+    g->ops.on_read(g->owner, id, allowed && !g->broken);
+}
+
 static const struct raft_group_ops raft_ops = {
-    {on_read, on_read_kept, on_state}, on_apply, on_install, on_leader, NULL};
+    {on_read, on_read_kept, on_state}, on_apply, on_install, on_leader, on_read_answered};
 
 /* --- opening --- */
 
@@ -555,6 +561,16 @@ enum err group_change_members(struct group *g, const struct raft_members *member
         return ERR_NOT_LEADER;
     }
     enum err err = raft_group_change_members(g->raft_group, members, &index);
+    kick(g->shard);
+    return err;
+}
+
+enum err group_read_barrier(struct group *g, uint64_t *id)
+{
+    if (!group_is_leader(g)) {
+        return ERR_NOT_LEADER;
+    }
+    enum err err = raft_group_read(g->raft_group, id);
     kick(g->shard);
     return err;
 }

@@ -43,6 +43,8 @@ struct group_ops {
     /* First index >= `index` of an entry that is data, UINT64_MAX without: others may be dropped.
      */
     uint64_t (*next_kept)(void *owner, uint64_t index);
+    /* What group_read_barrier() asked for. NULL: it never does. */
+    void (*on_read)(void *owner, uint64_t id, bool allowed);
 };
 
 struct group_status {
@@ -78,6 +80,8 @@ MUST_USE enum err group_propose_bytes(struct group *group, struct bytes data, ui
                                       uint64_t *term);
 /* raft_change_members(). */
 MUST_USE enum err group_change_members(struct group *group, const struct raft_members *members);
+/* raft_read(): on_read of the ops answers. */
+MUST_USE enum err group_read_barrier(struct group *group, uint64_t *id);
 /* A data entry of the log, from memory or the store; NULL when it cannot be read. */
 struct blob *group_read(struct group *group, uint64_t index);
 struct group_status group_status(const struct group *group);

@@ -6,13 +6,14 @@ import asyncio
 import os
 import random
 import shutil
+import signal
 import subprocess
 import time
 
 import nats
 import pytest
 
-from harness import PEER, Cluster, Server, eventually
+from harness import PEER, Cluster, Server, eventually, eventually_async
 
 SEED = int(os.environ.get("TRIREME_SEED", random.randrange(1 << 30)))
 
@@ -308,4 +309,34 @@ async def test_garbage_on_every_port(cluster):
     js = nc.jetstream()
     await js.add_stream(name="S", subjects=["s"], num_replicas=3)
     assert (await js.publish("s", b"fine")).seq == 1
+    await nc.close()
+
+
+async def test_a_leader_without_a_majority_tells_nothing(cluster):
+    """It may have been replaced without knowing it: what it has may be old."""
+    nc = await nats.connect(servers=cluster.urls())
+    js = nc.jetstream()
+    await js.add_stream(name="S", subjects=["s"], num_replicas=3)
+    await js.publish("s", b"data")
+    leader = eventually(lambda: cluster.leader("S"))
+    there = await nats.connect(leader.url)
+    assert (await there.jetstream().get_msg("S", 1)).data == b"data"
+    followers = [s for s in cluster.servers if s is not leader]
+    for s in followers:
+        s.process.send_signal(signal.SIGSTOP)
+    try:
+        with pytest.raises((nats.errors.TimeoutError, nats.js.errors.Error)):
+            await there.request("$JS.API.STREAM.MSG.GET.S", b'{"seq":1}', timeout=2)
+    finally:
+        for s in followers:
+            s.process.send_signal(signal.SIGCONT)
+    cluster.wait_healthy()
+
+    async def answers():
+        try:
+            return (await there.jetstream().get_msg("S", 1)).data == b"data"
+        except (nats.errors.Error, nats.js.errors.Error):
+            return False
+    await eventually_async(answers, 20, "an answer with a majority")
+    await there.close()
     await nc.close()
