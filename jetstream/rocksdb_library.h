@@ -39,6 +39,7 @@
     X(options_set_create_if_missing)                                                               \
     X(options_set_create_missing_column_families)                                                  \
     X(options_set_db_write_buffer_size)                                                            \
+    X(options_set_info_log_level)                                                                  \
     X(options_set_keep_log_file_num)                                                               \
     X(options_set_max_background_jobs)                                                             \
     X(options_set_max_open_files)                                                                  \

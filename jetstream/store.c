@@ -25,9 +25,10 @@
 
 enum { CF_DEFAULT, CF_LOG, CF_STATE, CF_COUNT };
 
-#define WRITE_BUFFER_BYTES (8u << 20)
-#define BLOCK_CACHE_BYTES  (8u << 20)
-#define WAL_BYTES_MAX      (128u << 20)
+#define WRITE_BUFFER_BYTES  (8u << 20)
+#define BLOCK_CACHE_BYTES   (8u << 20)
+#define ROCKSDB_FATAL_LEVEL 4
+#define WAL_BYTES_MAX       (128u << 20)
 
 struct store_batch {
     struct store_batch *next;
@@ -523,6 +524,9 @@ static rocksdb_options_t *make_options(void)
     rocksdb.options_set_compression(o, rocksdb_no_compression);
     rocksdb.options_set_max_background_jobs(o, 2);
     rocksdb.options_set_keep_log_file_num(o, 2);
+    /* Its own log lies on the disk whose failure it would report, and ends the process when it
+     * cannot be written (an assertion in Debian's library). Statuses tell us what we need. */
+    rocksdb.options_set_info_log_level(o, ROCKSDB_FATAL_LEVEL);
     rocksdb.options_set_max_open_files(o, 256);
     rocksdb.options_set_stats_dump_period_sec(o, 0);
     rocksdb.options_set_stats_persist_period_sec(o, 0);

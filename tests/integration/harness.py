@@ -66,7 +66,7 @@ class Server:
     """One server process. `conf` is the text of its configuration file."""
 
     def __init__(self, folder, name="n1", conf="", jetstream=False, binary=None, port=None,
-                 http=None, args=()):
+                 http=None, args=(), env=None):
         self.name = name
         self.folder = str(folder)
         self.binary = binary or BINARY
@@ -76,6 +76,7 @@ class Server:
         self.conf = os.path.join(self.folder, name + ".conf")
         self.store = os.path.join(self.folder, name + "-data")
         self.args = list(args)
+        self.env = dict(os.environ, **(env or {}))
         self.process = None
         text = f'server_name: {name}\nlisten: "127.0.0.1:{self.port}"\nhttp: "127.0.0.1:{self.http}"\n'
         if jetstream:
@@ -104,7 +105,7 @@ class Server:
     def start(self, wait=True):
         out = open(self.log, "ab")
         self.process = subprocess.Popen([self.binary, "-c", self.conf, *self.args], stdout=out,
-                                        stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+                                        stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=self.env)
         out.close()
         _started.append(self.process)
         if wait:

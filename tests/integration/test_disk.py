@@ -1,0 +1,111 @@
+"""Disks that fail: syncs, writes, torn writes. tests/faults/disk.c makes them, preloaded into a real server."""
+import asyncio
+import os
+
+import nats
+import pytest
+
+from harness import BINARY, Cluster, Server, eventually, eventually_async
+
+LIBRARY = os.path.join(os.path.dirname(os.path.dirname(BINARY)), "tests", "libdisk_faults.so")
+
+
+class Disk:
+    """The disk of one server, to be broken while it runs."""
+
+    def __init__(self, server):
+        self.path = os.path.join(server.folder, server.name + "-fault")
+        self.heal()
+        server.env.update(LD_PRELOAD=LIBRARY, TRIREME_DISK_FAULTS=self.path,
+                          ASAN_OPTIONS=os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0")
+
+    def breaks(self, how):
+        with open(self.path, "r+b") as f:
+            f.write(how.encode())
+
+    def heal(self):
+        with open(self.path, "wb") as f:
+            f.write(b"-")
+
+
+async def publish_some(js, acked, count, timeout=1):
+    """Publishes until `count` more are acknowledged; what fails is tried again, and may be there twice."""
+    want = len(acked) + count
+    deadline = asyncio.get_running_loop().time() + 30
+    while len(acked) < want:
+        assert asyncio.get_running_loop().time() < deadline, f"{len(acked)} of {want} acknowledged"
+        text = b"m%d" % len(acked)
+        try:
+            ack = await js.publish("s", text, timeout=timeout)
+            acked.append((ack.seq, text))
+        except (nats.errors.Error, nats.js.errors.Error, asyncio.TimeoutError):
+            pass
+
+
+async def all_there(js, acked):
+    for seq, text in acked:
+        assert (await js.get_msg("S", seq)).data == text
+
+
+@pytest.mark.parametrize("how", ["s", "w", "f"])
+async def test_a_server_whose_disk_fails_steps_aside_until_it_is_restarted(tmp_path, how):
+    c = Cluster(tmp_path)
+    disks = {s.name: Disk(s) for s in c.servers}
+    c.start()
+    nc = await nats.connect(servers=c.urls())
+    js = nc.jetstream()
+    await js.add_stream(name="S", subjects=["s"], num_replicas=3)
+    acked = []
+    await publish_some(js, acked, 20)
+    broken = eventually(lambda: c.leader("S"))
+    disks[broken.name].breaks(how)
+    await publish_some(js, acked, 20)  # another one leads
+    assert c.leader("S") is not broken
+    eventually(lambda: broken.get("/healthz", expect=None).get("status") != "ok", 10)
+    assert "the store accepts no more writes until restart" in broken.text()
+    disks[broken.name].heal()  # a disk that works again is not trusted: what it has is not known
+    await publish_some(js, acked, 5)
+    assert not broken.healthy()
+    broken.kill()
+    broken.start()
+    c.wait_healthy(30)
+    await publish_some(js, acked, 5)
+    await asyncio.to_thread(eventually, lambda: c.replicas_agree("S"), 30, "replicas agreeing")
+    await all_there(js, acked)
+    await nc.close()
+    c.stop()
+
+
+@pytest.mark.parametrize("how", ["s", "w", "t"])
+async def test_a_server_alone_acknowledges_nothing_that_its_disk_has_not(tmp_path, how):
+    s = Server(tmp_path, jetstream=True)
+    disk = Disk(s)
+    s.start()
+    nc = await nats.connect(s.url, max_reconnect_attempts=-1, reconnect_time_wait=0.05)
+    js = nc.jetstream()
+    await js.add_stream(name="S", subjects=["s"])
+    acked = []
+    await publish_some(js, acked, 30)
+    disk.breaks(how)
+    for _ in range(3):
+        with pytest.raises((nats.errors.Error, nats.js.errors.Error, asyncio.TimeoutError)):
+            await js.publish("s", b"never acknowledged", timeout=0.3)
+    if how == "t":
+        s.process.wait(10)
+    else:
+        eventually(lambda: s.get("/healthz", expect=None).get("status") != "ok", 10)
+        s.kill()
+    disk.heal()
+    s.start()
+    eventually(s.healthy, 20)
+
+    async def back():
+        try:
+            return await js.stream_info("S")
+        except (nats.errors.Error, nats.js.errors.Error, asyncio.TimeoutError):
+            return None
+    await eventually_async(back, 20, "the stream")
+    await all_there(js, acked)
+    await publish_some(js, acked, 5)
+    await nc.close()
+    s.stop()
