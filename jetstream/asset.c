@@ -435,7 +435,8 @@ struct asset *asset_open(struct jetstream *js, struct shard *shard, const struct
         a->wanted_config = json_equal(now, as->config) ? NULL : json_incref(as->config);
         json_decref(now);
     }
-    a->group = group_open(shard, as->group, as->peers, as->peer_count, fresh, &asset_ops, a, error);
+    a->group = group_open(shard, as->group, as->peers, as->peer_count, a->stream->config.memory,
+                          fresh, &asset_ops, a, error);
     if (a->group == NULL) {
         publisher_deinit(&a->publisher);
         stream_free(a->stream);

@@ -134,7 +134,7 @@ void asset_on_publish(void *arg, struct inbound_batch *batch)
         }
         struct bytes header = bytes_make(m.payload.ptr, m.header_len);
         struct bytes body = bytes_skip(m.payload, m.header_len);
-        if (UNLIKELY(store_is_full(a->js->store))) {
+        if (UNLIKELY(group_is_full(a->group))) {
             struct js_error full;
             (void)js_fail(&full, JS_INSUFFICIENT_RESOURCES);
             send_refusal(a, m.reply, &full);

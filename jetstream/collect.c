@@ -91,8 +91,7 @@ static void reply_list(struct question *q)
 
 static void reply_account_info(struct question *q)
 {
-    int64_t storage = 0;
-    int64_t reserved = 0;
+    int64_t used[2] = {0}, reserved[2] = {0}; /* on disk, in memory */
     int64_t streams = 0;
     int64_t consumers = 0;
     size_t i;
@@ -105,16 +104,17 @@ static void reply_account_info(struct question *q)
         const json_t *info = json_object_get(s, "info");
         int64_t replicas = json_int(s, "replicas");
         int64_t max_bytes = json_int(json_object_get(info, "config"), "max_bytes");
-        storage += replicas * json_int(json_object_get(info, "state"), "bytes");
-        reserved += max_bytes > 0 ? replicas * max_bytes : 0;
+        bool memory = jetstream_is_in_memory(info);
+        used[memory] += replicas * json_int(json_object_get(info, "state"), "bytes");
+        reserved[memory] += max_bytes > 0 ? replicas * max_bytes : 0;
         consumers += (int64_t)json_array_size(json_object_get(s, "consumers"));
         streams++;
     }
     json_t *o = js_response("account_info_response");
-    json_put_int(o, "memory", 0);
-    json_put_int(o, "storage", storage);
-    json_put_int(o, "reserved_memory", 0);
-    json_put_int(o, "reserved_storage", reserved);
+    json_put_int(o, "memory", used[true]);
+    json_put_int(o, "storage", used[false]);
+    json_put_int(o, "reserved_memory", reserved[true]);
+    json_put_int(o, "reserved_storage", reserved[false]);
     json_put_int(o, "streams", streams);
     json_put_int(o, "consumers", consumers);
     json_t *limits = json_object();

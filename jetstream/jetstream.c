@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "core/base/clock.h"
 #include "core/base/hash.h"
@@ -132,6 +133,14 @@ static void on_peer_change(void *arg, uint64_t node, const char *name, bool up)
 
 /* --- life --- */
 
+/* nats-server's default: three quarters of the machine. */
+static int64_t default_max_memory(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES);
+    long size = sysconf(_SC_PAGE_SIZE);
+    return pages <= 0 || size <= 0 ? INT64_C(256) << 20 : (int64_t)pages / 4 * 3 * size;
+}
+
 struct jetstream *jetstream_new(struct broker *broker, struct peers *peers, struct routes *routes,
                                 struct error *error)
 {
@@ -154,9 +163,11 @@ struct jetstream *jetstream_new(struct broker *broker, struct peers *peers, stru
         free(js);
         return NULL;
     }
+    js->memory = store_open_memory(o->jetstream_max_memory >= 0 ? o->jetstream_max_memory
+                                                                : default_max_memory());
     js->shards = mem_zalloc(loops_count(js->loops) * sizeof(struct shard *));
     for (unsigned i = 0; i < loops_count(js->loops); i++) {
-        js->shards[i] = shard_new(loops_at(js->loops, i), js->store, peers, js->self);
+        js->shards[i] = shard_new(loops_at(js->loops, i), js->store, js->memory, peers, js->self);
     }
     if (peers != NULL) {
         struct peers_callbacks callbacks = {on_frame, on_peer_change};
@@ -353,6 +364,7 @@ void jetstream_free(struct jetstream *js)
         shard_free(js->shards[i]);
     }
     store_close(js->store);
+    store_close(js->memory);
     free_hosted(js);
     free(js->shards);
     free(js->api_subs);
@@ -485,6 +497,11 @@ json_t *jetstream_meta_json(struct jetstream *js)
     json_put_int(o, "pending_requests", 0);
     json_put_int(o, "pending_infos", 0);
     return o;
+}
+
+bool jetstream_is_in_memory(const json_t *info)
+{
+    return strcmp(json_text(json_object_get(info, "config"), "storage"), "memory") == 0;
 }
 
 struct jetstream_totals jetstream_totals(const struct jetstream *js)

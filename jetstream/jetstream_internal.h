@@ -37,7 +37,7 @@ struct jetstream {
     struct broker *broker;
     struct peers *peers;   /* NULL without cluster */
     struct routes *routes; /* NULL without cluster */
-    struct store *store;
+    struct store *store, *memory;
     struct loops *loops;
     struct shard **shards; /* one per loop */
     uint64_t self;

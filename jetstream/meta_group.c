@@ -461,7 +461,7 @@ static void open_meta(struct jetstream *js)
     struct error error;
     meta_init(&js->meta.meta);
     js->meta.group = group_open(meta_shard(js), META_GROUP_ID, js->meta.voters,
-                                js->meta.voter_count, false, &meta_ops, js, &error);
+                                js->meta.voter_count, false, false, &meta_ops, js, &error);
     if (js->meta.group == NULL) {
         log_error("JetStream cannot start its meta group: %s", error.message);
         return;

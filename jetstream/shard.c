@@ -13,18 +13,26 @@
  * (1) Completions come in order; each names groups by id and life, for a group may be gone by then.
  * (2) A checkpoint's state, index, runs and deletions are one atomic write. */
 
-#define CHECKPOINT_BYTES_MIN (4u << 20) /* of log since the last one; or twice the state's size */
+/* Of log since the last one; or twice the state's size. */
+#define CHECKPOINT_BYTES_MIN        (4u << 20)
+#define CHECKPOINT_BYTES_MIN_MEMORY (256u << 10)
+#define MAKE_ROOM_NS                (100 * NS_PER_MS) /* not more often than this */
+
+/* What the groups on one store want written in this turn. */
+struct writes {
+    struct store *store;       /* borrowed */
+    struct store_batch *batch; /* NULL while nothing is to write */
+    struct commit *commit;     /* who waits for it */
+};
 
 struct shard {
     struct loop *loop;
-    struct store *store; /* borrowed */
+    struct writes disk, memory;
     struct peers *peers; /* borrowed; NULL without cluster */
     uint64_t self;
     struct raft_host *host;
     struct turn_task process;
     struct loop_timer tick;
-    struct store_batch *batch; /* of this turn; NULL while nothing is to write */
-    struct commit *commit;     /* who waits for it */
     uint64_t next_life;
     struct group **groups;
     uint32_t group_count, group_cap;
@@ -32,6 +40,7 @@ struct shard {
 
 struct group {
     struct shard *shard;
+    struct writes *writes; /* the shard's, of the store that it lives in */
     struct raft_group *raft_group;
     uint64_t id, life;
     struct group_ops ops;
@@ -40,6 +49,7 @@ struct group {
     raft_index first;                  /* entries below may be dropped ones */
     raft_index trimmed;                /* nothing at all is stored below */
     size_t bytes_since, state_bytes;
+    int64_t room_made_ns;
     bool checkpointing, broken;
 };
 
@@ -61,20 +71,23 @@ static void kick(struct shard *s)
     loop_at_turn_end(s->loop, &s->process);
 }
 
-static struct commit *commit_here(struct shard *s)
+/* The batch of the group's store for this turn. */
+static struct store_batch *batch_of(struct group *g)
 {
-    if (s->batch == NULL) {
-        s->batch = store_batch_new();
-        s->commit = NEW(struct commit);
-        s->commit->shard = s;
-        kick(s);
+    struct writes *w = g->writes;
+    if (w->batch == NULL) {
+        w->batch = store_batch_new();
+        w->commit = NEW(struct commit);
+        w->commit->shard = g->shard;
+        kick(g->shard);
     }
-    return s->commit;
+    return w->batch;
 }
 
-static void commit_add(struct shard *s, const struct group *g, uint64_t seq, raft_index first)
+static void commit_add(struct group *g, uint64_t seq, raft_index first)
 {
-    struct commit *c = commit_here(s);
+    (void)batch_of(g);
+    struct commit *c = g->writes->commit;
     VEC_RESERVE(c->list, c->cap, c->count);
     c->list[c->count++] = (struct done){g->id, g->life, seq, first};
 }
@@ -114,15 +127,21 @@ static void on_committed(void *arg, enum err err)
     kick(s);
 }
 
+static void submit(struct writes *w)
+{
+    if (w->batch != NULL) {
+        store_submit(w->store, w->batch, true, on_committed, w->commit);
+        w->batch = NULL;
+        w->commit = NULL;
+    }
+}
+
 static void on_process(void *arg)
 {
     struct shard *s = arg;
     raft_host_process(s->host);
-    if (s->batch != NULL) {
-        store_submit(s->store, s->batch, true, on_committed, s->commit);
-        s->batch = NULL;
-        s->commit = NULL;
-    }
+    submit(&s->disk);
+    submit(&s->memory);
     if (raft_host_is_active(s->host) && !loop_timer_armed(&s->tick)) {
         loop_timer_arm(s->loop, &s->tick, clock_mono_ns() + RAFT_TICK_MS * NS_PER_MS, on_tick, s);
     }
@@ -131,7 +150,7 @@ static void on_process(void *arg)
 static void on_tick(void *arg)
 {
     struct shard *s = arg;
-    raft_host_set_full(s->host, store_is_out_of_space(s->store));
+    raft_host_set_full(s->host, store_is_out_of_space(s->disk.store));
     raft_host_tick(s->host);
     kick(s);
 }
@@ -176,26 +195,25 @@ static void drop_entries(struct group *g, struct store_batch *batch, raft_index 
 
 static void write_checkpoint(struct group *g)
 {
-    struct shard *s = g->shard;
+    struct store_batch *batch = batch_of(g);
     raft_index index = raft_applied(raft_group_raft(g->raft_group));
-    (void)commit_here(s);
     raft_index new_first = g->previous + 1;
     if (new_first > g->first) {
-        drop_entries(g, s->batch, g->first, new_first);
+        drop_entries(g, batch, g->first, new_first);
         g->first = new_first;
     }
     uint64_t needed = g->ops.next_kept(g->owner, 0);
     raft_index end = needed < g->first ? needed : g->first;
     if (end > g->trimmed) { /* limits have moved past these */
-        store_delete_entries(s->batch, g->id, g->trimmed, end);
+        store_delete_entries(batch, g->id, g->trimmed, end);
         g->trimmed = end;
     }
     struct buffer state = {0};
     struct buffer record = {0};
     g->ops.encode(g->owner, &state);
     put_state_record(&record, g, index, buffer_bytes(&state));
-    store_put_state(s->batch, g->id, "ck", buffer_bytes(&record));
-    commit_add(s, g, 0, g->first);
+    store_put_state(batch, g->id, "ck", buffer_bytes(&record));
+    commit_add(g, 0, g->first);
     g->checkpointing = true;
     g->previous = g->checkpointed;
     g->checkpointed = index;
@@ -207,8 +225,9 @@ static void write_checkpoint(struct group *g)
 
 static void maybe_checkpoint(struct group *g)
 {
-    size_t limit =
-        2 * g->state_bytes > CHECKPOINT_BYTES_MIN ? 2 * g->state_bytes : CHECKPOINT_BYTES_MIN;
+    size_t least =
+        g->writes == &g->shard->memory ? CHECKPOINT_BYTES_MIN_MEMORY : CHECKPOINT_BYTES_MIN;
+    size_t limit = 2 * g->state_bytes > least ? 2 * g->state_bytes : least;
     if (g->bytes_since > limit && !g->checkpointing && !g->broken) {
         write_checkpoint(g);
     }
@@ -218,33 +237,33 @@ static void maybe_checkpoint(struct group *g)
 
 /* u64 term, vote, proof (0 unproven, else 1 + the doubt of the store in which it was proven), where
  * the log ended then. */
-static void put_hard_state(struct shard *s, uint64_t group, const struct raft_persist *p)
+static void put_hard_state(struct group *g, const struct raft_persist *p)
 {
     struct buffer b = {0};
     buffer_put_u64(&b, p->term);
     buffer_put_u64(&b, p->vote);
-    buffer_put_u64(&b, p->unproven ? 0 : 1 + store_doubt(s->store));
+    buffer_put_u64(&b, p->unproven ? 0 : 1 + store_doubt(g->writes->store));
     buffer_put_u64(&b, p->proven_since);
-    store_put_state(s->batch, group, "hs", buffer_bytes(&b));
+    store_put_state(batch_of(g), g->id, "hs", buffer_bytes(&b));
     buffer_deinit(&b);
 }
 
 static void on_persist(void *arg, struct raft_group *rg, const struct raft_persist *p)
 {
-    struct shard *s = arg;
+    (void)arg;
     struct group *g = raft_group_owner(rg);
-    (void)commit_here(s);
+    struct store_batch *batch = batch_of(g);
     if (p->has_hard_state) {
-        put_hard_state(s, g->id, p);
+        put_hard_state(g, p);
     }
     if (p->truncate_from != 0) {
-        store_delete_entries(s->batch, g->id, p->truncate_from, UINT64_MAX);
+        store_delete_entries(batch, g->id, p->truncate_from, UINT64_MAX);
     }
     for (uint32_t i = 0; i < p->entry_count; i++) {
-        store_put_entry(s->batch, g->id, &p->entries[i], p->kept_records);
+        store_put_entry(batch, g->id, &p->entries[i], p->kept_records);
         g->bytes_since += 64 + (p->entries[i].data == NULL ? 0 : p->entries[i].data->len);
     }
-    commit_add(s, g, p->seq, 0);
+    commit_add(g, p->seq, 0);
 }
 
 static void on_send(void *arg, raft_node to, struct bytes frame)
@@ -261,7 +280,7 @@ static enum err on_read(void *arg, raft_index index, struct raft_entry *e)
 {
     struct group *g = arg;
     bool kept;
-    return store_get_entry(g->shard->store, g->id, index, e, &kept);
+    return store_get_entry(g->writes->store, g->id, index, e, &kept);
 }
 
 static enum err on_read_kept(void *arg, raft_index index, raft_index limit, struct raft_entry *e)
@@ -278,7 +297,7 @@ static enum err on_read_kept(void *arg, raft_index index, raft_index limit, stru
         return OK;
     }
     bool kept;
-    enum err err = store_get_entry(g->shard->store, g->id, next, e, &kept);
+    enum err err = store_get_entry(g->writes->store, g->id, next, e, &kept);
     return err == ERR_NOT_FOUND ? ERR_CORRUPT : err;
 }
 
@@ -308,19 +327,18 @@ static void on_apply(void *arg, const struct raft_entry *e)
 static void on_install(void *arg, raft_index index, struct blob *state, uint64_t seq)
 {
     struct group *g = arg;
-    struct shard *s = g->shard;
     if (g->ops.decode(g->owner, blob_bytes(state)) != OK) {
         break_group(g, "a snapshot from the leader cannot be read");
         return;
     }
-    (void)commit_here(s);
+    struct store_batch *batch = batch_of(g);
     g->first = index + 1;
     g->checkpointed = g->previous = index;
     struct buffer record = {0};
     put_state_record(&record, g, index, blob_bytes(state));
-    store_put_state(s->batch, g->id, "ck", buffer_bytes(&record));
-    store_delete_entries(s->batch, g->id, index + 1, UINT64_MAX);
-    commit_add(s, g, seq, 0);
+    store_put_state(batch, g->id, "ck", buffer_bytes(&record));
+    store_delete_entries(batch, g->id, index + 1, UINT64_MAX);
+    commit_add(g, seq, 0);
     buffer_deinit(&record);
 }
 
@@ -352,7 +370,7 @@ struct loaded {
 static enum err load_state(struct group *g, bool fresh, struct loaded *l)
 {
     struct blob *blob;
-    enum err err = store_get_state(g->shard->store, g->id, "hs", &blob);
+    enum err err = store_get_state(g->writes->store, g->id, "hs", &blob);
     l->config.unproven = err != OK && !fresh;
     if (err == OK) {
         struct reader r = reader_make(blob_bytes(blob));
@@ -361,7 +379,7 @@ static enum err load_state(struct group *g, bool fresh, struct loaded *l)
         bool older = reader_done(&r); /* written before there were proofs */
         uint64_t proof = older ? 1 : reader_u64(&r);
         l->config.proven_since = older ? 0 : reader_u64(&r);
-        l->config.unproven = proof != 1 + store_doubt(g->shard->store);
+        l->config.unproven = proof != 1 + store_doubt(g->writes->store);
         bool whole = reader_done(&r);
         blob_release(blob);
         if (!whole) {
@@ -370,7 +388,7 @@ static enum err load_state(struct group *g, bool fresh, struct loaded *l)
     } else if (err != ERR_NOT_FOUND) {
         return err;
     }
-    err = store_get_state(g->shard->store, g->id, "ck", &blob);
+    err = store_get_state(g->writes->store, g->id, "ck", &blob);
     if (err != OK) {
         return err == ERR_NOT_FOUND ? OK : err;
     }
@@ -409,8 +427,7 @@ static void give_up_tail(struct group *g, struct loaded *l, raft_index from)
               "it has caught up with the others",
               (unsigned long long)g->id, (unsigned long long)from);
     l->config.unproven = true;
-    (void)commit_here(g->shard);
-    store_delete_entries(g->shard->batch, g->id, from, UINT64_MAX);
+    store_delete_entries(batch_of(g), g->id, from, UINT64_MAX);
 }
 
 static enum err load_entries(struct group *g, struct loaded *l)
@@ -418,7 +435,7 @@ static enum err load_entries(struct group *g, struct loaded *l)
     for (raft_index i = l->config.applied + 1;; i++) {
         struct raft_entry e;
         bool kept;
-        enum err err = store_get_entry(g->shard->store, g->id, i, &e, &kept);
+        enum err err = store_get_entry(g->writes->store, g->id, i, &e, &kept);
         if (err == ERR_CORRUPT && l->config.members.count > 1) {
             give_up_tail(g, l, i);
             return OK;
@@ -437,10 +454,12 @@ static enum err load_entries(struct group *g, struct loaded *l)
 }
 
 struct group *group_open(struct shard *s, uint64_t id, const uint64_t *voters, unsigned voter_count,
-                         bool fresh, const struct group_ops *ops, void *owner, struct error *error)
+                         bool memory, bool fresh, const struct group_ops *ops, void *owner,
+                         struct error *error)
 {
     struct group *g = NEW(struct group);
     g->shard = s;
+    g->writes = memory ? &s->memory : &s->disk;
     g->id = id;
     g->life = ++s->next_life;
     g->ops = *ops;
@@ -511,12 +530,26 @@ void group_close(struct group *g, bool checkpoint)
 
 void group_destroy(struct group *g)
 {
-    (void)commit_here(g->shard);
-    store_delete_group(g->shard->batch, g->id);
+    store_delete_group(batch_of(g), g->id);
     forget_group(g);
 }
 
 /* --- the group, for its owner --- */
+
+/* What was deleted gives its space back with a checkpoint, and none would come while nothing can be
+ * written. */
+bool group_is_full(struct group *g)
+{
+    if (!store_is_full(g->writes->store)) {
+        return false;
+    }
+    int64_t now = loop_now_ns(g->shard->loop);
+    if (now - g->room_made_ns > MAKE_ROOM_NS && !g->checkpointing && !g->broken) {
+        g->room_made_ns = now;
+        write_checkpoint(g);
+    }
+    return true;
+}
 
 uint64_t group_id(const struct group *g)
 {
@@ -583,7 +616,7 @@ struct blob *group_read(struct group *g, uint64_t index)
     }
     struct raft_entry e;
     bool kept;
-    return store_get_entry(g->shard->store, g->id, index, &e, &kept) == OK ? e.data : NULL;
+    return store_get_entry(g->writes->store, g->id, index, &e, &kept) == OK ? e.data : NULL;
 }
 
 struct group_status group_status(const struct group *g)
@@ -605,11 +638,13 @@ struct group_status group_status(const struct group *g)
 
 /* --- the shard --- */
 
-struct shard *shard_new(struct loop *loop, struct store *store, struct peers *peers, uint64_t self)
+struct shard *shard_new(struct loop *loop, struct store *disk, struct store *memory,
+                        struct peers *peers, uint64_t self)
 {
     struct shard *s = NEW(struct shard);
     s->loop = loop;
-    s->store = store;
+    s->disk.store = disk;
+    s->memory.store = memory;
     s->peers = peers;
     s->self = self;
     s->host = raft_host_new(&host_io, s);
@@ -620,7 +655,7 @@ struct shard *shard_new(struct loop *loop, struct store *store, struct peers *pe
 
 void shard_free(struct shard *s)
 {
-    CHECK(s->group_count == 0 && s->batch == NULL);
+    CHECK(s->group_count == 0 && s->disk.batch == NULL && s->memory.batch == NULL);
     raft_host_free(s->host);
     free(s->groups);
     free(s);
@@ -634,7 +669,7 @@ struct loop *shard_loop(const struct shard *s)
 void shard_receive(struct shard *s, uint64_t from, struct bytes messages)
 {
     struct reader r = reader_make(messages);
-    raft_host_set_full(s->host, store_is_out_of_space(s->store));
+    raft_host_set_full(s->host, store_is_out_of_space(s->disk.store));
     while (r.at < r.end && !r.bad) {
         struct bytes message = reader_bytes(&r);
         if (!r.bad && !raft_host_receive(s->host, from, s->self, message)) {

@@ -22,7 +22,8 @@ struct shard;
 struct group;
 
 /* `peers` NULL: a server without cluster. */
-struct shard *shard_new(struct loop *loop, struct store *store, struct peers *peers, uint64_t self);
+struct shard *shard_new(struct loop *loop, struct store *disk, struct store *memory,
+                        struct peers *peers, uint64_t self);
 /* No groups may be left. */
 void shard_free(struct shard *shard);
 struct loop *shard_loop(const struct shard *shard);
@@ -56,13 +57,13 @@ struct group_status {
     bool current; /* proven, has applied what it knows to be committed, and knows a leader */
 };
 
-/* Loads what the store has, or begins a new group. `fresh`: if the store has nothing, that is
- * because this node never was a member; else its replica is unproven (raft.h, invariant (6)). The
- * owner's state is decoded and entries up to the commit are applied later, as they are known to be
- * committed. NULL with *error filled. */
+/* Loads what the store has, or begins a new group. `memory`: which store. `fresh`: if the store has
+ * nothing, that is because this node never was a member; else its replica is unproven (raft.h,
+ * invariant (6)). The owner's state is decoded and entries up to the commit are applied later, as
+ * they are known to be committed. NULL with *error filled. */
 struct group *group_open(struct shard *shard, uint64_t id, const uint64_t *voters,
-                         unsigned voter_count, bool fresh, const struct group_ops *ops, void *owner,
-                         struct error *error);
+                         unsigned voter_count, bool memory, bool fresh, const struct group_ops *ops,
+                         void *owner, struct error *error);
 /* `checkpoint`: writes the state, for a quick start next time. The owner may go right afterwards.
  */
 void group_close(struct group *group, bool checkpoint);
@@ -70,6 +71,8 @@ void group_close(struct group *group, bool checkpoint);
 void group_destroy(struct group *group);
 
 uint64_t group_id(const struct group *group);
+/* store_is_full(); then the group also tries to make room. */
+bool group_is_full(struct group *group);
 bool group_is_leader(const struct group *group);
 /* ERR_NOT_LEADER, or OK with index and term by which apply() will show it. Takes the blob on
  * success. */

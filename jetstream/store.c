@@ -1,138 +1,10 @@
-#include "jetstream/store.h"
+/* Batches: gathered in a turn of a loop, handed over at its end, given back together. */
+#include "jetstream/store_internal.h"
 
-#include <errno.h>
-#include <pthread.h>
-#include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
+#include <string.h>
 
 #include "core/base/check.h"
-#include "core/base/clock.h"
-#include "core/base/hash.h"
-#include "core/base/log.h"
-#include "core/base/mem.h"
-#include "jetstream/mark.h"
-#include "jetstream/rocksdb_library.h"
-
-/* Loop:           batches of a turn → at its end, all at once: queue
- * Commit thread:  wait for batches → take all → merge → write (sync) → post completions → …
- *
- * (1) Completions are posted in the order of submission per loop, those of a turn together: so what
- *     they submit anew goes into one write again, not the first into one and the rest into another.
- * (2) Once poisoned, every batch completes with ERR_IO and nothing is written. */
-
-enum { CF_DEFAULT, CF_LOG, CF_STATE, CF_COUNT };
-
-#define WRITE_BUFFER_BYTES  (8u << 20)
-#define BLOCK_CACHE_BYTES   (8u << 20)
-#define ROCKSDB_FATAL_LEVEL 4
-#define WAL_BYTES_MAX       (128u << 20)
-
-struct store_batch {
-    struct store_batch *next;
-    struct loop *loop; /* where `done` runs */
-    bool sync;
-    size_t bytes;
-    store_done done;
-    void *arg;
-    enum err result;
-    /* Column families belong to the open database, so operations are kept until it is known. */
-    struct op *ops;
-    uint32_t op_count, op_cap;
-};
-
-enum op_kind { OP_PUT_ENTRY, OP_DELETE_RANGE, OP_DELETE, OP_PUT_STATE, OP_DELETE_GROUP };
-
-struct op {
-    enum op_kind kind;
-    uint64_t group, index, to;
-    raft_term term;
-    uint8_t entry_kind;
-    struct blob *data; /* counted */
-    char name[16];
-};
-
-struct queue {
-    struct store_batch *first, **last;
-};
-
-/* What a loop has submitted in this turn. */
-struct turn {
-    struct store *store;
-    struct turn_task task;
-    struct queue batches;
-};
-
-struct store {
-    rocksdb_t *db;
-    rocksdb_options_t *options;
-    rocksdb_column_family_handle_t *cf[CF_COUNT];
-    rocksdb_writeoptions_t *synced, *unsynced;
-    rocksdb_readoptions_t *reads;
-    pthread_t thread;
-    pthread_mutex_t lock; /* leaf; guards waiting, stopping */
-    pthread_cond_t more;
-    struct queue waiting;
-    bool stopping;
-    struct turn turns[LOOPS_MAX]; /* each its loop's */
-    atomic_size_t backlog;
-    atomic_bool poisoned;
-    struct mark mark;  /* commit thread */
-    uint64_t commits;  /* the same: how many there have been */
-    uint64_t doubt;    /* read-only */
-    char *folder;      /* owned; read-only */
-    struct seal *seal; /* owned; read-only; NULL: records are written as they are */
-    atomic_bool full;
-    atomic_uint_fast64_t space_left;      /* bytes */
-    atomic_int_fast64_t space_checked_ns; /* monotonic */
-};
-
-static void put_be64(char *out, uint64_t v)
-{
-    for (int i = 0; i < 8; i++) {
-        out[i] = (char)(v >> (56 - 8 * i));
-    }
-}
-
-static uint64_t get_be64(const char *in)
-{
-    uint64_t v = 0;
-    for (int i = 0; i < 8; i++) {
-        v = v << 8 | (uint8_t)in[i];
-    }
-    return v;
-}
-
-#define LOG_KEY_LEN 16
-static void log_key(char key[LOG_KEY_LEN], uint64_t group, uint64_t index)
-{
-    put_be64(key, group);
-    put_be64(key + 8, index);
-}
-
-#define ENTRY_PLACE_LEN 25
-static void entry_place(char place[ENTRY_PLACE_LEN], uint64_t group, uint64_t index, raft_term term,
-                        uint8_t kind)
-{
-    put_be64(place, group);
-    put_be64(place + 8, index);
-    put_be64(place + 16, term);
-    place[24] = (char)kind;
-}
-
-/* The checksum covers where the record belongs, so a misdirected write is found, too. */
-static uint32_t entry_crc(uint64_t group, uint64_t index, raft_term term, uint8_t kind,
-                          struct bytes data)
-{
-    char head[ENTRY_PLACE_LEN];
-    entry_place(head, group, index, term, kind);
-    uint32_t crc = hash_crc32c(0, head, sizeof head);
-    return data.len == 0 ? crc : hash_crc32c(crc, data.ptr, data.len);
-}
-
-/* --- batches --- */
 
 struct store_batch *store_batch_new(void)
 {
@@ -147,9 +19,6 @@ static struct op *add_op(struct store_batch *b, enum op_kind kind, uint64_t grou
     b->bytes += 64;
     return op;
 }
-
-#define KIND_KEPT   0x80 /* with the kind of an entry: of a snapshot, not of the log */
-#define KIND_SEALED 0x40 /* the data are encrypted */
 
 void store_put_entry(struct store_batch *b, uint64_t group, const struct raft_entry *e, bool kept)
 {
@@ -198,14 +67,13 @@ static void batch_free(struct store_batch *b)
     free(b);
 }
 
-static void queue_clear(struct queue *q)
+void queue_clear(struct queue *q)
 {
     q->first = NULL;
     q->last = &q->first;
 }
 
-/* Empties `from`. */
-static void queue_join(struct queue *to, struct queue *from)
+void queue_join(struct queue *to, struct queue *from)
 {
     if (from->first != NULL) {
         *to->last = from->first;
@@ -214,21 +82,21 @@ static void queue_join(struct queue *to, struct queue *from)
     }
 }
 
-static void hand_over(struct store *s, struct queue *batches)
-{
-    pthread_mutex_lock(&s->lock);
-    bool wake = s->waiting.first == NULL;
-    queue_join(&s->waiting, batches);
-    if (wake) {
-        pthread_cond_signal(&s->more);
-    }
-    pthread_mutex_unlock(&s->lock);
-}
-
 static void on_turn_end(void *arg)
 {
     struct turn *t = arg;
-    hand_over(t->store, &t->batches);
+    t->store->operations->hand_over(t->store, &t->batches);
+}
+
+void store_init(struct store *s, const struct store_operations *operations)
+{
+    s->operations = operations;
+    for (unsigned i = 0; i < LOOPS_MAX; i++) {
+        struct turn *t = &s->turns[i];
+        t->store = s;
+        t->task = (struct turn_task){.run = on_turn_end, .arg = t};
+        queue_clear(&t->batches);
+    }
 }
 
 void store_submit(struct store *s, struct store_batch *b, bool sync, store_done done, void *arg)
@@ -245,143 +113,6 @@ void store_submit(struct store *s, struct store_batch *b, bool sync, store_done 
     loop_at_turn_end(b->loop, &t->task);
 }
 
-size_t store_backlog(const struct store *s)
-{
-    return atomic_load_explicit(&s->backlog, memory_order_relaxed);
-}
-
-bool store_is_poisoned(const struct store *s)
-{
-    return atomic_load(&s->poisoned);
-}
-
-/* --- space --- */
-
-#define SPACE_RESERVE (48ull << 20) /* bytes: for what is under way, flushes and compaction */
-#define SPACE_ENOUGH  (64ull << 20) /* so that it is not full and not full by turns */
-#define SPACE_CHECK   (500 * NS_PER_MS)
-
-bool store_is_full(struct store *s)
-{
-    int64_t now = clock_mono_ns();
-    int64_t checked = atomic_load_explicit(&s->space_checked_ns, memory_order_relaxed);
-    if (now - checked < SPACE_CHECK ||
-        !atomic_compare_exchange_strong(&s->space_checked_ns, &checked, now)) {
-        return atomic_load_explicit(&s->full, memory_order_relaxed);
-    }
-    struct statvfs fs;
-    if (statvfs(s->folder, &fs) != 0) {
-        return atomic_load(&s->full);
-    }
-    uint64_t left = (uint64_t)fs.f_bavail * fs.f_frsize;
-    atomic_store(&s->space_left, left);
-    bool was = atomic_load(&s->full);
-    bool full = left < (was ? SPACE_ENOUGH : SPACE_RESERVE);
-    if (full != was) {
-        atomic_store(&s->full, full);
-        if (full) {
-            log_error(
-                "JetStream store \"%s\" is full: %llu MB left. Writes are refused until there "
-                "is space; reads go on",
-                s->folder, (unsigned long long)(left >> 20));
-        } else {
-            log_info("JetStream store \"%s\" has space again: writes go on", s->folder);
-        }
-    }
-    return full;
-}
-
-bool store_is_out_of_space(struct store *s)
-{
-    return store_is_full(s) && atomic_load(&s->space_left) < SPACE_RESERVE / 2;
-}
-
-/* --- the commit thread --- */
-
-static void state_key(struct buffer *key, uint64_t group, const char *name)
-{
-    char id[8];
-    put_be64(id, group);
-    buffer_clear(key);
-    buffer_append(key, id, sizeof id);
-    buffer_append_text(key, name);
-}
-
-/* The same value, sealed and not, has two checksums: so it is known which it is. */
-static uint32_t state_crc(struct bytes key, struct bytes value, bool sealed)
-{
-    uint32_t crc = hash_crc32c(0, sealed ? "sealed" : "", sealed ? 6 : 0);
-    return hash_crc32c(hash_crc32c(crc, key.ptr, key.len), value.ptr, value.len);
-}
-
-static void put_range(rocksdb_writebatch_t *w, rocksdb_column_family_handle_t *cf, uint64_t group,
-                      uint64_t from, uint64_t to)
-{
-    char a[LOG_KEY_LEN], z[LOG_KEY_LEN];
-    log_key(a, group, from);
-    log_key(z, group, to);
-    rocksdb.writebatch_delete_range_cf(w, cf, a, sizeof a, z, sizeof z);
-}
-
-static void merge_op(struct store *s, rocksdb_writebatch_t *w, const struct op *op,
-                     struct buffer *scratch)
-{
-    char key[LOG_KEY_LEN];
-    struct bytes data = op->data == NULL ? BYTES_NONE : blob_bytes(op->data);
-    switch (op->kind) {
-    case OP_PUT_ENTRY: {
-        char head[13]; /* crc · term · kind */
-        uint8_t kind = op->entry_kind;
-        put_be64(head + 4, op->term);
-        log_key(key, op->group, op->index);
-        if (s->seal != NULL && data.ptr != NULL) {
-            char place[ENTRY_PLACE_LEN];
-            entry_place(place, op->group, op->index, op->term, kind);
-            buffer_clear(scratch);
-            seal_close(s->seal, bytes_make(place, sizeof place), data, scratch);
-            data = buffer_bytes(scratch);
-            kind |= KIND_SEALED;
-        }
-        head[12] = (char)kind;
-        uint32_t crc = entry_crc(op->group, op->index, op->term, kind, data);
-        memcpy(head, &crc, 4);
-        const char *keys[] = {key};
-        const char *values[] = {head, data.ptr == NULL ? "" : data.ptr};
-        size_t key_sizes[] = {sizeof key};
-        size_t value_sizes[] = {sizeof head, data.len};
-        rocksdb.writebatch_putv_cf(w, s->cf[CF_LOG], 1, keys, key_sizes, 2, values, value_sizes);
-        return;
-    }
-    case OP_DELETE_RANGE:
-        put_range(w, s->cf[CF_LOG], op->group, op->index, op->to);
-        return;
-    case OP_DELETE:
-        log_key(key, op->group, op->index);
-        rocksdb.writebatch_delete_cf(w, s->cf[CF_LOG], key, sizeof key);
-        return;
-    case OP_PUT_STATE: {
-        state_key(scratch, op->group, op->name);
-        struct buffer sealed = {0};
-        if (s->seal != NULL) {
-            seal_close(s->seal, buffer_bytes(scratch), data, &sealed);
-            data = buffer_bytes(&sealed);
-        }
-        uint32_t crc = state_crc(buffer_bytes(scratch), data, s->seal != NULL);
-        const char *keys[] = {scratch->data};
-        const char *values[] = {(const char *)&crc, data.ptr == NULL ? "" : data.ptr};
-        size_t key_sizes[] = {scratch->len};
-        size_t value_sizes[] = {sizeof crc, data.len};
-        rocksdb.writebatch_putv_cf(w, s->cf[CF_STATE], 1, keys, key_sizes, 2, values, value_sizes);
-        buffer_deinit(&sealed);
-        return;
-    }
-    case OP_DELETE_GROUP:
-        put_range(w, s->cf[CF_LOG], op->group, 0, UINT64_MAX);
-        put_range(w, s->cf[CF_STATE], op->group, 0, UINT64_MAX);
-        return;
-    }
-}
-
 /* A list of batches of this loop. */
 static void completed(void *arg)
 {
@@ -395,8 +126,7 @@ static void completed(void *arg)
     }
 }
 
-/* Gives all batches of the list back to their loops, those that follow each other in one go. */
-static void complete(struct store *s, struct store_batch *b, enum err result)
+void store_complete(struct store *s, struct store_batch *b, enum err result)
 {
     size_t bytes = 0;
     while (b != NULL) {
@@ -411,328 +141,26 @@ static void complete(struct store *s, struct store_batch *b, enum err result)
     atomic_fetch_sub(&s->backlog, bytes);
 }
 
-/* The store's own numbers: be64 and a checksum, in the default column family. */
-static uint32_t number_crc(const char *name, const char *value)
+/* --- for any implementation --- */
+
+size_t store_backlog(const struct store *s)
 {
-    return hash_crc32c(hash_crc32c(0, name, strlen(name)), value, 8);
+    return atomic_load_explicit(&s->backlog, memory_order_relaxed);
 }
 
-static void put_number(struct store *s, rocksdb_writebatch_t *w, const char *name, uint64_t number)
+bool store_is_poisoned(const struct store *s)
 {
-    char value[12];
-    put_be64(value, number);
-    uint32_t crc = number_crc(name, value);
-    memcpy(value + 8, &crc, sizeof crc);
-    rocksdb.writebatch_put_cf(w, s->cf[CF_DEFAULT], name, strlen(name), value, sizeof value);
+    return atomic_load(&s->poisoned);
 }
 
-static enum err write_all(struct store *s, struct store_batch *first, rocksdb_writebatch_t *w,
-                          struct buffer *scratch)
+bool store_is_full(struct store *s)
 {
-    if (atomic_load(&s->poisoned)) {
-        return ERR_IO;
-    }
-    bool sync = false;
-    rocksdb.writebatch_clear(w);
-    put_number(s, w, "commits", s->commits + 1);
-    for (struct store_batch *b = first; b != NULL; b = b->next) {
-        sync = sync || b->sync;
-        for (uint32_t i = 0; i < b->op_count; i++) {
-            merge_op(s, w, &b->ops[i], scratch);
-        }
-    }
-    char *error = NULL;
-    rocksdb.write(s->db, sync ? s->synced : s->unsynced, w, &error);
-    if (error == NULL && mark_set(&s->mark, ++s->commits) == OK) {
-        return OK;
-    }
-    log_error("JetStream store write failed, the store accepts no more writes until restart: %s",
-              error == NULL ? "the mark" : error);
-    free(error);
-    atomic_store(&s->poisoned, true);
-    return ERR_IO;
+    return s->operations->is_full(s);
 }
 
-static void *commit_thread(void *arg)
+bool store_is_out_of_space(struct store *s)
 {
-    struct store *s = arg;
-    rocksdb_writebatch_t *w = rocksdb.writebatch_create();
-    struct buffer scratch = {0};
-    for (;;) {
-        pthread_mutex_lock(&s->lock);
-        while (s->waiting.first == NULL && !s->stopping) {
-            pthread_cond_wait(&s->more, &s->lock);
-        }
-        struct store_batch *batches = s->waiting.first;
-        queue_clear(&s->waiting);
-        pthread_mutex_unlock(&s->lock);
-        if (batches == NULL) {
-            break; /* stopping, and all is written */
-        }
-        complete(s, batches, write_all(s, batches, w, &scratch));
-    }
-    rocksdb.writebatch_destroy(w);
-    buffer_deinit(&scratch);
-    return NULL;
-}
-
-/* --- opening --- */
-
-static enum err make_folders(const char *path, struct error *error)
-{
-    char *copy = mem_strdup(path);
-    enum err err = OK;
-    for (char *p = copy + 1; err == OK; p++) {
-        if (*p != '/' && *p != '\0') {
-            continue;
-        }
-        char end = *p;
-        *p = '\0';
-        if (mkdir(copy, 0750) != 0 && errno != EEXIST) {
-            err = error_set(error, ERR_IO, "could not create storage directory - mkdir %s: %s",
-                            copy, strerror(errno));
-        }
-        *p = end;
-        if (end == '\0') {
-            break;
-        }
-    }
-    free(copy);
-    return err;
-}
-
-static rocksdb_options_t *make_options(void)
-{
-    rocksdb_options_t *base = rocksdb.options_create();
-    rocksdb_options_t *o = rocksdb.options_create();
-    char *error = NULL;
-    /* The C API has no function for the first two. kTolerateCorruptedTailRecords refuses a log with
-     * damage in the middle, where the default would silently drop all that follows. */
-    rocksdb.get_options_from_string(base,
-                                    "wal_recovery_mode=kTolerateCorruptedTailRecords;"
-                                    "track_and_verify_wals_in_manifest=true;"
-                                    "paranoid_checks=true",
-                                    o, &error);
-    CHECK(error == NULL);
-    rocksdb.options_destroy(base);
-    rocksdb.options_set_create_if_missing(o, 1);
-    rocksdb.options_set_create_missing_column_families(o, 1);
-    rocksdb.options_set_write_buffer_size(o, WRITE_BUFFER_BYTES);
-    rocksdb.options_set_max_write_buffer_number(o, 3);
-    rocksdb.options_set_db_write_buffer_size(o, 3 * (size_t)WRITE_BUFFER_BYTES);
-    rocksdb.options_set_max_total_wal_size(o, WAL_BYTES_MAX);
-    rocksdb.options_set_compression(o, rocksdb_no_compression);
-    rocksdb.options_set_max_background_jobs(o, 2);
-    rocksdb.options_set_keep_log_file_num(o, 2);
-    /* Its own log lies on the disk whose failure it would report, and ends the process when it
-     * cannot be written (an assertion in Debian's library). Statuses tell us what we need. */
-    rocksdb.options_set_info_log_level(o, ROCKSDB_FATAL_LEVEL);
-    rocksdb.options_set_max_open_files(o, 256);
-    rocksdb.options_set_stats_dump_period_sec(o, 0);
-    rocksdb.options_set_stats_persist_period_sec(o, 0);
-    rocksdb.options_set_recycle_log_file_num(o, 0);
-    rocksdb_block_based_table_options_t *table = rocksdb.block_based_options_create();
-    rocksdb_cache_t *cache = rocksdb.cache_create_lru(BLOCK_CACHE_BYTES);
-    rocksdb.block_based_options_set_block_cache(table, cache);
-    rocksdb.block_based_options_set_cache_index_and_filter_blocks(table, 1);
-    rocksdb.block_based_options_set_block_size(table, 16 * 1024);
-    rocksdb.options_set_block_based_table_factory(o, table);
-    rocksdb.block_based_options_destroy(table);
-    rocksdb.cache_destroy(cache);
-    return o;
-}
-
-/* 0 when it is not there. */
-static enum err get_number(struct store *s, const char *name, uint64_t *number)
-{
-    char *text = NULL;
-    size_t len;
-    *number = 0;
-    char *value =
-        rocksdb.get_cf(s->db, s->reads, s->cf[CF_DEFAULT], name, strlen(name), &len, &text);
-    enum err err = text == NULL ? OK : ERR_CORRUPT;
-    if (value != NULL) {
-        uint32_t crc = 0;
-        err = ERR_CORRUPT;
-        if (len == 12) {
-            memcpy(&crc, value + 8, sizeof crc);
-            err = crc == number_crc(name, value) ? OK : ERR_CORRUPT;
-            *number = get_be64(value);
-        }
-    }
-    free(value);
-    free(text);
-    return err;
-}
-
-/* Has the store all that it had acknowledged? If that cannot be shown, a new doubt begins, and no
- * group of before it is proven. */
-static enum err settle_doubt(struct store *s, const char *folder, struct error *error)
-{
-    char path[4096];
-    uint64_t marked;
-    bool known;
-    (void)snprintf(path, sizeof path, "%s.mark", folder);
-    if (get_number(s, "commits", &s->commits) != OK || get_number(s, "doubt", &s->doubt) != OK) {
-        return error_set(error, ERR_CORRUPT, "JetStream store \"%s\": its own numbers are damaged",
-                         folder);
-    }
-    enum err err = mark_open(&s->mark, path, &marked, &known, error);
-    if (err != OK || (known ? marked <= s->commits : s->commits == 0)) {
-        return err;
-    }
-    log_error("JetStream store \"%s\" has %llu of %s%llu commits: what it acknowledged may be "
-              "lost. Its replicas take no part until they have caught up with the others",
-              folder, (unsigned long long)s->commits, known ? "" : "at least ",
-              (unsigned long long)(known ? marked : s->commits));
-    s->doubt++;
-    s->commits = marked > s->commits ? marked : s->commits;
-    rocksdb_writebatch_t *w = rocksdb.writebatch_create();
-    char *text = NULL;
-    put_number(s, w, "doubt", s->doubt);
-    put_number(s, w, "commits", ++s->commits);
-    rocksdb.write(s->db, s->synced, w, &text);
-    rocksdb.writebatch_destroy(w);
-    if (text != NULL) {
-        err = error_set(error, ERR_IO, "JetStream store \"%s\": %s", folder, text);
-        free(text);
-    }
-    return err == OK && mark_set(&s->mark, s->commits) != OK
-               ? error_set(error, ERR_IO, "JetStream mark \"%s\" cannot be written", path)
-               : err;
-}
-
-#define SEAL_NAME "seal"
-
-static enum err keep_seal(struct store *s, const char *key, struct error *error)
-{
-    struct buffer wrapped = {0};
-    char *text = NULL;
-    seal_wrap(s->seal, bytes_of(key), &wrapped);
-    rocksdb_writebatch_t *w = rocksdb.writebatch_create();
-    rocksdb.writebatch_put_cf(w, s->cf[CF_DEFAULT], SEAL_NAME, strlen(SEAL_NAME), wrapped.data,
-                              wrapped.len);
-    rocksdb.write(s->db, s->synced, w, &text);
-    rocksdb.writebatch_destroy(w);
-    buffer_deinit(&wrapped);
-    enum err err =
-        text == NULL ? OK : error_set(error, ERR_IO, "JetStream store: its key: %s", text);
-    free(text);
-    return err;
-}
-
-static enum err open_seal(struct store *s, const struct store_keys *keys, struct error *error)
-{
-    char *text = NULL;
-    size_t len;
-    char *wrapped = rocksdb.get_cf(s->db, s->reads, s->cf[CF_DEFAULT], SEAL_NAME, strlen(SEAL_NAME),
-                                   &len, &text);
-    enum err err = OK;
-    if (text != NULL) {
-        err = error_set(error, ERR_CORRUPT, "JetStream store: its key: %s", text);
-    } else if (wrapped == NULL && keys->key != NULL) {
-        s->seal = seal_new(keys->cipher);
-        err = keep_seal(s, keys->key, error);
-    } else if (wrapped != NULL && keys->key == NULL) {
-        err =
-            error_set(error, ERR_INVALID,
-                      "JetStream store \"%s\" is encrypted, and there is no key for it", s->folder);
-    } else if (wrapped != NULL) {
-        s->seal = seal_unwrap(bytes_make(wrapped, len), bytes_of(keys->key));
-        if (s->seal == NULL && keys->previous != NULL) {
-            s->seal = seal_unwrap(bytes_make(wrapped, len), bytes_of(keys->previous));
-            err = s->seal == NULL ? OK : keep_seal(s, keys->key, error);
-            log_info("JetStream store \"%s\": %s", s->folder,
-                     s->seal == NULL ? "neither key fits" : "kept under the new key from now on");
-        }
-        if (s->seal == NULL) {
-            err = error_set(error, ERR_INVALID,
-                            "JetStream store \"%s\" cannot be decrypted: wrong key", s->folder);
-        }
-    }
-    free(wrapped);
-    free(text);
-    return err;
-}
-
-static void close_database(struct store *s)
-{
-    seal_free(s->seal);
-    mark_close(&s->mark);
-    for (int i = 0; i < CF_COUNT; i++) {
-        rocksdb.column_family_handle_destroy(s->cf[i]);
-    }
-    rocksdb.close(s->db);
-    rocksdb.writeoptions_destroy(s->synced);
-    rocksdb.writeoptions_destroy(s->unsynced);
-    rocksdb.readoptions_destroy(s->reads);
-    rocksdb.options_destroy(s->options);
-    free(s->folder);
-    free(s);
-}
-
-struct store *store_open(const char *folder, const struct store_keys *keys, struct error *error)
-{
-    if (rocksdb_library_load(error) != OK || make_folders(folder, error) != OK) {
-        return NULL;
-    }
-    struct store *s = NEW(struct store);
-    s->options = make_options();
-    s->folder = mem_strdup(folder);
-    atomic_init(&s->space_checked_ns, clock_mono_ns() - SPACE_CHECK);
-    const char *names[CF_COUNT] = {"default", "log", "state"};
-    const rocksdb_options_t *cf_options[CF_COUNT] = {s->options, s->options, s->options};
-    char *text = NULL;
-    s->db =
-        rocksdb.open_column_families(s->options, folder, CF_COUNT, names, cf_options, s->cf, &text);
-    if (s->db == NULL) {
-        (void)error_set(error, ERR_CORRUPT,
-                        "JetStream store \"%s\" could not be opened: %s. Nothing was changed. In a "
-                        "cluster the folder can be put aside: the server fetches its replicas anew",
-                        folder, text == NULL ? "unknown reason" : text);
-        free(text);
-        rocksdb.options_destroy(s->options);
-        free(s->folder);
-        free(s);
-        return NULL;
-    }
-    s->synced = rocksdb.writeoptions_create();
-    rocksdb.writeoptions_set_sync(s->synced, 1);
-    s->unsynced = rocksdb.writeoptions_create();
-    s->reads = rocksdb.readoptions_create();
-    rocksdb.readoptions_set_verify_checksums(s->reads, 1);
-    s->mark.fd = -1;
-    if (open_seal(s, keys, error) != OK || settle_doubt(s, folder, error) != OK) {
-        close_database(s);
-        return NULL;
-    }
-    pthread_mutex_init(&s->lock, NULL);
-    pthread_cond_init(&s->more, NULL);
-    queue_clear(&s->waiting);
-    for (unsigned i = 0; i < LOOPS_MAX; i++) {
-        struct turn *t = &s->turns[i];
-        t->store = s;
-        t->task = (struct turn_task){.run = on_turn_end, .arg = t};
-        queue_clear(&t->batches);
-    }
-    CHECK(pthread_create(&s->thread, NULL, commit_thread, s) == 0);
-    (void)pthread_setname_np(s->thread, "commit");
-    return s;
-}
-
-void store_close(struct store *s)
-{
-    pthread_mutex_lock(&s->lock);
-    for (unsigned i = 0; i < LOOPS_MAX; i++) { /* of turns that never came to their end */
-        queue_join(&s->waiting, &s->turns[i].batches);
-    }
-    s->stopping = true;
-    pthread_cond_signal(&s->more);
-    pthread_mutex_unlock(&s->lock);
-    pthread_join(s->thread, NULL);
-    pthread_mutex_destroy(&s->lock);
-    pthread_cond_destroy(&s->more);
-    close_database(s);
+    return s->operations->is_out_of_space(s);
 }
 
 uint64_t store_doubt(const struct store *s)
@@ -740,123 +168,28 @@ uint64_t store_doubt(const struct store *s)
     return s->doubt;
 }
 
-/* --- reading --- */
-
-static enum err read_failed(char *text)
-{
-    log_error("JetStream store read failed: %s", text);
-    bool corrupt = strncmp(text, "Corruption", 10) == 0;
-    free(text);
-    return corrupt ? ERR_CORRUPT : ERR_IO;
-}
-
-/* Clears the flags of the kind, and decrypts. */
-static enum err take_data(struct store *s, uint64_t group, struct raft_entry *e, struct bytes data)
-{
-    struct buffer plain = {0};
-    enum err err = OK;
-    bool sealed = (e->kind & KIND_SEALED) != 0;
-    e->kind &= (uint8_t)~KIND_SEALED;
-    if (sealed) {
-        char place[ENTRY_PLACE_LEN];
-        entry_place(place, group, e->index, e->term, e->kind);
-        err = s->seal == NULL ? ERR_CORRUPT
-                              : seal_open(s->seal, bytes_make(place, sizeof place), data, &plain);
-        data = buffer_bytes(&plain);
-    }
-    e->kind &= (uint8_t)~KIND_KEPT;
-    e->data = err != OK || e->kind == RAFT_ENTRY_NOOP ? NULL : blob_copy(data);
-    buffer_deinit(&plain);
-    return err;
-}
-
 enum err store_get_entry(struct store *s, uint64_t group, raft_index index, struct raft_entry *e,
                          bool *kept)
 {
-    char key[LOG_KEY_LEN];
-    log_key(key, group, index);
-    char *text = NULL;
-    rocksdb_pinnableslice_t *slice =
-        rocksdb.get_pinned_cf(s->db, s->reads, s->cf[CF_LOG], key, sizeof key, &text);
-    if (text != NULL) {
-        return read_failed(text);
-    }
-    if (slice == NULL) {
-        return ERR_NOT_FOUND;
-    }
-    size_t len;
-    const char *value = rocksdb.pinnableslice_value(slice, &len);
-    enum err err = ERR_CORRUPT;
-    if (len >= 13) {
-        uint32_t crc;
-        memcpy(&crc, value, 4);
-        struct bytes data = bytes_make(value + 13, len - 13);
-        *e = (struct raft_entry){index, get_be64(value + 4), (uint8_t)value[12], NULL};
-        if (crc == entry_crc(group, index, e->term, e->kind, data)) {
-            *kept = (e->kind & KIND_KEPT) != 0;
-            err = take_data(s, group, e, data);
-        }
-    }
-    rocksdb.pinnableslice_destroy(slice);
-    if (err != OK) {
-        log_error("JetStream record %llu of group %llu is damaged", (unsigned long long)index,
-                  (unsigned long long)group);
-    }
-    return err;
+    return s->operations->get_entry(s, group, index, e, kept);
 }
 
-enum err store_get_state(struct store *s, uint64_t group, const char *name, struct blob **out)
+enum err store_get_state(struct store *s, uint64_t group, const char *name, struct blob **value)
 {
-    struct buffer key = {0};
-    state_key(&key, group, name);
-    char *text = NULL;
-    size_t len;
-    char *value = rocksdb.get_cf(s->db, s->reads, s->cf[CF_STATE], key.data, key.len, &len, &text);
-    enum err err = ERR_NOT_FOUND;
-    if (text != NULL) {
-        err = read_failed(text);
-    } else if (value != NULL) {
-        uint32_t crc = 0;
-        err = ERR_CORRUPT;
-        if (len >= 4) {
-            memcpy(&crc, value, 4);
-        }
-        struct bytes body = len >= 4 ? bytes_make(value + 4, len - 4) : BYTES_NONE;
-        struct buffer plain = {0};
-        if (len >= 4 && crc == state_crc(buffer_bytes(&key), body, false)) {
-            *out = blob_copy(body);
-            err = OK;
-        } else if (len >= 4 && crc == state_crc(buffer_bytes(&key), body, true) &&
-                   s->seal != NULL) {
-            err = seal_open(s->seal, buffer_bytes(&key), body, &plain);
-            *out = err == OK ? blob_copy(buffer_bytes(&plain)) : NULL;
-        }
-        buffer_deinit(&plain);
-        if (err != OK) {
-            log_error("JetStream state \"%s\" of group %llu is damaged", name,
-                      (unsigned long long)group);
-        }
-    }
-    free(value);
-    buffer_deinit(&key);
-    return err;
+    return s->operations->get_state(s, group, name, value);
 }
 
 uint64_t *store_groups(struct store *s, const char *name, uint32_t *count)
 {
-    uint64_t *groups = NULL;
-    uint32_t cap = 0;
-    size_t name_len = strlen(name);
-    *count = 0;
-    rocksdb_iterator_t *it = rocksdb.create_iterator_cf(s->db, s->reads, s->cf[CF_STATE]);
-    for (rocksdb.iter_seek_to_first(it); rocksdb.iter_valid(it); rocksdb.iter_next(it)) {
-        size_t len;
-        const char *key = rocksdb.iter_key(it, &len);
-        if (len == 8 + name_len && memcmp(key + 8, name, name_len) == 0) {
-            VEC_RESERVE(groups, cap, *count);
-            groups[(*count)++] = get_be64(key);
+    return s->operations->groups(s, name, count);
+}
+
+void store_close(struct store *s)
+{
+    for (unsigned i = 0; i < LOOPS_MAX; i++) { /* of turns that never came to their end */
+        if (s->turns[i].batches.first != NULL) {
+            s->operations->hand_over(s, &s->turns[i].batches);
         }
     }
-    rocksdb.iter_destroy(it);
-    return groups;
+    s->operations->close(s);
 }

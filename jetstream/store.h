@@ -1,5 +1,5 @@
-/* store: one RocksDB for everything a node keeps, with group commit, in `folder`; beside it, in
- * `folder`.mark, the mark.
+/* store: what a node keeps of its groups. Two kinds: on disk, one RocksDB for everything, with
+ * group commit, in `folder`, and beside it, in `folder`.mark, the mark; and in memory.
  *
  * Loops hand over batches; the commit thread merges all that wait into one write and one fsync, and
  * posts the completions back to the loops they came from. Order within a loop is kept.
@@ -33,10 +33,12 @@ struct store_keys {
 /* Creates the folder when it is missing. NULL with *error filled. What was written before there was
  * a key stays as it is; a store that is encrypted does not open without. */
 struct store *store_open(const char *folder, const struct store_keys *keys, struct error *error);
+/* In memory, up to `max` bytes (-1: no limit), then it is full. */
+struct store *store_open_memory(int64_t max);
 /* How often the store has been found with less than it had acknowledged (mark.h): what a group has
  * proven counts only when it was in the doubt of now. */
 uint64_t store_doubt(const struct store *store);
-/* Writes what waits, then closes. No loop may use it any more. */
+/* Writes what waits, then closes. The loops have stopped. */
 void store_close(struct store *store);
 
 /* --- writing --- */

@@ -46,21 +46,22 @@ static json_t *account_details(const struct scrape *s, json_t *streams)
         }
         json_t *d = json_object();
         json_t *list = json_array();
-        int64_t storage = 0;
+        int64_t used[2] = {0}; /* on disk, in memory */
         size_t k;
         json_t *stream;
         json_array_foreach(streams, k, stream)
         {
             if (strcmp(json_text(stream, "account"), name) == 0) {
-                storage +=
-                    json_int(json_object_get(json_object_get(stream, "info"), "state"), "bytes");
+                const json_t *info = json_object_get(stream, "info");
+                used[jetstream_is_in_memory(info)] +=
+                    json_int(json_object_get(info, "state"), "bytes");
                 (void)json_array_append_new(list, stream_detail(s, stream));
             }
         }
         json_put_text(d, "name", name);
         json_put_text(d, "id", name);
-        json_put_int(d, "memory", 0);
-        json_put_int(d, "storage", storage);
+        json_put_int(d, "memory", used[true]);
+        json_put_int(d, "storage", used[false]);
         if (s->streams) {
             json_put(d, "stream_detail", json_incref(list));
         }
@@ -82,7 +83,7 @@ static void jsz_done(void *arg, json_t *streams)
     json_put_int(o, "streams", (int64_t)json_array_size(streams));
     json_put_int(o, "consumers", totals.consumers);
     json_put_int(o, "messages", totals.messages);
-    json_put_int(o, "bytes", totals.bytes);
+    json_put_int(o, "bytes", totals.bytes + totals.memory_bytes);
     json_t *meta = jetstream_meta_json(s->m->js);
     if (meta != NULL) {
         json_put(o, "meta_cluster", meta);

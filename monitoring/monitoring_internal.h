@@ -54,7 +54,7 @@ json_t *page_of(const struct scrape *s, json_t *list);
 bool query_int(struct http_request *q, const char *name, int64_t *value);
 
 struct js_totals {
-    int64_t bytes, messages, consumers, ha_assets;
+    int64_t bytes, memory_bytes, messages, consumers, ha_assets; /* bytes: on disk */
 };
 
 /* Over the streams as jetstream_describe() hands them out. */

@@ -62,8 +62,9 @@ struct js_totals sum_streams(const json_t *streams)
     const json_t *stream;
     json_array_foreach(streams, i, stream)
     {
-        const json_t *state = json_object_get(json_object_get(stream, "info"), "state");
-        t.bytes += json_int(state, "bytes");
+        const json_t *info = json_object_get(stream, "info");
+        const json_t *state = json_object_get(info, "state");
+        *(jetstream_is_in_memory(info) ? &t.memory_bytes : &t.bytes) += json_int(state, "bytes");
         t.messages += json_int(state, "messages");
         t.consumers += json_int(state, "consumer_count");
         t.ha_assets += json_int(stream, "replicas") > 1;
@@ -75,7 +76,7 @@ struct js_totals sum_streams(const json_t *streams)
 json_t *js_stats_json(const struct monitoring *m, const struct js_totals *t)
 {
     json_t *o = json_object();
-    json_put_int(o, "memory", 0);
+    json_put_int(o, "memory", t->memory_bytes);
     json_put_int(o, "storage", t->bytes);
     json_put_int(o, "reserved_memory", 0);
     json_put_int(o, "reserved_storage", 0);

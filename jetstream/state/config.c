@@ -355,9 +355,7 @@ static bool read_words(json_t *o, struct stream_config *c, struct js_error *erro
     if (r != 0) {
         return js_unsupported(error, r == 1 ? "retention interest" : "retention workqueue");
     }
-    if (s != 0) {
-        return js_unsupported(error, "storage memory");
-    }
+    c->memory = s == 1;
     c->discard = d % 2 == 0 ? DISCARD_OLD : DISCARD_NEW;
     return true;
 }
@@ -529,7 +527,7 @@ json_t *stream_config_json(const struct stream_config *c, bool with_version)
     json_put_int(o, "max_msgs_per_subject", -1);
     json_put_int(o, "max_msg_size", c->max_msg_size);
     json_put_text(o, "discard", c->discard == DISCARD_OLD ? "old" : "new");
-    json_put_text(o, "storage", "file");
+    json_put_text(o, "storage", c->memory ? "memory" : "file");
     json_put_int(o, "num_replicas", c->replicas);
     if (c->no_ack) {
         json_put_bool(o, "no_ack", true);
@@ -568,6 +566,10 @@ bool stream_config_check_update(const struct stream_config *old, const struct st
 {
     if (strcmp(old->name, new->name) != 0) {
         return js_failf(error, JS_STREAM_CONFIG, "stream configuration name must match original");
+    }
+    if (old->memory != new->memory) {
+        return js_failf(error, JS_STREAM_CONFIG,
+                        "stream configuration update can not change storage type");
     }
     if (old->deny_delete && !new->deny_delete) {
         return js_failf(error, JS_STREAM_CONFIG,

@@ -22,6 +22,7 @@ struct stream_config {
     enum discard_policy discard;
     int replicas;
     int64_t duplicate_window_ns;
+    bool memory; /* storage: memory; else file */
     bool no_ack, deny_delete, deny_purge;
     char *placement_cluster; /* NULL: any */
     json_t *metadata;        /* NULL: none; owned reference */

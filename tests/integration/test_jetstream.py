@@ -4,10 +4,10 @@ import json
 
 import nats
 import pytest
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamConfig
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StorageType, StreamConfig
 from nats.js.errors import APIError, BadRequestError, NotFoundError
 
-from harness import Server, eventually_async
+from harness import Cluster, Server, eventually, eventually_async
 
 
 async def api(nc, subject, body=b"", headers=None):
@@ -253,7 +253,7 @@ async def test_errors_say_what_is_wrong(server):
             ("CONSUMER.CREATE.S.c", b'{"stream_name":"S","config":{"deliver_subject":"x"}}', 10052),
             ("CONSUMER.CREATE.S.c", b'{"stream_name":"X","config":{}}', 10056),
             ("STREAM.SNAPSHOT.S", b'{"deliver_subject":"x"}', 10052),
-            ("STREAM.CREATE.T", b'{"name":"T","storage":"memory"}', 10052)]
+            ("STREAM.CREATE.T", b'{"name":"T","retention":"workqueue"}', 10052)]
     for subject, body, code in rows:
         reply = await api(nc, subject, body)
         assert reply["error"]["err_code"] == code, (subject, body, reply)
@@ -278,3 +278,77 @@ async def test_many_async_publishes_from_many_clients(server):
     assert sorted(seqs) == list(range(1, 1601))
     for c in clients + [nc]:
         await c.close()
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+async def test_streams_in_memory(tmp_path, replicas):
+    """They work like others, are counted apart, and a restarted server fetches them from the others, if there are any."""
+    c = Cluster(tmp_path, size=replicas) if replicas > 1 else None
+    servers = c.start().servers if c else [Server(tmp_path, jetstream=True).start()]
+    nc = await nats.connect(servers=[s.url for s in servers])
+    js = nc.jetstream()
+    info = await js.add_stream(name="M", subjects=["m"], storage=StorageType.MEMORY, num_replicas=replicas)
+    assert info.config.storage == StorageType.MEMORY
+    sub = await js.pull_subscribe("m", durable="d")
+    for i in range(50):
+        await js.publish("m", b"x" * 1000 + b"%d" % i)
+    for m in await sub.fetch(20, timeout=5):
+        await m.ack_sync()
+    with pytest.raises(APIError, match="can not change storage type"):
+        await js.update_stream(name="M", subjects=["m"], storage=StorageType.FILE, num_replicas=replicas)
+    assert (await js.account_info()).memory > 50000 * replicas
+    assert (await js.account_info()).storage == 0
+    assert servers[0].get("/jsz")["memory"] > 50000 and servers[0].get("/jsz")["storage"] == 0
+    for s in servers:  # one after the other
+        s.stop()
+        s.start()
+        if c:
+            await asyncio.to_thread(c.wait_healthy, 30)
+    await nc.close()
+    nc = await nats.connect(servers=[s.url for s in servers])
+    js = nc.jetstream()
+
+    async def back():
+        try:
+            return await js.stream_info("M")
+        except (nats.errors.Error, nats.js.errors.Error, asyncio.TimeoutError):
+            return None
+    info = await eventually_async(back, 20, "the stream")
+    if c:
+        assert info.state.messages == 50
+        sub = await js.pull_subscribe("m", durable="d")
+        left = await sub.fetch(30, timeout=5)
+        assert [m.data[1000:] for m in left] == [b"%d" % i for i in range(20, 50)]
+        await asyncio.to_thread(eventually, lambda: c.replicas_agree("M"), 20, "replicas agreeing")
+    else:
+        assert info.state.messages == 0
+    assert (await js.publish("m", b"again")).stream == "M"
+    await nc.close()
+    for s in servers:
+        s.stop()
+
+
+async def test_max_memory_is_kept(tmp_path):
+    s = Server(tmp_path)
+    s.configure(f'jetstream {{ store_dir: "{s.store}", max_mem: 200K }}\n')
+    s.start()
+    nc = await nats.connect(s.url)
+    js = nc.jetstream()
+    await js.add_stream(name="M", subjects=["m"], storage=StorageType.MEMORY)
+    with pytest.raises(APIError) as refused:
+        for _ in range(400):
+            await js.publish("m", b"x" * 1000)
+    assert refused.value.err_code == 10023
+    assert (await js.get_msg("M", 1)).data == b"x" * 1000
+    await js.add_stream(name="F", subjects=["f"])  # the disk is another matter
+    await js.publish("f", b"x")
+    await js.purge_stream("M")
+
+    async def again():
+        try:
+            return await js.publish("m", b"x" * 1000)
+        except APIError:
+            return None
+    await eventually_async(again, 10, "room after a purge")
+    await nc.close()
+    s.stop()

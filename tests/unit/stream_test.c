@@ -323,7 +323,6 @@ Test(publish, expectations_count_what_is_under_way)
 Test(config, unsupported_options_are_refused_by_name)
 {
     static const char *const rows[] = {"{\"name\":\"S\",\"retention\":\"workqueue\"}",
-                                       "{\"name\":\"S\",\"storage\":\"memory\"}",
                                        "{\"name\":\"S\",\"allow_rollup_hdrs\":true}",
                                        "{\"name\":\"S\",\"mirror\":{\"name\":\"X\"}}",
                                        "{\"name\":\"S\",\"max_msgs_per_subject\":5}"};

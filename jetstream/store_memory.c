@@ -1,0 +1,274 @@
+/* The store of streams that live in memory: the same interface, nothing on disk. What a restart
+ * takes is for the groups what a wiped disk is: the replica is unproven and fetches everything
+ * anew.
+ *
+ *   group  (log: sorted by index, with a free front; states by name)
+ *
+ * Writes happen at the end of the turn that submitted them; completions come in the next one. */
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "core/base/map.h"
+#include "jetstream/store_internal.h"
+
+struct record {
+    raft_index index;
+    raft_term term;
+    uint8_t kind;
+    struct blob *data; /* counted */
+};
+
+struct log {
+    struct record *records; /* [from, count) ascend by index */
+    uint32_t from, count, cap;
+    struct map states; /* name → struct blob */
+};
+
+struct memory {
+    struct store store;   /* first */
+    pthread_mutex_t lock; /* leaf; guards groups */
+    struct map groups;    /* id → struct log */
+    atomic_int_fast64_t used;
+    int64_t max; /* bytes, like `used`; -1: no limit; read-only */
+};
+
+static struct memory *memory_of(struct store *store)
+{
+    return (struct memory *)store;
+}
+
+static int64_t cost(const struct blob *data)
+{
+    return 64 + (data == NULL ? 0 : (int64_t)data->len);
+}
+
+/* First position whose index is not below `index`. */
+static uint32_t position(const struct log *l, raft_index index)
+{
+    uint32_t low = l->from;
+    uint32_t high = l->count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (l->records[middle].index < index) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+static bool has(const struct log *l, uint32_t at, raft_index index)
+{
+    return at < l->count && l->records[at].index == index;
+}
+
+static void release(struct memory *m, struct record *r)
+{
+    m->used -= cost(r->data);
+    blob_release(r->data);
+}
+
+static void put(struct memory *m, struct log *l, const struct op *op)
+{
+    struct record r = {op->index, op->term, op->entry_kind,
+                       op->data == NULL ? NULL : blob_retain(op->data)};
+    uint32_t at = position(l, op->index);
+    m->used += cost(r.data);
+    if (has(l, at, op->index)) {
+        release(m, &l->records[at]);
+        l->records[at] = r;
+        return;
+    }
+    if (l->count == l->cap && l->from > l->count / 2) {
+        l->count -= l->from;
+        at -= l->from;
+        memmove(l->records, l->records + l->from, l->count * sizeof *l->records);
+        l->from = 0;
+    }
+    VEC_RESERVE(l->records, l->cap, l->count);
+    memmove(l->records + at + 1, l->records + at, (l->count - at) * sizeof *l->records);
+    l->records[at] = r;
+    l->count++;
+}
+
+/* from <= index < to */
+static void delete_range(struct memory *m, struct log *l, raft_index from, raft_index to)
+{
+    uint32_t a = position(l, from);
+    uint32_t z = position(l, to);
+    for (uint32_t i = a; i < z; i++) {
+        release(m, &l->records[i]);
+    }
+    if (a == l->from) {
+        l->from = z;
+    } else {
+        memmove(l->records + a, l->records + z, (l->count - z) * sizeof *l->records);
+        l->count -= z - a;
+    }
+    if (l->from == l->count) {
+        free(l->records);
+        l->records = NULL;
+        l->from = l->count = l->cap = 0;
+    }
+}
+
+static void delete_states(struct memory *m, struct log *l)
+{
+    struct map_entry *e;
+    for (uint32_t i = 0; (e = map_next(&l->states, &i)) != NULL;) {
+        m->used -= cost(e->value);
+        blob_release(e->value);
+    }
+    map_deinit(&l->states);
+}
+
+static void delete_group(struct memory *m, uint64_t id)
+{
+    struct log *l = map_remove_u64(&m->groups, id);
+    if (l != NULL) {
+        delete_range(m, l, 0, UINT64_MAX);
+        delete_states(m, l);
+        free(l);
+    }
+}
+
+static void apply(struct memory *m, const struct op *op)
+{
+    if (op->kind == OP_DELETE_GROUP) {
+        delete_group(m, op->group);
+        return;
+    }
+    struct log *l = map_get_u64(&m->groups, op->group);
+    if (l == NULL) {
+        l = NEW(struct log);
+        (void)map_put_u64(&m->groups, op->group, l);
+    }
+    switch (op->kind) {
+    case OP_PUT_ENTRY:
+        put(m, l, op);
+        return;
+    case OP_DELETE_RANGE:
+        delete_range(m, l, op->index, op->to);
+        return;
+    case OP_DELETE:
+        delete_range(m, l, op->index, op->index + 1);
+        return;
+    default: {
+        struct blob *old = map_put(&l->states, bytes_of(op->name), blob_retain(op->data));
+        m->used += cost(op->data) - (old == NULL ? 0 : cost(old));
+        blob_release(old);
+        return;
+    }
+    }
+}
+
+static void hand_over(struct store *store, struct queue *batches)
+{
+    struct memory *m = memory_of(store);
+    pthread_mutex_lock(&m->lock);
+    for (struct store_batch *b = batches->first; b != NULL; b = b->next) {
+        for (uint32_t i = 0; i < b->op_count; i++) {
+            apply(m, &b->ops[i]);
+        }
+    }
+    pthread_mutex_unlock(&m->lock);
+    struct store_batch *list = batches->first;
+    queue_clear(batches);
+    store_complete(store, list, OK);
+}
+
+static enum err get_entry(struct store *store, uint64_t group, raft_index index,
+                          struct raft_entry *e, bool *kept)
+{
+    struct memory *m = memory_of(store);
+    enum err err = ERR_NOT_FOUND;
+    pthread_mutex_lock(&m->lock);
+    const struct log *l = map_get_u64(&m->groups, group);
+    uint32_t at = l == NULL ? 0 : position(l, index);
+    if (l != NULL && has(l, at, index)) {
+        const struct record *r = &l->records[at];
+        *kept = (r->kind & KIND_KEPT) != 0;
+        *e = (struct raft_entry){index, r->term, (uint8_t)(r->kind & ~KIND_KEPT),
+                                 r->data == NULL ? NULL : blob_retain(r->data)};
+        err = OK;
+    }
+    pthread_mutex_unlock(&m->lock);
+    return err;
+}
+
+static enum err get_state(struct store *store, uint64_t group, const char *name,
+                          struct blob **value)
+{
+    struct memory *m = memory_of(store);
+    pthread_mutex_lock(&m->lock);
+    const struct log *l = map_get_u64(&m->groups, group);
+    struct blob *found = l == NULL ? NULL : map_get(&l->states, bytes_of(name));
+    *value = found == NULL ? NULL : blob_retain(found);
+    pthread_mutex_unlock(&m->lock);
+    return found == NULL ? ERR_NOT_FOUND : OK;
+}
+
+static uint64_t *groups(struct store *store, const char *name, uint32_t *count)
+{
+    struct memory *m = memory_of(store);
+    uint64_t *found = NULL;
+    uint32_t cap = 0;
+    struct map_entry *e;
+    *count = 0;
+    pthread_mutex_lock(&m->lock);
+    for (uint32_t i = 0; (e = map_next(&m->groups, &i)) != NULL;) {
+        const struct log *l = e->value;
+        if (map_get(&l->states, bytes_of(name)) != NULL) {
+            VEC_RESERVE(found, cap, *count);
+            memcpy(&found[(*count)++], e->key.ptr, sizeof *found);
+        }
+    }
+    pthread_mutex_unlock(&m->lock);
+    return found;
+}
+
+static bool is_full(struct store *store)
+{
+    struct memory *m = memory_of(store);
+    return m->max >= 0 && atomic_load_explicit(&m->used, memory_order_relaxed) >= m->max;
+}
+
+/* What its leader has had room for, a follower takes: memory is a limit, not an end. */
+static bool is_out_of_space(struct store *store)
+{
+    (void)store;
+    return false;
+}
+
+static void close_store(struct store *store)
+{
+    struct memory *m = memory_of(store);
+    struct map_entry *e;
+    for (uint32_t i = 0; (e = map_next(&m->groups, &i)) != NULL;) {
+        struct log *l = e->value;
+        delete_range(m, l, 0, UINT64_MAX);
+        delete_states(m, l);
+        free(l);
+    }
+    map_deinit(&m->groups);
+    pthread_mutex_destroy(&m->lock);
+    free(m);
+}
+
+static const struct store_operations operations = {.hand_over = hand_over,
+                                                   .get_entry = get_entry,
+                                                   .get_state = get_state,
+                                                   .groups = groups,
+                                                   .is_full = is_full,
+                                                   .is_out_of_space = is_out_of_space,
+                                                   .close = close_store};
+
+struct store *store_open_memory(int64_t max)
+{
+    struct memory *m = NEW(struct memory);
+    store_init(&m->store, &operations);
+    pthread_mutex_init(&m->lock, NULL);
+    m->max = max;
+    return &m->store;
+}

@@ -1,0 +1,300 @@
+/* The store, on disk and in memory: the same tests for both. */
+#include <criterion/criterion.h>
+#include <semaphore.h>
+#include <stdlib.h>
+
+#include "core/base/mem.h"
+#include "jetstream/store.h"
+
+/* A store, a loop to use it from, and what the running test does there. */
+struct bed {
+    bool memory;
+    char folder[64];
+    struct loops *loops;
+    struct store *store;
+};
+
+static void open_store(struct bed *b)
+{
+    static const struct store_keys no_keys = {0};
+    struct error error;
+    char path[80];
+    (void)snprintf(path, sizeof path, "%s/store", b->folder);
+    b->store = b->memory ? store_open_memory(100000) : store_open(path, &no_keys, &error);
+    cr_assert_not_null(b->store, "%s", error.message);
+    b->loops = loops_start(1);
+}
+
+static void close_store(struct bed *b)
+{
+    loops_stop(b->loops);
+    store_close(b->store);
+    loops_free(b->loops);
+}
+
+static struct bed bed_new(bool memory)
+{
+    struct bed b = {.memory = memory, .folder = "/tmp/trireme-store-XXXXXX"};
+    cr_assert_not_null(mkdtemp(b.folder));
+    open_store(&b);
+    return b;
+}
+
+static void bed_end(struct bed *b)
+{
+    char command[128];
+    close_store(b);
+    (void)snprintf(command, sizeof command, "rm -rf '%s'", b->folder);
+    cr_assert_eq(system(command), 0);
+}
+
+/* --- writing: one batch at a time, from the loop --- */
+
+struct job {
+    struct bed *bed;
+    struct store_batch *batch;
+    enum err result;
+    sem_t over;
+};
+
+static void on_done(void *arg, enum err err)
+{
+    struct job *j = arg;
+    j->result = err;
+    sem_post(&j->over);
+}
+
+static void on_loop(void *arg)
+{
+    struct job *j = arg;
+    store_submit(j->bed->store, j->batch, true, on_done, j);
+}
+
+static void commit(struct bed *b, struct store_batch *batch)
+{
+    struct job j = {.bed = b, .batch = batch};
+    sem_init(&j.over, 0, 0);
+    loop_post(loops_at(b->loops, 0), on_loop, &j);
+    while (sem_wait(&j.over) != 0) { /* interrupted by a signal */
+    }
+    sem_destroy(&j.over);
+    cr_assert_eq(j.result, OK);
+}
+
+static void put(struct store_batch *batch, uint64_t group, raft_index index, raft_term term,
+                const char *text, bool kept)
+{
+    struct raft_entry e = {index, term, text == NULL ? RAFT_ENTRY_NOOP : RAFT_ENTRY_DATA,
+                           text == NULL ? NULL : blob_copy(bytes_of(text))};
+    store_put_entry(batch, group, &e, kept);
+    blob_release(e.data);
+}
+
+/* --- reading --- */
+
+static void has(struct bed *b, uint64_t group, raft_index index, raft_term term, const char *text,
+                bool kept)
+{
+    struct raft_entry e;
+    bool is_kept;
+    cr_assert_eq(store_get_entry(b->store, group, index, &e, &is_kept), OK, "%llu",
+                 (unsigned long long)index);
+    cr_assert_eq(e.index, index);
+    cr_assert_eq(e.term, term);
+    cr_assert_eq(is_kept, kept);
+    if (text == NULL) {
+        cr_assert_eq(e.kind, RAFT_ENTRY_NOOP);
+        cr_assert_null(e.data);
+    } else {
+        cr_assert_eq(e.kind, RAFT_ENTRY_DATA);
+        cr_assert(bytes_is(blob_bytes(e.data), text));
+    }
+    blob_release(e.data);
+}
+
+static void lacks(struct bed *b, uint64_t group, raft_index index)
+{
+    struct raft_entry e;
+    bool kept;
+    cr_assert_eq(store_get_entry(b->store, group, index, &e, &kept), ERR_NOT_FOUND, "%llu",
+                 (unsigned long long)index);
+}
+
+static void state_is(struct bed *b, uint64_t group, const char *name, const char *text)
+{
+    struct blob *value;
+    enum err err = store_get_state(b->store, group, name, &value);
+    if (text == NULL) {
+        cr_assert_eq(err, ERR_NOT_FOUND);
+        return;
+    }
+    cr_assert_eq(err, OK);
+    cr_assert(bytes_is(blob_bytes(value), text));
+    blob_release(value);
+}
+
+/* --- tests --- */
+
+#define ON_BOTH(name)                                                                              \
+    static void name(struct bed *b);                                                               \
+    Test(store, name##_on_disk)                                                                    \
+    {                                                                                              \
+        struct bed b = bed_new(false);                                                             \
+        name(&b);                                                                                  \
+        bed_end(&b);                                                                               \
+    }                                                                                              \
+    Test(store, name##_in_memory)                                                                  \
+    {                                                                                              \
+        struct bed b = bed_new(true);                                                              \
+        name(&b);                                                                                  \
+        bed_end(&b);                                                                               \
+    }                                                                                              \
+    static void name(struct bed *b)
+
+ON_BOTH(entries_are_found_by_group_and_index)
+{
+    struct store_batch *batch = store_batch_new();
+    put(batch, 1, 1, 7, NULL, false);
+    put(batch, 1, 2, 7, "two", false);
+    put(batch, 2, 2, 8, "", true);
+    commit(b, batch);
+    has(b, 1, 1, 7, NULL, false);
+    has(b, 1, 2, 7, "two", false);
+    has(b, 2, 2, 8, "", true);
+    lacks(b, 1, 3);
+    lacks(b, 2, 1);
+    lacks(b, 3, 1);
+}
+
+ON_BOTH(later_writes_win)
+{
+    struct store_batch *batch = store_batch_new();
+    put(batch, 1, 5, 1, "first", false);
+    put(batch, 1, 5, 2, "second", true);
+    commit(b, batch);
+    has(b, 1, 5, 2, "second", true);
+    batch = store_batch_new();
+    put(batch, 1, 5, 3, "third", false);
+    store_delete_entry(batch, 1, 5);
+    put(batch, 1, 4, 3, "before", false);
+    commit(b, batch);
+    lacks(b, 1, 5);
+    has(b, 1, 4, 3, "before", false);
+}
+
+ON_BOTH(ranges_are_deleted_front_middle_and_end)
+{
+    struct store_batch *batch = store_batch_new();
+    char text[16];
+    for (raft_index i = 1; i <= 100; i++) {
+        (void)snprintf(text, sizeof text, "%d", (int)i);
+        put(batch, 1, i, 1, text, false);
+        put(batch, 2, i, 1, text, false);
+    }
+    commit(b, batch);
+    batch = store_batch_new();
+    store_delete_entries(batch, 1, 1, 11);
+    store_delete_entries(batch, 1, 40, 60);
+    store_delete_entries(batch, 1, 91, UINT64_MAX);
+    store_delete_entries(batch, 1, 30, 30); /* nothing */
+    store_delete_entry(batch, 1, 20);
+    commit(b, batch);
+    for (raft_index i = 1; i <= 100; i++) {
+        bool gone = i < 11 || (i >= 40 && i < 60) || i >= 91 || i == 20;
+        (void)snprintf(text, sizeof text, "%d", (int)i);
+        if (gone) {
+            lacks(b, 1, i);
+        } else {
+            has(b, 1, i, 1, text, false);
+        }
+        has(b, 2, i, 1, text, false);
+    }
+    batch = store_batch_new();
+    put(batch, 1, 50, 2, "between", true); /* into the hole */
+    put(batch, 1, 101, 2, "behind", false);
+    commit(b, batch);
+    has(b, 1, 50, 2, "between", true);
+    has(b, 1, 39, 1, "39", false);
+    has(b, 1, 60, 1, "60", false);
+    has(b, 1, 101, 2, "behind", false);
+}
+
+ON_BOTH(groups_have_states_until_they_are_deleted)
+{
+    struct store_batch *batch = store_batch_new();
+    store_put_state(batch, 3, "hs", BYTES_LIT("three"));
+    store_put_state(batch, 3, "ck", BYTES_LIT(""));
+    store_put_state(batch, 9, "hs", BYTES_LIT("nine"));
+    put(batch, 9, 1, 1, "entry", false);
+    commit(b, batch);
+    state_is(b, 3, "hs", "three");
+    state_is(b, 3, "ck", "");
+    state_is(b, 9, "ck", NULL);
+    uint32_t count;
+    uint64_t *groups = store_groups(b->store, "hs", &count);
+    cr_assert_eq(count, 2);
+    cr_assert((groups[0] == 3 && groups[1] == 9) || (groups[0] == 9 && groups[1] == 3));
+    free(groups);
+    batch = store_batch_new();
+    store_put_state(batch, 3, "hs", BYTES_LIT("changed"));
+    store_delete_group(batch, 9);
+    commit(b, batch);
+    state_is(b, 3, "hs", "changed");
+    state_is(b, 9, "hs", NULL);
+    lacks(b, 9, 1);
+    groups = store_groups(b->store, "hs", &count);
+    cr_assert_eq(count, 1);
+    free(groups);
+}
+
+ON_BOTH(the_backlog_is_what_waits)
+{
+    cr_assert_eq(store_backlog(b->store), 0);
+    struct store_batch *batch = store_batch_new();
+    put(batch, 1, 1, 1, "data", false);
+    commit(b, batch);
+    cr_assert_eq(store_backlog(b->store), 0);
+    cr_assert_not(store_is_poisoned(b->store));
+    cr_assert_not(store_is_full(b->store));
+}
+
+Test(store, only_the_disk_outlives_a_restart)
+{
+    for (int memory = 0; memory <= 1; memory++) {
+        struct bed b = bed_new(memory != 0);
+        struct store_batch *batch = store_batch_new();
+        put(batch, 1, 1, 4, "entry", false);
+        store_put_state(batch, 1, "hs", BYTES_LIT("state"));
+        commit(&b, batch);
+        close_store(&b);
+        open_store(&b);
+        if (memory != 0) {
+            lacks(&b, 1, 1);
+            state_is(&b, 1, "hs", NULL);
+        } else {
+            has(&b, 1, 1, 4, "entry", false);
+            state_is(&b, 1, "hs", "state");
+        }
+        bed_end(&b);
+    }
+}
+
+Test(store, memory_is_full_at_its_limit_and_not_after_deleting)
+{
+    struct bed b = bed_new(true);
+    char text[1001];
+    memset(text, 'x', 1000);
+    text[1000] = '\0';
+    for (raft_index i = 1; !store_is_full(b.store); i++) {
+        struct store_batch *batch = store_batch_new();
+        put(batch, 1, i, 1, text, false);
+        commit(&b, batch);
+        cr_assert_leq(i, 100);
+    }
+    cr_assert_not(store_is_out_of_space(b.store));
+    struct store_batch *batch = store_batch_new();
+    store_delete_entries(batch, 1, 1, 50);
+    commit(&b, batch);
+    cr_assert_not(store_is_full(b.store));
+    bed_end(&b);
+}
