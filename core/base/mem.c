@@ -56,3 +56,12 @@ void mem_give_back(void)
     (void)malloc_trim(0);
 #endif
 }
+
+void mem_map_big_blocks(size_t bytes)
+{
+#ifdef __GLIBC__
+    (void)mallopt(M_MMAP_THRESHOLD, (int)bytes);
+#else
+    (void)bytes;
+#endif
+}

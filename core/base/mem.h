@@ -29,5 +29,8 @@ void *mem_try_alloc(size_t bytes);
 /* Gives freed memory back to the system, where the C library keeps it otherwise. Takes milliseconds
  * per hundred megabytes. */
 void mem_give_back(void);
+/* Blocks from so many bytes on go back to the system when they are freed, whatever lies beside
+ * them. */
+void mem_map_big_blocks(size_t bytes);
 
 #endif

@@ -200,14 +200,22 @@ uint64_t stream_expired_through(struct stream *s, int64_t now_ns)
     return keep > s->totals.first_seq ? keep - 1 : 0;
 }
 
+struct subject_state *stream_add_subject(struct stream *s, struct bytes subject)
+{
+    struct subject_state *state = mem_zalloc(sizeof *state + subject.len);
+    memcpy(state->subject, subject.ptr, subject.len);
+    s->subjects.borrows_keys = true;
+    (void)map_put(&s->subjects, bytes_make(state->subject, subject.len), state);
+    return state;
+}
+
 /* --- storing and removing --- */
 
 static void remember_subject(struct stream *s, struct bytes subject, uint64_t seq)
 {
     struct subject_state *state = map_get(&s->subjects, subject);
     if (state == NULL) {
-        state = NEW(struct subject_state);
-        (void)map_put(&s->subjects, subject, state);
+        state = stream_add_subject(s, subject);
     }
     state->count++;
     state->last_seq = seq;

@@ -23,9 +23,11 @@ struct stream_entry {
     uint32_t live; /* not deleted and not below first_seq */
 };
 
+/* One allocation with its subject, which the map borrows: streams may have millions. */
 struct subject_state {
     uint64_t count;
     uint64_t last_seq; /* 0: to be looked up, the last one was deleted */
+    char subject[];    /* as long as the map's key */
 };
 
 struct seen_id { /* dedupe: a Nats-Msg-Id of the window */

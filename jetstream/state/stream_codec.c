@@ -213,10 +213,13 @@ enum err stream_decode(struct stream *s, struct bytes state)
     uint64_t subjects = read_count(&r, 3);
     for (uint64_t i = 0; i < subjects && !r.bad; i++) {
         struct bytes subject = reader_bytes(&r);
-        struct subject_state *st = NEW(struct subject_state);
+        if (r.bad || map_get(&s->subjects, subject) != NULL) {
+            r.bad = true;
+            break;
+        }
+        struct subject_state *st = stream_add_subject(s, subject);
         st->count = reader_varint(&r);
         st->last_seq = reader_varint(&r);
-        free(map_put(&s->subjects, subject, st));
     }
     uint64_t ids = read_count(&r, 10);
     for (uint64_t i = 0; i < ids && !r.bad; i++) {

@@ -20,6 +20,8 @@ void consumer_free(struct consumer *c);
 void consumer_refilter(struct stream *s, struct consumer *c);
 
 void stream_remember_id(struct stream *s, struct bytes id, uint64_t seq, int64_t time_ns);
+/* Not there yet. */
+struct subject_state *stream_add_subject(struct stream *s, struct bytes subject);
 struct stream_entry *stream_find_entry(const struct stream *s, uint64_t seq);
 
 #endif
