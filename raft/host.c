@@ -332,7 +332,7 @@ static void process_group(struct raft_group *g)
         more = take_persists(g);
         take_messages(g);
     } while (more);
-    raft_trim_memory(g->raft, RAFT_HOST_TAIL_BYTES);
+    raft_trim_memory(g->raft, raft_is_quiesced(g->raft) ? 0 : RAFT_HOST_TAIL_BYTES);
 }
 
 void raft_host_process(struct raft_host *host)

@@ -108,6 +108,9 @@ void raft_send_append(struct raft *r, struct progress *p, bool heartbeat)
         p->probe_sent = true;
     } else if (m->entry_count > 0) {
         p->next = at;
+        if (p->inflight == NULL) {
+            p->inflight = mem_alloc(RAFT_INFLIGHT_MAX * sizeof *p->inflight);
+        }
         p->inflight[(p->inflight_at + p->inflight_count++) % RAFT_INFLIGHT_MAX] = at - 1;
     }
 }

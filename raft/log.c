@@ -115,6 +115,33 @@ void raft_log_truncate(struct raft *r, raft_index from)
     }
 }
 
+/* What only a busy group needs. */
+static void forget_buffers(struct raft *r)
+{
+    for (unsigned i = 0; i < r->peer_count; i++) {
+        struct progress *p = &r->peers[i];
+        if (p->inflight_count == 0) {
+            free(p->inflight);
+            p->inflight = NULL;
+        }
+    }
+    if (r->out_from == r->out_count) {
+        free(r->out);
+        r->out = NULL;
+        r->out_from = r->out_count = r->out_cap = 0;
+    }
+    if (r->requested_count == 0) {
+        free(r->requested);
+        r->requested = NULL;
+        r->requested_cap = 0;
+    }
+    if (r->read_count == 0) {
+        free(r->reads);
+        r->reads = NULL;
+        r->read_cap = 0;
+    }
+}
+
 void raft_trim_memory(struct raft *r, size_t keep_bytes)
 {
     raft_index until = r->applied < r->persisted ? r->applied : r->persisted;
@@ -128,6 +155,9 @@ void raft_trim_memory(struct raft *r, size_t keep_bytes)
         free(r->window);
         r->window = NULL;
         r->window_from = r->window_count = r->window_cap = 0;
+    }
+    if (keep_bytes == 0) {
+        forget_buffers(r);
     }
 }
 

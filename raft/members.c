@@ -149,6 +149,11 @@ static void follow_members(struct raft *r)
                 : (struct progress){.node = now->list[i].node, .next = r->last + 1, .active = true};
         peers[i].learner = now->list[i].learner;
     }
+    for (unsigned i = 0; i < r->peer_count; i++) {
+        if (find(now, r->peers[i].node) == NULL) {
+            free(r->peers[i].inflight);
+        }
+    }
     r->peer_count = now->count;
     memcpy(r->peers, peers, now->count * sizeof *peers);
 }
@@ -156,9 +161,9 @@ static void follow_members(struct raft *r)
 void raft_members_reset(struct raft *r, const struct raft_members *members)
 {
     CHECK(are_sound(members));
-    VEC_RESERVE(r->memberships, r->membership_cap, r->membership_count);
+    r->memberships = mem_realloc(r->memberships, sizeof *r->memberships); /* seldom more */
     r->memberships[0] = *members;
-    r->membership_count = 1;
+    r->membership_count = r->membership_cap = 1;
     follow_members(r);
 }
 

@@ -298,6 +298,9 @@ void raft_free(struct raft *r)
         blob_release(r->install.state);
     }
     free(r->requested);
+    for (unsigned i = 0; i < r->peer_count; i++) {
+        free(r->peers[i].inflight);
+    }
     free(r->memberships);
     free(r->reads);
     free(r);

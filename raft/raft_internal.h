@@ -44,7 +44,7 @@ struct progress {
     raft_index
         prove_at; /* leader: an entry of ours, committed and had, proves this life; 0: none */
     uint32_t silent_ticks;
-    raft_index inflight[RAFT_INFLIGHT_MAX]; /* last index of each, ring */
+    raft_index *inflight; /* last index of each; ring of RAFT_INFLIGHT_MAX; NULL until needed */
     uint32_t inflight_at, inflight_count;
     raft_index snapshot_next; /* SNAPSHOT: next record to send */
     uint32_t snapshot_wait;   /* ticks since the last chunk */
