@@ -544,6 +544,13 @@ bool peers_is_up(struct peers *peers, uint64_t node)
     return peer != NULL && atomic_load(&peer->up);
 }
 
+int64_t peers_silence_ns(struct peers *peers, uint64_t node)
+{
+    struct peer *peer = find(peers, node);
+    int64_t heard = peer == NULL ? 0 : atomic_load(&peer->heard_ns);
+    return heard == 0 ? 0 : clock_mono_ns() - heard + 1;
+}
+
 const char *peers_name(struct peers *peers, uint64_t node)
 {
     if (node == peers->self) {

@@ -56,6 +56,8 @@ struct peer_node {
 };
 struct peer_node *peers_nodes(struct peers *peers, unsigned *count);
 bool peers_is_up(struct peers *peers, uint64_t node);
+/* Time since the node was heard last; 0: never. */
+int64_t peers_silence_ns(struct peers *peers, uint64_t node);
 /* NULL when unknown. */
 const char *peers_name(struct peers *peers, uint64_t node);
 

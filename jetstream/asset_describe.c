@@ -43,7 +43,7 @@ json_t *asset_cluster_json(struct asset *a)
             if (!up) {
                 json_put_bool(r, "offline", true);
             }
-            json_put_int(r, "active", p.silent_ticks * RAFT_TICK_MS * NS_PER_MS);
+            json_put_int(r, "active", peers_silence_ns(a->js->peers, a->peers[i]));
             if (status.leader && p.match < status.commit) {
                 json_put_u64(r, "lag", status.commit - p.match);
             }

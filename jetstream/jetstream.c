@@ -486,7 +486,7 @@ json_t *jetstream_meta_json(struct jetstream *js)
         if (!up) {
             json_put_bool(r, "offline", true);
         }
-        json_put_int(r, "active", 0);
+        json_put_int(r, "active", peers_silence_ns(js->peers, node));
         json_put_text(r, "peer", id);
         (void)json_array_append_new(replicas, r);
     }

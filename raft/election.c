@@ -82,7 +82,6 @@ static void become_leader(struct raft *r, bool unanimous)
         p->flow = PROBE;
         p->probe_sent = false;
         p->active = true; /* a full timeout before the quorum is first checked */
-        p->silent_ticks = 0;
         p->inflight_count = 0;
         p->proven = false; /* until it says so */
         p->granted = unanimous && p->vote_unproven;

@@ -94,7 +94,6 @@ void raft_step(struct raft *r, const struct raft_message *m)
         return;
     }
     if (p != NULL) {
-        p->silent_ticks = 0;
         p->up = true;
     }
     if (m->type == RAFT_PREVOTE) {
@@ -179,7 +178,6 @@ void raft_tick(struct raft *r)
     }
     r->idle_ticks++;
     for (unsigned i = 0; i < r->peer_count; i++) {
-        r->peers[i].silent_ticks++;
         r->peers[i].snapshot_wait++;
     }
     if (r->election_elapsed >= RAFT_ELECTION_TICKS) {
@@ -377,9 +375,8 @@ struct raft_peer_state raft_peer_state(const struct raft *r, raft_node peer)
     for (unsigned i = 0; i < r->peer_count; i++) {
         const struct progress *p = &r->peers[i];
         if (p->node == peer) {
-            return (struct raft_peer_state){p->match, p->silent_ticks,
-                                            r->role == LEADER && p->up && p->match >= r->commit,
-                                            p->proven};
+            return (struct raft_peer_state){
+                p->match, r->role == LEADER && p->up && p->match >= r->commit, p->proven};
         }
     }
     return (struct raft_peer_state){0};

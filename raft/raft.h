@@ -274,10 +274,9 @@ unsigned raft_voters(const struct raft *r, raft_node voters[RAFT_VOTERS_MAX]);
  * last checkpoint. Borrowed until the next raft_ call. */
 const struct raft_members *raft_members(const struct raft *r);
 const struct raft_members *raft_members_at(const struct raft *r, raft_index index);
-/* Leader: how far a follower is behind (entries), and ticks since it was heard. */
+/* Leader: how far a follower is. */
 struct raft_peer_state {
     raft_index match;
-    uint32_t silent_ticks;
     bool current; /* seen by its leader, up, and has all that is committed */
     bool proven;  /* as its leader knows: invariant (6) */
 };

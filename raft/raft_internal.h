@@ -43,7 +43,6 @@ struct progress {
     bool granted;       /* leader: everybody took part in the election, this life of it included */
     raft_index
         prove_at; /* leader: an entry of ours, committed and had, proves this life; 0: none */
-    uint32_t silent_ticks;
     raft_index *inflight; /* last index of each; ring of RAFT_INFLIGHT_MAX; NULL until needed */
     uint32_t inflight_at, inflight_count;
     raft_index snapshot_next; /* SNAPSHOT: next record to send */

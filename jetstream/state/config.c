@@ -67,7 +67,7 @@ static bool bad_type(struct js_error *error, const char *object, const struct fi
                     json_kind(v), object, f->name, go_type(f->kind));
 }
 
-/* null, false, 0, "", [] and {} ask for nothing. */
+/* null, false, 0, "", [], {} and Go's zero time ask for nothing. */
 static bool is_neutral(const json_t *v)
 {
     return json_is_null(v) || json_is_false(v) ||
@@ -76,7 +76,8 @@ static bool is_neutral(const json_t *v)
            (json_is_array(v) && json_array_size(v) == 0) ||
            (json_is_object(v) && json_object_size(v) == 0) ||
            (json_is_string(v) && (strcmp(json_string_value(v), "none") == 0 ||
-                                  strcmp(json_string_value(v), "default") == 0));
+                                  strcmp(json_string_value(v), "default") == 0 ||
+                                  strcmp(json_string_value(v), "0001-01-01T00:00:00Z") == 0));
 }
 
 static bool read_field(const char *object_name, const struct field *f, json_t *v, void *config,

@@ -320,6 +320,21 @@ Test(publish, expectations_count_what_is_under_way)
     stream_free(s);
 }
 
+Test(config, what_asks_for_nothing_is_no_unsupported_option)
+{
+    json_error_t reason;
+    struct js_error error;
+    struct consumer_config c;
+    json_t *o =
+        json_parse(BYTES_LIT("{\"durable_name\":\"C\",\"ack_policy\":\"explicit\","
+                             "\"pause_until\":\"0001-01-01T00:00:00Z\",\"priority_groups\":[],"
+                             "\"mem_storage\":false}"),
+                   &reason);
+    cr_assert(consumer_config_parse(o, &c, &error), "%s", error.text);
+    consumer_config_deinit(&c);
+    json_decref(o);
+}
+
 Test(config, unsupported_options_are_refused_by_name)
 {
     static const char *const rows[] = {"{\"name\":\"S\",\"retention\":\"workqueue\"}",
