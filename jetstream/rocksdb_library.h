@@ -29,8 +29,10 @@
     X(iter_destroy)                                                                                \
     X(iter_key)                                                                                    \
     X(iter_next)                                                                                   \
+    X(iter_seek)                                                                                   \
     X(iter_seek_to_first)                                                                          \
     X(iter_valid)                                                                                  \
+    X(iter_value)                                                                                  \
     X(open_column_families)                                                                        \
     X(options_create)                                                                              \
     X(options_destroy)                                                                             \

@@ -16,6 +16,8 @@
 /* Of log since the last one; or twice the state's size. */
 #define CHECKPOINT_BYTES_MIN        (4u << 20)
 #define CHECKPOINT_BYTES_MIN_MEMORY (256u << 10)
+#define AHEAD_ENTRIES               64
+#define AHEAD_BYTES                 (256u << 10)
 #define MAKE_ROOM_NS                (100 * NS_PER_MS) /* not more often than this */
 
 /* What the groups on one store want written in this turn. */
@@ -38,6 +40,12 @@ struct shard {
     uint32_t group_count, group_cap;
 };
 
+/* Entries read ahead of whoever reads in order. */
+struct ahead {
+    uint32_t at, count;
+    struct raft_entry entries[AHEAD_ENTRIES];
+};
+
 struct group {
     struct shard *shard;
     struct writes *writes; /* the shard's, of the store that it lives in */
@@ -50,6 +58,8 @@ struct group {
     raft_index trimmed;                /* nothing at all is stored below */
     size_t bytes_since, state_bytes;
     int64_t room_made_ns;
+    raft_index read_last; /* by group_read() */
+    struct ahead *ahead;  /* NULL: nothing */
     bool checkpointing, broken;
 };
 
@@ -155,6 +165,43 @@ static void on_tick(void *arg)
     kick(s);
 }
 
+/* --- reading ahead --- */
+
+static void forget_ahead(struct group *g)
+{
+    for (uint32_t i = 0; g->ahead != NULL && i < g->ahead->count; i++) {
+        blob_release(g->ahead->entries[i].data);
+    }
+    free(g->ahead);
+    g->ahead = NULL;
+}
+
+static void read_ahead(struct group *g, raft_index index)
+{
+    forget_ahead(g);
+    g->ahead = NEW(struct ahead);
+    g->ahead->count = store_get_entries(g->writes->store, g->id, index, g->ahead->entries,
+                                        AHEAD_ENTRIES, AHEAD_BYTES);
+}
+
+/* The data of an entry that was read ahead, counted; NULL when it was not. */
+static struct blob *take_ahead(struct group *g, raft_index index)
+{
+    struct ahead *a = g->ahead;
+    while (a != NULL && a->at < a->count && a->entries[a->at].index < index) {
+        a->at++;
+    }
+    if (a == NULL || a->at == a->count || a->entries[a->at].index != index) {
+        return NULL;
+    }
+    struct blob *data = a->entries[a->at].data;
+    (void)(data == NULL ? NULL : blob_retain(data));
+    if (++a->at == a->count) {
+        forget_ahead(g);
+    }
+    return data;
+}
+
 /* --- checkpoints --- */
 
 static void put_state_record(struct buffer *out, struct group *g, raft_index index,
@@ -253,6 +300,9 @@ static void on_persist(void *arg, struct raft_group *rg, const struct raft_persi
     (void)arg;
     struct group *g = raft_group_owner(rg);
     struct store_batch *batch = batch_of(g);
+    if (p->truncate_from != 0 || p->kept_records) {
+        forget_ahead(g); /* other entries will be there */
+    }
     if (p->has_hard_state) {
         put_hard_state(g, p);
     }
@@ -332,6 +382,7 @@ static void on_install(void *arg, raft_index index, struct blob *state, uint64_t
         return;
     }
     struct store_batch *batch = batch_of(g);
+    forget_ahead(g);
     g->first = index + 1;
     g->checkpointed = g->previous = index;
     struct buffer record = {0};
@@ -516,6 +567,7 @@ static void forget_group(struct group *g)
         }
     }
     raft_host_remove(s->host, g->raft_group);
+    forget_ahead(g);
     free(g);
 }
 
@@ -614,9 +666,19 @@ struct blob *group_read(struct group *g, uint64_t index)
     if (memory != NULL) {
         return memory->data == NULL ? NULL : blob_retain(memory->data);
     }
+    bool in_order = index > g->read_last && index - g->read_last <= AHEAD_ENTRIES;
+    g->read_last = index;
+    struct blob *data = take_ahead(g, index);
+    if (data == NULL && in_order) {
+        read_ahead(g, index);
+        data = take_ahead(g, index);
+    }
     struct raft_entry e;
     bool kept;
-    return store_get_entry(g->writes->store, g->id, index, &e, &kept) == OK ? e.data : NULL;
+    if (data == NULL && store_get_entry(g->writes->store, g->id, index, &e, &kept) == OK) {
+        data = e.data;
+    }
+    return data;
 }
 
 struct group_status group_status(const struct group *g)

@@ -174,6 +174,12 @@ enum err store_get_entry(struct store *s, uint64_t group, raft_index index, stru
     return s->operations->get_entry(s, group, index, e, kept);
 }
 
+uint32_t store_get_entries(struct store *s, uint64_t group, raft_index index,
+                           struct raft_entry *entries, uint32_t cap, size_t bytes)
+{
+    return s->operations->get_entries(s, group, index, entries, cap, bytes);
+}
+
 enum err store_get_state(struct store *s, uint64_t group, const char *name, struct blob **value)
 {
     return s->operations->get_state(s, group, name, value);

@@ -75,6 +75,11 @@ bool store_is_out_of_space(struct store *store);
 /* ERR_NOT_FOUND, ERR_CORRUPT (checksum), ERR_IO. The reference is the caller's. */
 enum err store_get_entry(struct store *store, uint64_t group, raft_index index,
                          struct raft_entry *e, bool *kept);
+/* The entries from `index` on that are there, in order, at most `cap` of them and not many more
+ * than `bytes`; it ends in front of a damaged one, and leaves out nothing else. Returns how many;
+ * the references are the caller's. Much cheaper than one by one. */
+uint32_t store_get_entries(struct store *store, uint64_t group, raft_index index,
+                           struct raft_entry *entries, uint32_t cap, size_t bytes);
 /* *value is a counted blob. */
 enum err store_get_state(struct store *store, uint64_t group, const char *name,
                          struct blob **value);

@@ -524,6 +524,28 @@ static enum err take_data(struct disk *s, uint64_t group, struct raft_entry *e, 
     return err;
 }
 
+/* A record as it is stored. */
+static enum err parse_entry(struct disk *s, uint64_t group, raft_index index, struct bytes value,
+                            struct raft_entry *e, bool *kept)
+{
+    enum err err = ERR_CORRUPT;
+    if (value.len >= 13) {
+        uint32_t crc;
+        memcpy(&crc, value.ptr, 4);
+        struct bytes data = bytes_skip(value, 13);
+        *e = (struct raft_entry){index, get_be64(value.ptr + 4), (uint8_t)value.ptr[12], NULL};
+        if (crc == entry_crc(group, index, e->term, e->kind, data)) {
+            *kept = (e->kind & KIND_KEPT) != 0;
+            err = take_data(s, group, e, data);
+        }
+    }
+    if (err != OK) {
+        log_error("JetStream record %llu of group %llu is damaged", (unsigned long long)index,
+                  (unsigned long long)group);
+    }
+    return err;
+}
+
 static enum err get_entry(struct store *store, uint64_t group, raft_index index,
                           struct raft_entry *e, bool *kept)
 {
@@ -541,23 +563,36 @@ static enum err get_entry(struct store *store, uint64_t group, raft_index index,
     }
     size_t len;
     const char *value = rocksdb.pinnableslice_value(slice, &len);
-    enum err err = ERR_CORRUPT;
-    if (len >= 13) {
-        uint32_t crc;
-        memcpy(&crc, value, 4);
-        struct bytes data = bytes_make(value + 13, len - 13);
-        *e = (struct raft_entry){index, get_be64(value + 4), (uint8_t)value[12], NULL};
-        if (crc == entry_crc(group, index, e->term, e->kind, data)) {
-            *kept = (e->kind & KIND_KEPT) != 0;
-            err = take_data(s, group, e, data);
-        }
-    }
+    enum err err = parse_entry(s, group, index, bytes_make(value, len), e, kept);
     rocksdb.pinnableslice_destroy(slice);
-    if (err != OK) {
-        log_error("JetStream record %llu of group %llu is damaged", (unsigned long long)index,
-                  (unsigned long long)group);
-    }
     return err;
+}
+
+static uint32_t get_entries(struct store *store, uint64_t group, raft_index index,
+                            struct raft_entry *entries, uint32_t cap, size_t bytes)
+{
+    struct disk *s = disk_of(store);
+    char first[LOG_KEY_LEN];
+    log_key(first, group, index);
+    uint32_t count = 0;
+    size_t taken = 0;
+    rocksdb_iterator_t *it = rocksdb.create_iterator_cf(s->db, s->reads, s->cf[CF_LOG]);
+    rocksdb.iter_seek(it, first, sizeof first);
+    for (; count < cap && taken < bytes && rocksdb.iter_valid(it); rocksdb.iter_next(it)) {
+        size_t key_len, value_len;
+        const char *key = rocksdb.iter_key(it, &key_len);
+        const char *value = rocksdb.iter_value(it, &value_len);
+        bool kept;
+        if (key_len != LOG_KEY_LEN || get_be64(key) != group ||
+            parse_entry(s, group, get_be64(key + 8), bytes_make(value, value_len), &entries[count],
+                        &kept) != OK) {
+            break;
+        }
+        count++;
+        taken += value_len;
+    }
+    rocksdb.iter_destroy(it);
+    return count;
 }
 
 static enum err get_state(struct store *store, uint64_t group, const char *name, struct blob **out)
@@ -647,6 +682,7 @@ static void close_store(struct store *store)
 
 static const struct store_operations operations = {.hand_over = hand_over,
                                                    .get_entry = get_entry,
+                                                   .get_entries = get_entries,
                                                    .get_state = get_state,
                                                    .groups = groups,
                                                    .is_full = is_full,

@@ -50,6 +50,8 @@ struct store_operations {
     void (*hand_over)(struct store *store, struct queue *batches);
     enum err (*get_entry)(struct store *store, uint64_t group, raft_index index,
                           struct raft_entry *e, bool *kept);
+    uint32_t (*get_entries)(struct store *store, uint64_t group, raft_index index,
+                            struct raft_entry *entries, uint32_t cap, size_t bytes);
     enum err (*get_state)(struct store *store, uint64_t group, const char *name,
                           struct blob **value);
     uint64_t *(*groups)(struct store *store, const char *name, uint32_t *count);

@@ -178,6 +178,12 @@ static void hand_over(struct store *store, struct queue *batches)
     store_complete(store, list, OK);
 }
 
+static struct raft_entry entry_of(const struct record *r)
+{
+    return (struct raft_entry){r->index, r->term, (uint8_t)(r->kind & ~KIND_KEPT),
+                               r->data == NULL ? NULL : blob_retain(r->data)};
+}
+
 static enum err get_entry(struct store *store, uint64_t group, raft_index index,
                           struct raft_entry *e, bool *kept)
 {
@@ -187,14 +193,29 @@ static enum err get_entry(struct store *store, uint64_t group, raft_index index,
     const struct log *l = map_get_u64(&m->groups, group);
     uint32_t at = l == NULL ? 0 : position(l, index);
     if (l != NULL && has(l, at, index)) {
-        const struct record *r = &l->records[at];
-        *kept = (r->kind & KIND_KEPT) != 0;
-        *e = (struct raft_entry){index, r->term, (uint8_t)(r->kind & ~KIND_KEPT),
-                                 r->data == NULL ? NULL : blob_retain(r->data)};
+        *kept = (l->records[at].kind & KIND_KEPT) != 0;
+        *e = entry_of(&l->records[at]);
         err = OK;
     }
     pthread_mutex_unlock(&m->lock);
     return err;
+}
+
+static uint32_t get_entries(struct store *store, uint64_t group, raft_index index,
+                            struct raft_entry *entries, uint32_t cap, size_t bytes)
+{
+    struct memory *m = memory_of(store);
+    uint32_t count = 0;
+    size_t taken = 0;
+    pthread_mutex_lock(&m->lock);
+    const struct log *l = map_get_u64(&m->groups, group);
+    for (uint32_t at = l == NULL ? 0 : position(l, index);
+         l != NULL && at < l->count && count < cap && taken < bytes; at++) {
+        entries[count++] = entry_of(&l->records[at]);
+        taken += (size_t)cost(l->records[at].data);
+    }
+    pthread_mutex_unlock(&m->lock);
+    return count;
 }
 
 static enum err get_state(struct store *store, uint64_t group, const char *name,
@@ -258,6 +279,7 @@ static void close_store(struct store *store)
 
 static const struct store_operations operations = {.hand_over = hand_over,
                                                    .get_entry = get_entry,
+                                                   .get_entries = get_entries,
                                                    .get_state = get_state,
                                                    .groups = groups,
                                                    .is_full = is_full,

@@ -219,6 +219,35 @@ ON_BOTH(ranges_are_deleted_front_middle_and_end)
     has(b, 1, 101, 2, "behind", false);
 }
 
+ON_BOTH(entries_are_read_in_order)
+{
+    struct raft_entry e[64];
+    struct store_batch *batch = store_batch_new();
+    for (raft_index i = 1; i <= 40; i++) {
+        put(batch, 1, i * 2, i, "text", i % 2 == 0); /* with gaps */
+    }
+    put(batch, 2, 1, 1, "another group's", false);
+    commit(b, batch);
+    cr_assert_eq(store_get_entries(b->store, 1, 1, e, 10, 1u << 20), 10);
+    for (raft_index i = 1; i <= 10; i++) {
+        cr_assert_eq(e[i - 1].index, i * 2);
+        cr_assert_eq(e[i - 1].term, i);
+        cr_assert_eq(e[i - 1].kind, RAFT_ENTRY_DATA);
+        cr_assert(bytes_is(blob_bytes(e[i - 1].data), "text"));
+        blob_release(e[i - 1].data);
+    }
+    uint32_t count = store_get_entries(b->store, 1, 70, e, 64, 1u << 20);
+    cr_assert_eq(count, 6);
+    cr_assert_eq(e[5].index, 80);
+    for (uint32_t i = 0; i < count; i++) {
+        blob_release(e[i].data);
+    }
+    cr_assert_eq(store_get_entries(b->store, 1, 1, e, 64, 1), 1); /* one at least */
+    blob_release(e[0].data);
+    cr_assert_eq(store_get_entries(b->store, 1, 81, e, 64, 1u << 20), 0);
+    cr_assert_eq(store_get_entries(b->store, 3, 1, e, 64, 1u << 20), 0);
+}
+
 ON_BOTH(groups_have_states_until_they_are_deleted)
 {
     struct store_batch *batch = store_batch_new();
