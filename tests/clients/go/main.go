@@ -213,10 +213,13 @@ func main() {
 	if info.NumAckPending != 0 || info.NumPending != 0 || info.AckFloor.Stream != 100 {
 		log.Fatalf("consumer info %+v", info)
 	}
-	_, err = js.CreateStream(ctx, jetstream.StreamConfig{Name: "MEM", Storage: jetstream.MemoryStorage})
+	_, err = js.CreateStream(ctx, jetstream.StreamConfig{Name: "WORK", Retention: jetstream.WorkQueuePolicy})
 	if err == nil || !strings.Contains(err.Error(), "not supported in this version yet") {
-		log.Fatalf("memory storage: %v", err)
+		log.Fatalf("work-queue retention: %v", err)
 	}
+	_, err = js.CreateStream(ctx, jetstream.StreamConfig{Name: "MEM", Storage: jetstream.MemoryStorage})
+	must(err, "memory storage")
+	must(js.DeleteStream(ctx, "MEM"), "delete stream in memory")
 	must(js.DeleteStream(ctx, "GO"), "delete stream")
 	fmt.Println("nats.go: ok")
 }
