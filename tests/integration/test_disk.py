@@ -16,6 +16,7 @@ class Disk:
     def __init__(self, server):
         self.path = os.path.join(server.folder, server.name + "-fault")
         self.heal()
+        assert os.path.exists(LIBRARY), f"{LIBRARY} is not built"
         server.env.update(LD_PRELOAD=LIBRARY, TRIREME_DISK_FAULTS=self.path,
                           ASAN_OPTIONS=os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0")
 

@@ -245,6 +245,12 @@ def test_refusals_on_the_route_port(tmp_path, binary, said, answer):
     m.stop()
 
 
+async def agreed(servers):
+    """The cluster's name as a set, when all have the same; else None."""
+    seen = {s.get("/varz")["cluster"]["name"] for s in servers}
+    return seen if len(seen) == 1 else None
+
+
 @pytest.mark.parametrize("binaries", MESHES)
 async def test_made_up_cluster_names_are_settled(tmp_path, binaries):
     routes = [free_port(), free_port()]
@@ -254,8 +260,8 @@ async def test_made_up_cluster_names_are_settled(tmp_path, binaries):
                    for i, b in enumerate(binaries)]
         for s in servers:
             eventually(lambda: s.get("/varz")["remotes"] == 1, 20)
-        seen = {s.get("/varz")["cluster"]["name"] for s in servers}
-        assert len(seen) == 1 and (names[1] == "" or seen == {"fixed"})
+        seen = await eventually_async(lambda: agreed(servers), 20, "one name for the cluster")
+        assert names[1] == "" or seen == {"fixed"}
         for s in servers:
             s.stop()
         routes = [free_port(), free_port()]
