@@ -40,7 +40,7 @@ enum {
     BUG_CHANGES_AT_ONCE = 26,        /* elusive; a second change while the first is not committed */
     BUG_READS_WITHOUT_ROUND = 27,    /* by a leader that may have been replaced: thesis §6.4 */
     BUG_READS_FROM_UNPROVEN = 28, /* elusive; whoever has forgotten its vote confirms the leader */
-    BUG_PROVES_WITH_LESS = 29,    /* than the winner of an election of all has */
+    BUG_PROVES_WITH_LESS = 29,    /* elusive; than the winner of an election of all has */
     BUG_REMOVED_STAYS_SILENT = 30 /* though its log alone can win: thesis §4.2.2 */
 };
 
