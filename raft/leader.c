@@ -130,6 +130,16 @@ void raft_send_all(struct raft *r, struct progress *p)
     }
 }
 
+void raft_append_and_send(struct raft *r, uint8_t kind, struct blob *data)
+{
+    raft_log_append(r, (struct raft_entry){r->last + 1, r->term, kind, data});
+    for (unsigned i = 0; i < r->peer_count; i++) {
+        if (r->peers[i].node != r->self) {
+            raft_send_all(r, &r->peers[i]);
+        }
+    }
+}
+
 void raft_broadcast(struct raft *r, bool heartbeat)
 {
     for (unsigned i = 0; i < r->peer_count; i++) {
@@ -222,13 +232,8 @@ static void maybe_prove(struct raft *r, struct progress *p)
         m->index = p->match;
         m->index_term = raft_term_at(r, p->match);
     } else if (p->prove_at == 0) {
-        raft_log_append(r, (struct raft_entry){r->last + 1, r->term, RAFT_ENTRY_NOOP, NULL});
+        raft_append_and_send(r, RAFT_ENTRY_NOOP, NULL);
         p->prove_at = r->last;
-        for (unsigned i = 0; i < r->peer_count; i++) {
-            if (r->peers[i].node != r->self) {
-                raft_send_all(r, &r->peers[i]);
-            }
-        }
     }
 }
 
@@ -361,12 +366,7 @@ enum err raft_propose(struct raft *r, struct blob *data, raft_index *index)
     }
     raft_wake(r);
     r->idle_ticks = 0;
-    raft_log_append(r, (struct raft_entry){r->last + 1, r->term, RAFT_ENTRY_DATA, data});
+    raft_append_and_send(r, RAFT_ENTRY_DATA, data);
     *index = r->last;
-    for (unsigned i = 0; i < r->peer_count; i++) {
-        if (r->peers[i].node != r->self) {
-            raft_send_all(r, &r->peers[i]);
-        }
-    }
     return OK;
 }

@@ -235,15 +235,9 @@ enum err raft_change_members(struct raft *r, const struct raft_members *members,
     r->idle_ticks = 0;
     struct buffer data = {0};
     raft_members_encode(members, &data);
-    raft_log_append(r, (struct raft_entry){r->last + 1, r->term, RAFT_ENTRY_MEMBERS,
-                                           blob_copy(buffer_bytes(&data))});
+    raft_append_and_send(r, RAFT_ENTRY_MEMBERS, blob_copy(buffer_bytes(&data)));
     buffer_deinit(&data);
     *index = r->last;
-    for (unsigned i = 0; i < r->peer_count; i++) {
-        if (r->peers[i].node != r->self) {
-            raft_send_all(r, &r->peers[i]);
-        }
-    }
     raft_maybe_commit(r);
     return OK;
 }

@@ -187,6 +187,8 @@ void raft_reads_end(struct raft *r);
 
 /* leader.c */
 void raft_broadcast(struct raft *r, bool heartbeat);
+/* An entry of the leader's own, to everybody. Takes the data's reference. */
+void raft_append_and_send(struct raft *r, uint8_t kind, struct blob *data);
 void raft_send_append(struct raft *r, struct progress *p, bool heartbeat);
 /* As much as flow control allows. */
 void raft_send_all(struct raft *r, struct progress *p);

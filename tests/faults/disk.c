@@ -94,22 +94,23 @@ ssize_t pwrite64(int fd, const void *data, size_t len, off_t at)
     return pwrite(fd, data, len, at);
 }
 
+static int sync_fails(int fd)
+{
+    if (fault_of(fd) != 's') {
+        return 0;
+    }
+    errno = EIO;
+    return 1;
+}
+
 int fsync(int fd)
 {
     NEXT(int, "fsync", int)
-    if (fault_of(fd) == 's') {
-        errno = EIO;
-        return -1;
-    }
-    return next(fd);
+    return sync_fails(fd) ? -1 : next(fd);
 }
 
 int fdatasync(int fd)
 {
     NEXT(int, "fdatasync", int)
-    if (fault_of(fd) == 's') {
-        errno = EIO;
-        return -1;
-    }
-    return next(fd);
+    return sync_fails(fd) ? -1 : next(fd);
 }
