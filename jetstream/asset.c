@@ -132,17 +132,20 @@ void asset_pump_all(struct asset *a)
 
 static void propose_wanted_config(struct asset *a);
 
-static void apply(void *owner, uint64_t index, uint64_t term, struct bytes entry)
+static enum err apply(void *owner, uint64_t index, uint64_t term, struct bytes entry)
 {
     struct asset *a = owner;
     struct apply_result result;
     if (a->broken) {
-        return;
+        return OK;
     }
     uint8_t kind = entry.len == 0 ? 0 : (uint8_t)entry.ptr[0];
-    if (stream_apply(a->stream, index, entry, &result, free_leader_side, a) != OK) {
-        break_asset(a, "an entry of its log cannot be applied");
-        return;
+    enum err err = stream_apply(a->stream, index, entry, &result, free_leader_side, a);
+    if (err != OK) {
+        if (err != ERR_IO || !group_has_others(a->group)) {
+            break_asset(a, "an entry of its log cannot be applied");
+        }
+        return err;
     }
     if (a->leading) {
         publisher_applied(&a->publisher, a->stream->totals.last_seq);
@@ -164,6 +167,7 @@ static void apply(void *owner, uint64_t index, uint64_t term, struct bytes entry
         }
         arm_expiry(a);
     }
+    return OK;
 }
 
 static void encode(void *owner, struct buffer *out)
@@ -300,7 +304,30 @@ static void on_read(void *owner, uint64_t id, bool allowed)
     asset_request_free(q);
 }
 
-static const struct group_ops asset_ops = {apply, encode, decode, on_leader, next_kept, on_read};
+static void on_repaired(void *owner)
+{
+    asset_pump_all(owner);
+}
+
+static void describe(void *owner, uint64_t index, char *text, size_t size)
+{
+    struct asset *a = owner;
+    const struct stream_entry *e = stream_entry_at(a->stream, index);
+    if (e != NULL) {
+        (void)snprintf(text, size, "stream '%s > %s', messages %llu to %llu", a->account->name,
+                       a->name, (unsigned long long)e->first_seq,
+                       (unsigned long long)(e->first_seq + e->count - 1));
+    }
+}
+
+static const struct group_ops asset_ops = {.apply = apply,
+                                           .encode = encode,
+                                           .decode = decode,
+                                           .on_leader = on_leader,
+                                           .next_kept = next_kept,
+                                           .on_read = on_read,
+                                           .on_repaired = on_repaired,
+                                           .describe = describe};
 
 bool asset_is_current(struct asset *a)
 {

@@ -203,7 +203,10 @@ static enum err find_message(struct asset *a, const json_t *body, struct stored_
     } else {
         err = stream_read(a->stream, (uint64_t)seq, m);
     }
-    if (err != OK) {
+    if (err == ERR_CORRUPT) {
+        (void)js_failf(error, JS_STORE_FAILED, "message is damaged on this server%s",
+                       group_has_others(a->group) ? " and being repaired" : "");
+    } else if (err != OK) {
         (void)js_fail(error, JS_NO_MESSAGE);
     }
     return err;

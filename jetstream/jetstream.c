@@ -10,6 +10,7 @@
 #include "core/base/mem.h"
 #include "jetstream/collect.h"
 #include "jetstream/asset_internal.h"
+#include "jetstream/scrub.h"
 
 #define STANDALONE_NODE 1
 
@@ -244,6 +245,7 @@ static void start(void *arg)
     struct jetstream *js = arg;
     jetstream_accounts_changed(js);
     meta_group_start(js);
+    js->scrub = scrub_start(js);
     js->ready_deadline_ns = clock_mono_ns() + READY_MAX_MS * NS_PER_MS;
     check_ready(js);
 }
@@ -308,6 +310,12 @@ static void closed(void *arg)
 
 #define TRANSFER_MS 150 /* for the followers to take over, so that clients see no gap */
 
+static void close_groups(void *arg)
+{
+    struct jetstream *js = arg;
+    broker_gather(js->broker, close_loop, closed, js);
+}
+
 static void close_all(void *arg)
 {
     struct jetstream *js = arg;
@@ -318,7 +326,9 @@ static void close_all(void *arg)
     }
     js->api_sub_count = 0;
     collect_stop(js);
-    broker_gather(js->broker, close_loop, closed, js);
+    struct scrub *scrub = js->scrub;
+    js->scrub = NULL;
+    scrub_stop(scrub, close_groups, js);
 }
 
 static void transfer(void *arg, struct loop *loop)

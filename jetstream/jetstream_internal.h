@@ -33,6 +33,8 @@ struct meta_group {
     uint64_t next_placement;
 };
 
+struct scrub;
+
 struct jetstream {
     struct broker *broker;
     struct peers *peers;   /* NULL without cluster */
@@ -42,6 +44,7 @@ struct jetstream {
     struct shard **shards; /* one per loop */
     uint64_t self;
     char *store_dir;
+    struct scrub *scrub;    /* loop 0; NULL none */
     struct meta_group meta; /* loop 0 */
     struct map hosted;      /* loop 0: "account\nstream" → struct hosted */
     struct api_sub {

@@ -244,14 +244,14 @@ static bool nobody_leads(struct jetstream *js, const struct assignment *a)
     return up < a->peer_count / 2 + 1;
 }
 
-static void apply(void *owner, uint64_t index, uint64_t term, struct bytes entry)
+static enum err apply(void *owner, uint64_t index, uint64_t term, struct bytes entry)
 {
     (void)term;
     struct jetstream *js = owner;
     struct meta_change change;
     if (meta_apply(&js->meta.meta, index, entry, &change) != OK) {
         log_error("JetStream meta entry %llu is not understood", (unsigned long long)index);
-        return;
+        return OK;
     }
     bool live = clock_now_ns() - change.time_ns < LIVE_WINDOW_NS;
     const char *reply = live ? change.reply : NULL;
@@ -285,6 +285,7 @@ static void apply(void *owner, uint64_t index, uint64_t term, struct bytes entry
         break;
     }
     free(change.reply);
+    return OK;
 }
 
 static void encode(void *owner, struct buffer *out)
@@ -341,7 +342,11 @@ static uint64_t next_kept(void *owner, uint64_t index)
     return UINT64_MAX; /* all of it is state */
 }
 
-static const struct group_ops meta_ops = {apply, encode, decode, on_leader, next_kept, NULL};
+static const struct group_ops meta_ops = {.apply = apply,
+                                          .encode = encode,
+                                          .decode = decode,
+                                          .on_leader = on_leader,
+                                          .next_kept = next_kept};
 
 /* --- watching who leads --- */
 

@@ -337,17 +337,28 @@ static bool may_deliver_new(const struct pulls *p)
            c->ack_pending + p->new_under_way < (uint64_t)c->config.max_ack_pending;
 }
 
+/* Is it only for now that a message cannot be read? Then delivery goes on when it is repaired, in
+ * order; what is lost for good is left out, the log says what that is. */
+static bool comes_back(const struct pulls *p, enum err err)
+{
+    return err == ERR_CORRUPT && group_has_others(p->asset->group);
+}
+
 /* The next message to deliver, redeliveries first; false when there is none now. */
 static bool choose(struct pulls *p, struct choice *choice, struct stored_message *m)
 {
     struct stream *s = p->asset->stream;
     while (p->due_from < p->due_count) {
         uint64_t seq = p->due[p->due_from];
-        if (stream_read(s, seq, m) == OK) {
+        enum err err = stream_read(s, seq, m);
+        if (err == OK) {
             *choice = (struct choice){.seq = seq};
             return true;
         }
-        p->due_from++; /* removed meanwhile */
+        if (comes_back(p, err)) {
+            return false;
+        }
+        p->due_from++; /* removed meanwhile, or lost */
     }
     if (!may_deliver_new(p)) {
         return false;
@@ -355,8 +366,13 @@ static bool choose(struct pulls *p, struct choice *choice, struct stored_message
     if (p->next_seq <= p->consumer->delivered_stream_seq) {
         p->next_seq = p->consumer->delivered_stream_seq + 1;
     }
-    if (stream_next(s, p->next_seq, p->consumer->config.filters, p->consumer->config.filter_count,
-                    m) != OK) {
+    enum err err;
+    while ((err = stream_next(s, p->next_seq, p->consumer->config.filters,
+                              p->consumer->config.filter_count, m)) == ERR_CORRUPT &&
+           !comes_back(p, err)) {
+        p->next_seq = m->seq + 1;
+    }
+    if (err != OK) {
         return false;
     }
     *choice = (struct choice){.seq = m->seq, .is_new = true};

@@ -27,6 +27,7 @@
     X(get_options_from_string)                                                                     \
     X(get_pinned_cf)                                                                               \
     X(iter_destroy)                                                                                \
+    X(iter_get_error)                                                                              \
     X(iter_key)                                                                                    \
     X(iter_next)                                                                                   \
     X(iter_seek)                                                                                   \
@@ -55,6 +56,7 @@
     X(pinnableslice_value)                                                                         \
     X(readoptions_create)                                                                          \
     X(readoptions_destroy)                                                                         \
+    X(readoptions_set_fill_cache)                                                                  \
     X(readoptions_set_verify_checksums)                                                            \
     X(write)                                                                                       \
     X(writebatch_clear)                                                                            \

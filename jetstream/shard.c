@@ -1,4 +1,4 @@
-#include "jetstream/shard.h"
+#include "jetstream/shard_internal.h"
 
 #include <stdlib.h>
 
@@ -16,52 +16,7 @@
 /* Of log since the last one; or twice the state's size. */
 #define CHECKPOINT_BYTES_MIN        (4u << 20)
 #define CHECKPOINT_BYTES_MIN_MEMORY (256u << 10)
-#define AHEAD_ENTRIES               64
-#define AHEAD_BYTES                 (256u << 10)
 #define MAKE_ROOM_NS                (100 * NS_PER_MS) /* not more often than this */
-
-/* What the groups on one store want written in this turn. */
-struct writes {
-    struct store *store;       /* borrowed */
-    struct store_batch *batch; /* NULL while nothing is to write */
-    struct commit *commit;     /* who waits for it */
-};
-
-struct shard {
-    struct loop *loop;
-    struct writes disk, memory;
-    struct peers *peers; /* borrowed; NULL without cluster */
-    uint64_t self;
-    struct raft_host *host;
-    struct turn_task process;
-    struct loop_timer tick;
-    uint64_t next_life;
-    struct group **groups;
-    uint32_t group_count, group_cap;
-};
-
-/* Entries read ahead of whoever reads in order. */
-struct ahead {
-    uint32_t at, count;
-    struct raft_entry entries[AHEAD_ENTRIES];
-};
-
-struct group {
-    struct shard *shard;
-    struct writes *writes; /* the shard's, of the store that it lives in */
-    struct raft_group *raft_group;
-    uint64_t id, life;
-    struct group_ops ops;
-    void *owner;
-    raft_index checkpointed, previous; /* indexes of the last two checkpoints */
-    raft_index first;                  /* entries below may be dropped ones */
-    raft_index trimmed;                /* nothing at all is stored below */
-    size_t bytes_since, state_bytes;
-    int64_t room_made_ns;
-    raft_index read_last; /* by group_read() */
-    struct ahead *ahead;  /* NULL: nothing */
-    bool checkpointing, broken;
-};
 
 /* What one store batch completes. */
 struct commit {
@@ -75,8 +30,7 @@ struct commit {
 
 static void on_tick(void *arg);
 
-/* Something may have come out of the groups: look at the end of the turn, and tick while needed. */
-static void kick(struct shard *s)
+void shard_kick(struct shard *s)
 {
     loop_at_turn_end(s->loop, &s->process);
 }
@@ -89,7 +43,7 @@ static struct store_batch *batch_of(struct group *g)
         w->batch = store_batch_new();
         w->commit = NEW(struct commit);
         w->commit->shard = g->shard;
-        kick(g->shard);
+        shard_kick(g->shard);
     }
     return w->batch;
 }
@@ -108,7 +62,7 @@ static void break_group(struct group *g, const char *why)
         g->broken = true;
         log_error("JetStream group %llu stops on this server: %s", (unsigned long long)g->id, why);
         raft_group_poison(g->raft_group);
-        kick(g->shard);
+        shard_kick(g->shard);
     }
 }
 
@@ -134,7 +88,7 @@ static void on_committed(void *arg, enum err err)
     }
     free(c->list);
     free(c);
-    kick(s);
+    shard_kick(s);
 }
 
 static void submit(struct writes *w)
@@ -162,7 +116,7 @@ static void on_tick(void *arg)
     struct shard *s = arg;
     raft_host_set_full(s->host, store_is_out_of_space(s->disk.store));
     raft_host_tick(s->host);
-    kick(s);
+    shard_kick(s);
 }
 
 /* --- reading ahead --- */
@@ -240,7 +194,7 @@ static void drop_entries(struct group *g, struct store_batch *batch, raft_index 
     }
 }
 
-static void write_checkpoint(struct group *g)
+void group_write_checkpoint(struct group *g)
 {
     struct store_batch *batch = batch_of(g);
     raft_index index = raft_applied(raft_group_raft(g->raft_group));
@@ -276,7 +230,7 @@ static void maybe_checkpoint(struct group *g)
         g->writes == &g->shard->memory ? CHECKPOINT_BYTES_MIN_MEMORY : CHECKPOINT_BYTES_MIN;
     size_t limit = 2 * g->state_bytes > least ? 2 * g->state_bytes : least;
     if (g->bytes_since > limit && !g->checkpointing && !g->broken) {
-        write_checkpoint(g);
+        group_write_checkpoint(g);
     }
 }
 
@@ -326,11 +280,19 @@ static void on_send(void *arg, raft_node to, struct bytes frame)
 
 static const struct raft_host_io host_io = {on_persist, on_send};
 
+static enum err read_entry(struct group *g, raft_index index, struct raft_entry *e)
+{
+    bool kept;
+    enum err err = store_get_entry(g->writes->store, g->id, index, e, &kept);
+    if (err == ERR_CORRUPT) {
+        group_note_damage(g, index);
+    }
+    return err;
+}
+
 static enum err on_read(void *arg, raft_index index, struct raft_entry *e)
 {
-    struct group *g = arg;
-    bool kept;
-    return store_get_entry(g->writes->store, g->id, index, e, &kept);
+    return read_entry(arg, index, e);
 }
 
 static enum err on_read_kept(void *arg, raft_index index, raft_index limit, struct raft_entry *e)
@@ -346,8 +308,10 @@ static enum err on_read_kept(void *arg, raft_index index, raft_index limit, stru
         (void)blob_retain(e->data);
         return OK;
     }
-    bool kept;
-    enum err err = store_get_entry(g->writes->store, g->id, next, e, &kept);
+    enum err err = read_entry(g, next, e);
+    if (err == ERR_NOT_FOUND) {
+        group_note_damage(g, next);
+    }
     return err == ERR_NOT_FOUND ? ERR_CORRUPT : err;
 }
 
@@ -362,34 +326,46 @@ static enum err on_state(void *arg, raft_index *index, struct blob **state)
     return OK;
 }
 
-static void on_apply(void *arg, const struct raft_entry *e)
+static bool on_apply(void *arg, const struct raft_entry *e)
 {
     struct group *g = arg;
-    if (g->broken) {
-        return;
+    enum err err = OK;
+    if (e->kind == RAFT_ENTRY_DATA && !g->broken) {
+        err = g->ops.apply(g->owner, e->index, e->term, blob_bytes(e->data));
     }
-    if (e->kind == RAFT_ENTRY_DATA) {
-        g->ops.apply(g->owner, e->index, e->term, blob_bytes(e->data));
+    if (err == ERR_IO && group_has_others(g)) {
+        log_error("JetStream group %llu: entry %llu cannot be applied without a damaged record; "
+                  "this replica waits for a state from its leader",
+                  (unsigned long long)g->id, (unsigned long long)e->index);
+        return false;
+    }
+    if (err != OK) {
+        break_group(g, "an entry of its log cannot be applied");
     }
     maybe_checkpoint(g);
+    return true;
 }
 
-static void on_install(void *arg, raft_index index, struct blob *state, uint64_t seq)
+static void on_install(void *arg, const struct raft_install *install)
 {
     struct group *g = arg;
-    if (g->ops.decode(g->owner, blob_bytes(state)) != OK) {
+    raft_index index = install->index;
+    if (g->ops.decode(g->owner, blob_bytes(install->state)) != OK) {
         break_group(g, "a snapshot from the leader cannot be read");
         return;
     }
     struct store_batch *batch = batch_of(g);
     forget_ahead(g);
-    g->first = index + 1;
-    g->checkpointed = g->previous = index;
+    g->previous = install->log_stays ? g->checkpointed : index;
+    g->checkpointed = index;
+    if (!install->log_stays) {
+        g->first = index + 1;
+        store_delete_entries(batch, g->id, index + 1, UINT64_MAX);
+    }
     struct buffer record = {0};
-    put_state_record(&record, g, index, blob_bytes(state));
+    put_state_record(&record, g, index, blob_bytes(install->state));
     store_put_state(batch, g->id, "ck", buffer_bytes(&record));
-    store_delete_entries(batch, g->id, index + 1, UINT64_MAX);
-    commit_add(g, seq, 0);
+    commit_add(g, install->seq, 0);
     buffer_deinit(&record);
 }
 
@@ -541,7 +517,7 @@ struct group *group_open(struct shard *s, uint64_t id, const uint64_t *voters, u
         }
         VEC_RESERVE(s->groups, s->group_cap, s->group_count);
         s->groups[s->group_count++] = g;
-        kick(s);
+        shard_kick(s);
     } else {
         (void)error_set(error, err, "group %llu cannot be read from the store: %s",
                         (unsigned long long)id, err_name(err));
@@ -568,6 +544,7 @@ static void forget_group(struct group *g)
     }
     raft_host_remove(s->host, g->raft_group);
     forget_ahead(g);
+    group_forget_damage(g);
     free(g);
 }
 
@@ -575,7 +552,7 @@ void group_close(struct group *g, bool checkpoint)
 {
     bool whole = !g->broken && !raft_is_installing(raft_group_raft(g->raft_group));
     if (checkpoint && whole && g->bytes_since > 0) {
-        write_checkpoint(g);
+        group_write_checkpoint(g);
     }
     forget_group(g);
 }
@@ -598,7 +575,7 @@ bool group_is_full(struct group *g)
     int64_t now = loop_now_ns(g->shard->loop);
     if (now - g->room_made_ns > MAKE_ROOM_NS && !g->checkpointing && !g->broken) {
         g->room_made_ns = now;
-        write_checkpoint(g);
+        group_write_checkpoint(g);
     }
     return true;
 }
@@ -625,7 +602,7 @@ enum err group_propose(struct group *g, struct blob *data, uint64_t *index, uint
     }
     enum err err = raft_group_propose(g->raft_group, data, index);
     *term = raft_term_now(raft_group_raft(g->raft_group));
-    kick(g->shard);
+    shard_kick(g->shard);
     return err;
 }
 
@@ -646,7 +623,7 @@ enum err group_change_members(struct group *g, const struct raft_members *member
         return ERR_NOT_LEADER;
     }
     enum err err = raft_group_change_members(g->raft_group, members, &index);
-    kick(g->shard);
+    shard_kick(g->shard);
     return err;
 }
 
@@ -656,7 +633,7 @@ enum err group_read_barrier(struct group *g, uint64_t *id)
         return ERR_NOT_LEADER;
     }
     enum err err = raft_group_read(g->raft_group, id);
-    kick(g->shard);
+    shard_kick(g->shard);
     return err;
 }
 
@@ -674,11 +651,15 @@ struct blob *group_read(struct group *g, uint64_t index)
         data = take_ahead(g, index);
     }
     struct raft_entry e;
-    bool kept;
-    if (data == NULL && store_get_entry(g->writes->store, g->id, index, &e, &kept) == OK) {
+    if (data == NULL && read_entry(g, index, &e) == OK) {
         data = e.data;
     }
     return data;
+}
+
+bool group_has_others(const struct group *g)
+{
+    return raft_members(raft_group_raft(g->raft_group))->count > 1;
 }
 
 struct group_status group_status(const struct group *g)
@@ -738,19 +719,19 @@ void shard_receive(struct shard *s, uint64_t from, struct bytes messages)
             log_error("A Raft message from node %llx is malformed", (unsigned long long)from);
         }
     }
-    kick(s);
+    shard_kick(s);
 }
 
 void shard_peer_changed(struct shard *s, uint64_t node, bool up)
 {
     raft_host_peer(s->host, node, up);
-    kick(s);
+    shard_kick(s);
 }
 
 void shard_transfer_leaders(struct shard *s)
 {
     raft_host_transfer_all(s->host);
-    kick(s);
+    shard_kick(s);
 }
 
 uint32_t shard_group_count(const struct shard *s)

@@ -30,13 +30,17 @@ struct loop *shard_loop(const struct shard *shard);
 /* Encoded Raft messages from a node. */
 void shard_receive(struct shard *shard, uint64_t from, struct bytes messages);
 void shard_peer_changed(struct shard *shard, uint64_t node, bool up);
+/* What a look at the store has found: groups of this shard that have something there fetch it from
+ * other replicas, or say what is lost. */
+void shard_damaged(struct shard *shard, const struct store_damage *damage);
 /* Leaders step aside, before a shutdown. */
 void shard_transfer_leaders(struct shard *shard);
 uint32_t shard_group_count(const struct shard *shard);
 
 struct group_ops {
-    /* In log order; data entries only. */
-    void (*apply)(void *owner, uint64_t index, uint64_t term, struct bytes entry);
+    /* In log order; data entries only. ERR_CORRUPT: it makes no sense, the group stops. ERR_IO: a
+     * record that it would have needed cannot be read, and the state is half-way. */
+    enum err (*apply)(void *owner, uint64_t index, uint64_t term, struct bytes entry);
     void (*encode)(void *owner, struct buffer *out);
     /* Replaces the state. ERR_CORRUPT: the group is not opened, or stops. */
     enum err (*decode)(void *owner, struct bytes state);
@@ -46,6 +50,11 @@ struct group_ops {
     uint64_t (*next_kept)(void *owner, uint64_t index);
     /* What group_read_barrier() asked for. NULL: it never does. */
     void (*on_read)(void *owner, uint64_t id, bool allowed);
+    /* A record that could not be read can be again. NULL: nobody cares. */
+    void (*on_repaired)(void *owner);
+    /* What is in the record at `index`, for the log: "stream 'A > S', messages 3 to 7". NULL:
+     * nobody knows. */
+    void (*describe)(void *owner, uint64_t index, char *text, size_t size);
 };
 
 struct group_status {
@@ -85,8 +94,11 @@ MUST_USE enum err group_propose_bytes(struct group *group, struct bytes data, ui
 MUST_USE enum err group_change_members(struct group *group, const struct raft_members *members);
 /* raft_read(): on_read of the ops answers. */
 MUST_USE enum err group_read_barrier(struct group *group, uint64_t *id);
-/* A data entry of the log, from memory or the store; NULL when it cannot be read. */
+/* A data entry of the log, from memory or the store; NULL when it cannot be read. If there are
+ * other replicas it is fetched from them then, see on_repaired. */
 struct blob *group_read(struct group *group, uint64_t index);
+/* Are there other replicas to fetch from? */
+bool group_has_others(const struct group *group);
 struct group_status group_status(const struct group *group);
 /* {"name":cluster,"raft_group":…,"leader":…,"replicas":[…]} as clients expect it. */
 struct raft *group_raft(struct group *group);

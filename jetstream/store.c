@@ -190,6 +190,13 @@ uint64_t *store_groups(struct store *s, const char *name, uint32_t *count)
     return s->operations->groups(s, name, count);
 }
 
+bool store_scrub(struct store *s, struct store_place *at, size_t bytes, struct store_damage *found,
+                 uint32_t cap, uint32_t *count)
+{
+    *count = 0;
+    return s->operations->scrub == NULL || s->operations->scrub(s, at, bytes, found, cap, count);
+}
+
 void store_close(struct store *s)
 {
     for (unsigned i = 0; i < LOOPS_MAX; i++) { /* of turns that never came to their end */

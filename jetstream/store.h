@@ -83,7 +83,24 @@ uint32_t store_get_entries(struct store *store, uint64_t group, raft_index index
 /* *value is a counted blob. */
 enum err store_get_state(struct store *store, uint64_t group, const char *name,
                          struct blob **value);
-/* Ids of all groups that have a state called `name`. Heap array, *count long. */
+/* Ids of all groups that have a state called `name`, ascending. Heap array, *count long. */
 uint64_t *store_groups(struct store *store, const char *name, uint32_t *count);
+
+/* --- looking for damage: any thread, one at a time --- */
+
+/* In the order in which entries are kept. */
+struct store_place {
+    uint64_t group;
+    raft_index index;
+};
+/* What cannot be read: entries from <= … < to, if there are any; or states of the groups. */
+struct store_damage {
+    struct store_place from, to;
+    bool states;
+};
+/* Reads about `bytes` more from *at on (zero: the beginning), and says what of it is damaged: `cap`
+ * ranges at most. True: that was the end, and *at is the beginning again. */
+bool store_scrub(struct store *store, struct store_place *at, size_t bytes,
+                 struct store_damage *found, uint32_t cap, uint32_t *count);
 
 #endif

@@ -55,6 +55,9 @@ struct store_operations {
     enum err (*get_state)(struct store *store, uint64_t group, const char *name,
                           struct blob **value);
     uint64_t *(*groups)(struct store *store, const char *name, uint32_t *count);
+    /* NULL: nothing can be damaged. */
+    bool (*scrub)(struct store *store, struct store_place *at, size_t bytes,
+                  struct store_damage *found, uint32_t cap, uint32_t *count);
     bool (*is_full)(struct store *store);
     bool (*is_out_of_space)(struct store *store);
     /* What is left in the turns has been handed over. */

@@ -77,12 +77,33 @@ static void reply_snapshot(struct raft *r, const struct raft_message *to, raft_i
     m->commit = to->commit;
 }
 
+static void hand_out_state(struct raft *r, const struct raft_message *m, bool log_stays)
+{
+    if (r->install_ready) {
+        blob_release(r->install.state);
+    }
+    r->install = (struct raft_install){m->index, blob_retain(m->state), ++r->issued_seq, log_stays};
+    r->install_ready = true;
+    r->stalled = false;
+    reply_snapshot(r, m, m->index, true, r->issued_seq);
+}
+
+/* We were stalled: the log is whole, and may end with what we have acknowledged. */
+static void take_state(struct raft *r, const struct raft_message *m)
+{
+    set_commit(r, m->index);
+    r->applied = m->index;
+    hand_out_state(r, m, true);
+}
+
 /* Kept records come first, then the state that makes sense of them (thesis §5). */
 void raft_on_snapshot(struct raft *r, const struct raft_message *m)
 {
     follow(r, m);
-    if (!BUG(BUG_SNAPSHOT_CUTS_ACKED) && m->index <= r->last &&
-        (m->index <= r->commit || raft_term_at(r, m->index) == m->index_term)) {
+    bool log_holds_it = m->index <= r->last &&
+                        (m->index <= r->commit || raft_term_at(r, m->index) == m->index_term);
+    bool of_use = r->stalled && m->index >= r->applied;
+    if (log_holds_it && !of_use && !BUG(BUG_SNAPSHOT_CUTS_ACKED)) {
         /* Our log holds that point, and so all before it (§5.3): nothing has to be replaced, and
          * what follows it, which we may have acknowledged, must not be (§7). */
         set_commit(r, m->index);
@@ -118,6 +139,10 @@ void raft_on_snapshot(struct raft *r, const struct raft_message *m)
         return;
     }
     r->receiving_from = 0;
+    if (log_holds_it && of_use && !BUG(BUG_STATE_CUTS_LOG)) {
+        take_state(r, m);
+        return;
+    }
     /* Our log ends at the snapshot: all of it is committed or superseded. */
     for (uint32_t i = r->window_from; i < r->window_count; i++) {
         blob_release(r->window[i].data);
@@ -134,12 +159,7 @@ void raft_on_snapshot(struct raft *r, const struct raft_message *m)
     raft_members_reset(r, &m->members);
     r->dirty_from = r->dirty_truncate = 0;
     r->requested_count = 0;
-    if (r->install_ready) {
-        blob_release(r->install.state);
-    }
-    r->install = (struct raft_install){m->index, blob_retain(m->state), ++r->issued_seq};
-    r->install_ready = true;
-    reply_snapshot(r, m, m->index, true, r->issued_seq);
+    hand_out_state(r, m, false);
 }
 
 bool raft_take_install(struct raft *r, struct raft_install *out)
@@ -157,7 +177,7 @@ void raft_on_quiesce(struct raft *r, const struct raft_message *m)
     follow(r, m);
     if (m->index == r->last && raft_term_at(r, r->last) == m->index_term) {
         set_commit(r, m->commit < r->last ? m->commit : r->last);
-        r->quiesced = r->commit == r->last;
+        r->quiesced = r->commit == r->last && !r->stalled;
     }
 }
 

@@ -151,6 +151,18 @@ enum err raft_group_read(struct raft_group *g, uint64_t *id)
     return err;
 }
 
+void raft_group_fetch(struct raft_group *g, raft_index index)
+{
+    raft_fetch(g->raft, index);
+    touch(g);
+}
+
+void raft_group_rewrite(struct raft_group *g)
+{
+    raft_rewrite(g->raft);
+    touch(g);
+}
+
 void raft_group_persisted(struct raft_group *g, uint64_t seq)
 {
     raft_persisted(g->raft, seq);
@@ -270,8 +282,11 @@ static void take_commits(struct raft_group *g)
         if (kept.data != NULL) {
             (void)blob_retain(kept.data);
         }
-        g->ops.apply(g->owner, &kept);
+        bool applied = g->ops.apply(g->owner, &kept);
         blob_release(kept.data);
+        if (!applied && !g->removed) {
+            raft_stall(g->raft);
+        }
     }
 }
 
@@ -314,7 +329,7 @@ static void process_group(struct raft_group *g)
         tell_role(g);
     }
     if (raft_take_install(g->raft, &install)) {
-        g->ops.install(g->owner, install.index, install.state, install.seq);
+        g->ops.install(g->owner, &install);
         blob_release(install.state);
     }
     if (BUG(BUG_APPLIES_BEFORE_PERSIST)) {

@@ -17,11 +17,11 @@ struct raft_group;
 /* What a group's owner does. All run from raft_host_process(). */
 struct raft_group_ops {
     struct raft_storage_ops storage;
-    /* In order, each once per run of the process. */
-    void (*apply)(void *arg, const struct raft_entry *entry);
+    /* In order, each once per run of the process. False: it could not, raft_stall(). */
+    bool (*apply)(void *arg, const struct raft_entry *entry);
     /* The state is replaced; it must go to disk with its index, the runs, and the log cut behind
      * it. */
-    void (*install)(void *arg, raft_index index, struct blob *state, uint64_t seq);
+    void (*install)(void *arg, const struct raft_install *install);
     /* Became, or stopped being, a leader whose state is complete. */
     void (*on_leader)(void *arg, bool leader);
     /* What raft_group_read() asked for is allowed now, or never. NULL: never asked. */
@@ -54,6 +54,9 @@ enum err raft_group_change_members(struct raft_group *group, const struct raft_m
                                    raft_index *index);
 /* raft_read(); `read` of the ops answers, perhaps from within the next raft_host_process(). */
 MUST_USE enum err raft_group_read(struct raft_group *group, uint64_t *id);
+/* raft_fetch(), raft_rewrite() */
+void raft_group_fetch(struct raft_group *group, raft_index index);
+void raft_group_rewrite(struct raft_group *group);
 void raft_group_persisted(struct raft_group *group, uint64_t seq);
 void raft_group_poison(struct raft_group *group);
 

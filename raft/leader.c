@@ -49,8 +49,7 @@ static void send_snapshot(struct raft *r, struct progress *p)
     p->snapshot_wait = 0;
 }
 
-/* The follower lacks entries that we have only as state: begin at what it is known to have. */
-static void begin_snapshot(struct raft *r, struct progress *p)
+void raft_begin_snapshot(struct raft *r, struct progress *p)
 {
     p->flow = SNAPSHOT;
     p->snapshot_attempt++;
@@ -93,10 +92,12 @@ void raft_send_append(struct raft *r, struct progress *p, bool heartbeat)
     uint32_t cap = 0;
     size_t bytes = 0;
     raft_index at = p->next;
+    bool unreadable = false;
     while (has_entries && at <= r->last && m->entry_count < RAFT_APPEND_ENTRIES &&
            bytes < RAFT_APPEND_BYTES) {
         struct raft_entry e;
         if (!raft_log_read(r, at, &e)) {
+            unreadable = at == p->next && at <= r->applied;
             break;
         }
         VEC_RESERVE(m->entries, cap, m->entry_count);
@@ -104,7 +105,9 @@ void raft_send_append(struct raft *r, struct progress *p, bool heartbeat)
         bytes += raft_entry_bytes(&e);
         at++;
     }
-    if (p->flow == PROBE) {
+    if (unreadable && p->flow == REPLICATE) {
+        raft_begin_snapshot(r, p); /* the state makes up for what is no message */
+    } else if (p->flow == PROBE) {
         p->probe_sent = true;
     } else if (m->entry_count > 0) {
         p->next = at;
@@ -156,9 +159,7 @@ static int descending(const void *a, const void *b)
     return x < y ? 1 : x > y ? -1 : 0;
 }
 
-/* A leader that is no voter any more has one thing left to do (thesis §4.2.2): to find a successor.
- */
-static void leave(struct raft *r)
+void raft_leave(struct raft *r)
 {
     raft_transfer(r, 0);
     raft_become_follower(r, r->term, 0);
@@ -184,7 +185,7 @@ void raft_maybe_commit(struct raft *r)
         r->commit = candidate;
         r->idle_ticks = 0;
         if (!raft_is_voter(r) && raft_members(r)->index <= r->commit) {
-            leave(r);
+            raft_leave(r); /* no voter any more: all that is left to do (thesis §4.2.2) */
         }
     }
 }
@@ -280,7 +281,7 @@ void raft_on_append_reply(struct raft *r, const struct raft_message *m)
         p->next = p->match + 1;
         p->inflight_count = 0;
         if (p->next < r->first) {
-            begin_snapshot(r, p);
+            raft_begin_snapshot(r, p);
         } else {
             p->flow = REPLICATE;
         }
@@ -345,16 +346,19 @@ void raft_maybe_quiesce(struct raft *r)
 }
 
 /* Thesis §6.2: a leader that does not hear a majority steps down, so that its clients look for the
- * other one. */
+ * other one. Heard of, but unproven in a life that did not vote for us, is not enough: without a
+ * majority of the others nothing can be committed, so nobody is proven either, and only another
+ * election of all goes on from there. */
 void raft_check_quorum(struct raft *r)
 {
-    unsigned heard = raft_is_voter(r);
+    unsigned able = raft_is_voter(r);
     for (unsigned i = 0; i < r->peer_count; i++) {
         struct progress *p = &r->peers[i];
-        heard += p->node != r->self && p->active && !p->learner;
+        bool hopeful = p->proven || p->granted || p->life == 0 || BUG(BUG_LEADS_UNPROVEN);
+        able += p->node != r->self && p->active && !p->learner && hopeful;
         p->active = false;
     }
-    if (heard < raft_quorum(r)) {
+    if (able < raft_quorum(r)) {
         raft_become_follower(r, r->term, 0);
     }
 }

@@ -188,6 +188,16 @@ uint64_t raft_claim_token(const struct raft *r)
     return dirty ? r->issued_seq + 1 : r->issued_seq;
 }
 
+/* Entries that are not the log's end, until the next call. */
+static void lend(struct raft *r, struct raft_entry **entries, uint32_t *count,
+                 struct raft_persist *out)
+{
+    out->entries = r->lent_records = *entries;
+    out->entry_count = r->lent_count = *count;
+    *entries = NULL;
+    *count = 0;
+}
+
 bool raft_take_persist(struct raft *r, struct raft_persist *out)
 {
     raft_entries_free(r->lent_records, r->lent_count);
@@ -207,13 +217,11 @@ bool raft_take_persist(struct raft *r, struct raft_persist *out)
     }
     bool log_first = r->dirty_truncate != 0 || r->dirty_from != 0;
     if (r->record_count > 0 && !log_first) {
-        r->lent_records = r->records;
-        r->lent_count = r->record_count;
-        r->records = NULL;
-        r->record_count = 0;
-        out->entries = r->lent_records;
-        out->entry_count = r->lent_count;
+        lend(r, &r->records, &r->record_count, out);
         out->kept_records = true;
+    } else if (r->repair_count > 0 && !log_first) {
+        lend(r, &r->repairs, &r->repair_count, out);
+        r->repair_cap = 0;
     } else {
         out->truncate_from = r->dirty_truncate;
         r->dirty_truncate = 0;
@@ -260,7 +268,7 @@ void raft_persisted(struct raft *r, uint64_t seq)
 
 const struct raft_entry *raft_next_committed(struct raft *r)
 {
-    if (r->applied >= r->commit || r->install_ready || r->poisoned) {
+    if (r->applied >= r->commit || r->install_ready || r->poisoned || r->stalled) {
         return NULL;
     }
     const struct raft_entry *e = raft_peek(r, r->applied + 1);

@@ -94,8 +94,8 @@ bool raft_is_voter(const struct raft *r)
 
 bool raft_may_campaign(const struct raft *r)
 {
-    if (raft_is_voter(r)) {
-        return true;
+    if (raft_is_voter(r) || r->stalled) {
+        return !r->stalled;
     }
     const struct raft_members *now = raft_members(r);
     if (now->index <= r->commit || now == r->memberships || BUG(BUG_REMOVED_STAYS_SILENT)) {

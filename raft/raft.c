@@ -110,6 +110,10 @@ void raft_step(struct raft *r, const struct raft_message *m)
         raft_on_vote(r, m);
         return;
     }
+    if (m->type == RAFT_FETCH || m->type == RAFT_FETCHED) { /* of any term, and any leader's */
+        (m->type == RAFT_FETCH ? raft_on_fetch : raft_on_fetched)(r, m);
+        return;
+    }
     if (m->term < r->term) {
         /* An old leader learns of the new term from any answer (§5.1). */
         if (m->type == RAFT_APPEND || m->type == RAFT_SNAPSHOT || m->type == RAFT_QUIESCE) {
@@ -122,7 +126,9 @@ void raft_step(struct raft *r, const struct raft_message *m)
     if (m->term > r->term) {
         raft_become_follower(r, m->term, from_leader ? m->from : 0);
     }
-    if (p == NULL && !from_leader && m->type != RAFT_TIMEOUT_NOW) {
+    bool answer = !from_leader && m->type != RAFT_TIMEOUT_NOW &&
+                  (m->type != RAFT_PROVEN || BUG(BUG_STRANGER_PROVES_NOBODY));
+    if (p == NULL && answer) {
         return;
     }
     if (p != NULL) {
@@ -155,6 +161,9 @@ void raft_step(struct raft *r, const struct raft_message *m)
         return;
     default:
         raft_reads_answered(r, p, m); /* RAFT_ALIVE: else having been heard is all */
+        if (m->last) {
+            raft_on_state_asked(r, p);
+        }
         return;
     }
 }
@@ -166,6 +175,10 @@ void raft_tick(struct raft *r)
     }
     r->election_elapsed++;
     if (r->role != LEADER) {
+        if (r->stalled) {
+            raft_ask_state(r);
+            return;
+        }
         /* Of nobody's concern: not in any membership that we know of, and no leader writes. */
         if (!raft_may_campaign(r) && r->election_elapsed > RAFT_QUIESCE_TICKS) {
             r->quiesced = true;
@@ -292,6 +305,7 @@ void raft_free(struct raft *r)
     free(r->out);
     raft_entries_free(r->records, r->record_count);
     raft_entries_free(r->lent_records, r->lent_count);
+    raft_entries_free(r->repairs, r->repair_count);
     if (r->install_ready) {
         blob_release(r->install.state);
     }
@@ -311,7 +325,7 @@ bool raft_is_leader(const struct raft *r)
 
 bool raft_is_ready_leader(const struct raft *r)
 {
-    return r->role == LEADER && r->applied >= r->term_start;
+    return r->role == LEADER && r->applied >= r->term_start && !r->stalled;
 }
 
 raft_node raft_leader(const struct raft *r)
@@ -347,6 +361,11 @@ bool raft_is_installing(const struct raft *r)
 bool raft_is_quiesced(const struct raft *r)
 {
     return r->quiesced;
+}
+
+bool raft_is_stalled(const struct raft *r)
+{
+    return r->stalled;
 }
 
 bool raft_is_unproven(const struct raft *r)

@@ -112,6 +112,8 @@ enum raft_message_type {
     RAFT_QUIESCE,
     RAFT_TIMEOUT_NOW, /* leadership transfer, thesis §3.10 */
     RAFT_PROVEN,      /* to an unproven replica: it is none any more; index: the match */
+    RAFT_FETCH,       /* a committed entry that the sender cannot read any more: index */
+    RAFT_FETCHED,     /* that entry, or rejected */
     RAFT_MESSAGE_TYPES
 };
 
@@ -122,16 +124,17 @@ struct raft_message {
     raft_term term;
     raft_index
         index; /* VOTE: last index; APPEND: previous; REPLY: match or hint; SNAPSHOT: its index */
-    raft_term index_term;       /* the term of that index */
-    raft_index commit;          /* SNAPSHOT and its reply: number of the attempt */
-    bool reject;                /* replies */
-    bool forced;                /* VOTE of a transfer: leader stickiness does not apply */
-    bool first;                 /* SNAPSHOT: begins the attempt */
-    bool unproven;              /* the sender is: invariant (6) */
-    uint64_t life;              /* the unproven sender's; PROVEN: the receiver's */
-    uint64_t round;             /* APPEND while reads wait, and the ALIVE that answers it; or 0 */
-    bool last;                  /* SNAPSHOT: state follows, this is the end; its reply: installed */
-    struct raft_entry *entries; /* owned; APPEND, SNAPSHOT (kept records) */
+    raft_term index_term; /* the term of that index */
+    raft_index commit;    /* SNAPSHOT and its reply: number of the attempt */
+    bool reject;          /* replies */
+    bool forced;          /* VOTE of a transfer: leader stickiness does not apply */
+    bool first;           /* SNAPSHOT: begins the attempt */
+    bool unproven;        /* the sender is: invariant (6) */
+    uint64_t life;        /* the unproven sender's; PROVEN: the receiver's */
+    uint64_t round;       /* APPEND while reads wait, and the ALIVE that answers it; or 0 */
+    bool last; /* SNAPSHOT: state follows, this is the end; its reply: installed; ALIVE: asks for
+                  one, stalled */
+    struct raft_entry *entries; /* owned; APPEND, SNAPSHOT (kept records), FETCHED (one) */
     uint32_t entry_count;
     struct blob *state;    /* counted; last SNAPSHOT */
     struct raft_run *runs; /* owned; last SNAPSHOT */
@@ -144,7 +147,7 @@ struct raft;
 
 /* The owner's store, asked for what the group has let go of. Called from within raft_ functions. */
 struct raft_storage_ops {
-    /* An entry of the contiguous log, first <= index <= last. The reference is the caller's. */
+    /* An entry of the log, or a kept one. The reference is the caller's. */
     enum err (*read)(void *arg, raft_index index, struct raft_entry *entry);
     /* The first kept record at or above `index` and not above `limit`; ERR_NOT_FOUND: none. */
     enum err (*read_kept)(void *arg, raft_index index, raft_index limit, struct raft_entry *entry);
@@ -201,6 +204,16 @@ void raft_poison(struct raft *r);
 void raft_peer_up(struct raft *r, raft_node peer, bool up);
 /* Leader: hand over to `to`, or to whoever is furthest (0). Best effort. */
 void raft_transfer(struct raft *r, raft_node to);
+/* The owner cannot apply what it was handed last, and its state is of no use any more: nothing more
+ * is handed out, and the replica does not lead. It goes on to vote and to acknowledge, which its
+ * log is good for, and asks the leader for a state to go on with, which comes by
+ * raft_take_install(). */
+void raft_stall(struct raft *r);
+/* The hard state cannot be read any more: it is to be persisted again. */
+void raft_rewrite(struct raft *r);
+/* The record of `index`, which is committed, cannot be read any more: asks a peer that is up,
+ * another one each time. When it has it, it comes back as something to persist. Best effort. */
+void raft_fetch(struct raft *r, raft_index index);
 /* Ends quiescence. */
 void raft_wake(struct raft *r);
 /* The owner has dropped entries below `first` that are not kept records. */
@@ -234,9 +247,10 @@ struct raft_install {
     raft_index index;
     struct blob *state; /* counted, the caller's */
     uint64_t seq;       /* say raft_persisted(seq) once state and index are on disk */
+    bool log_stays;     /* the replica was stalled: its log is as good as it was */
 };
-/* The owner replaces its state by this one, and on disk: state, applied index, log cut behind it.
- */
+/* The owner replaces its state by this one, and on disk: state, applied index, and, unless the log
+ * stays, the log cut behind it. */
 bool raft_take_install(struct raft *r, struct raft_install *out);
 
 struct raft_read {
@@ -261,6 +275,7 @@ raft_index raft_applied(const struct raft *r);
 /* A received state waits to be taken: applied() is its index already, the owner's state is not. */
 bool raft_is_installing(const struct raft *r);
 bool raft_is_quiesced(const struct raft *r);
+bool raft_is_stalled(const struct raft *r);
 bool raft_is_unproven(const struct raft *r);
 /* Where the log ended when this replica was proven last; 0: it always was. What an entry up to here
  * says, this node may have known, and acted on, in a life that it has forgotten. */

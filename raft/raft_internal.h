@@ -7,6 +7,7 @@
  *   reads.c     reads that see all that was acknowledged
  *   leader.c    sending, committing, proving, falling silent
  *   follower.c  appends and snapshots that come in
+ *   repair.c    single records from and for the others
  */
 #ifndef RAFT_RAFT_INTERNAL_H
 #define RAFT_RAFT_INTERNAL_H
@@ -75,7 +76,7 @@ struct raft {
     void *arg;
     struct random random;
     enum role role;
-    bool poisoned;
+    bool poisoned, stalled;
 
     raft_term term;
     raft_node vote;
@@ -112,6 +113,10 @@ struct raft {
     uint32_t record_count;
     struct raft_entry *lent_records; /* handed out last; freed at the next call */
     uint32_t lent_count;
+    struct raft_entry *repairs; /* records that were fetched, to persist; owned */
+    uint32_t repair_count, repair_cap;
+    uint32_t fetches;   /* whom to ask next */
+    uint32_t ask_ticks; /* stalled: since it last asked for a state */
     uint64_t issued_seq, done_seq;
     struct requested *requested;
     uint32_t requested_count, requested_cap;
@@ -197,6 +202,18 @@ void raft_maybe_quiesce(struct raft *r);
 void raft_check_quorum(struct raft *r);
 void raft_on_append_reply(struct raft *r, const struct raft_message *m);
 void raft_on_snapshot_reply(struct raft *r, const struct raft_message *m);
+
+/* The follower gets the state, and the kept records behind its match. */
+void raft_begin_snapshot(struct raft *r, struct progress *p);
+/* Steps down, and finds a successor. */
+void raft_leave(struct raft *r);
+
+/* repair.c */
+void raft_on_fetch(struct raft *r, const struct raft_message *m);
+void raft_on_fetched(struct raft *r, const struct raft_message *m);
+/* Stalled, every now and then. */
+void raft_ask_state(struct raft *r);
+void raft_on_state_asked(struct raft *r, struct progress *p);
 
 /* follower.c */
 void raft_reply_append(struct raft *r, raft_node to, bool reject, raft_index index);

@@ -89,6 +89,8 @@ struct options *options_new(void)
     o->cluster = cluster_options_default();
     o->jetstream_max_file = -1;
     o->jetstream_max_memory = -1;
+    o->scrub_rate = 1 << 20;
+    o->scrub_interval_ns = 24 * 3600 * NS_PER_SEC;
     VEC_RESERVE(o->accounts, o->account_cap, o->account_count);
     o->accounts[o->account_count++] =
         (struct account_options){.name = mem_strdup("$G"), .limits = {-1, -1, -1}};

@@ -21,6 +21,17 @@ static void on_store_dir(struct context *c, const struct conf_member *m)
 {
     take_text(c, m, &c->o->store_dir);
 }
+static void on_js_scrub_rate(struct context *c, const struct conf_member *m)
+{
+    take_size(c, m, &c->o->scrub_rate);
+}
+static void on_js_scrub_interval(struct context *c, const struct conf_member *m)
+{
+    take_duration(c, m, &c->o->scrub_interval_ns);
+    if (c->o->scrub_interval_ns < NS_PER_SEC) {
+        complain(c, m, "scrub_interval must be a second at least");
+    }
+}
 static void on_js_key(struct context *c, const struct conf_member *m)
 {
     take_text(c, m, &c->o->jetstream_key);
@@ -67,6 +78,8 @@ static const struct option_row jetstream_rows[] = {{"enabled", on_js_enabled},
                                                    {"max_memory_store", on_js_max_mem},
                                                    {"sync_interval", on_js_sync},
                                                    {"sync", on_js_sync},
+                                                   {"scrub_rate", on_js_scrub_rate},
+                                                   {"scrub_interval", on_js_scrub_interval},
                                                    {"domain", NULL},
                                                    {"key", on_js_key},
                                                    {"ek", on_js_key},

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "core/base/bugs.h"
 #include "core/base/check.h"
 #include "core/base/hash.h"
 #include "core/base/json.h"
@@ -65,6 +66,7 @@ static enum err seek(struct stream *s, const struct stream_entry *e, uint64_t se
         s->cursor = s->read(s->arg, e->index);
         s->cursor_index = e->index;
         if (s->cursor == NULL) {
+            s->unreadable = true;
             return ERR_CORRUPT;
         }
     }
@@ -118,6 +120,7 @@ enum err stream_next(struct stream *s, uint64_t seq, char *const *filters, uint3
     for (; seq <= s->totals.last_seq; seq++) {
         enum err err = stream_read(s, seq, m);
         if (err == ERR_CORRUPT) {
+            m->seq = seq;
             return err;
         }
         if (err == OK && matches_any(filters, filter_count, m->subject)) {
@@ -141,7 +144,7 @@ enum err stream_last_by_subject(struct stream *s, struct bytes pattern, struct s
             }
         }
     }
-    return best == 0 ? ERR_NOT_FOUND : stream_read(s, best, m);
+    return best == 0 ? ERR_NOT_FOUND : best == UINT64_MAX ? ERR_CORRUPT : stream_read(s, best, m);
 }
 
 uint64_t stream_subject_last(struct stream *s, struct bytes subject)
@@ -153,7 +156,11 @@ uint64_t stream_subject_last(struct stream *s, struct bytes subject)
     for (uint64_t seq = s->totals.last_seq; state->last_seq == 0 && seq >= s->totals.first_seq;
          seq--) {
         struct stored_message m;
-        if (stream_read(s, seq, &m) == OK && bytes_eq(m.subject, subject)) {
+        enum err err = stream_read(s, seq, &m);
+        if (err == ERR_CORRUPT) {
+            return UINT64_MAX;
+        }
+        if (err == OK && bytes_eq(m.subject, subject)) {
             state->last_seq = seq;
         }
     }
@@ -481,11 +488,10 @@ static enum err apply_config(struct stream *s, struct reader *r)
     return enforce_limits(s);
 }
 
-enum err stream_apply(struct stream *s, uint64_t index, struct bytes entry,
-                      struct apply_result *result,
-                      void (*before_delete)(void *arg, struct consumer *c), void *arg)
+static enum err apply_entry(struct stream *s, uint64_t index, struct bytes entry,
+                            struct apply_result *result,
+                            void (*before_delete)(void *arg, struct consumer *c), void *arg)
 {
-    *result = (struct apply_result){0};
     struct reader r = reader_make(entry);
     switch (reader_u8(&r)) {
     case ENTRY_MESSAGES:
@@ -511,12 +517,26 @@ enum err stream_apply(struct stream *s, uint64_t index, struct bytes entry,
     }
 }
 
+enum err stream_apply(struct stream *s, uint64_t index, struct bytes entry,
+                      struct apply_result *result,
+                      void (*before_delete)(void *arg, struct consumer *c), void *arg)
+{
+    *result = (struct apply_result){0};
+    s->unreadable = false;
+    enum err err = apply_entry(s, index, entry, result, before_delete, arg);
+    if (BUG(BUG_APPLIES_UNREADABLE) && s->unreadable) {
+        return OK;
+    }
+    return s->unreadable ? ERR_IO : err;
+}
+
 uint64_t stream_first_needed_index(const struct stream *s)
 {
     return s->totals.messages == 0 ? UINT64_MAX : s->entries[s->entries_from].index;
 }
 
-uint64_t stream_next_kept_index(const struct stream *s, uint64_t index)
+/* The first one with messages at or above that log index; NULL without. */
+static const struct stream_entry *kept_entry(const struct stream *s, uint64_t index)
 {
     uint32_t low = s->entries_from;
     uint32_t high = s->entries_count;
@@ -531,7 +551,19 @@ uint64_t stream_next_kept_index(const struct stream *s, uint64_t index)
     while (low < s->entries_count && s->entries[low].live == 0) {
         low++;
     }
-    return low == s->entries_count ? UINT64_MAX : s->entries[low].index;
+    return low == s->entries_count ? NULL : &s->entries[low];
+}
+
+uint64_t stream_next_kept_index(const struct stream *s, uint64_t index)
+{
+    const struct stream_entry *e = kept_entry(s, index);
+    return e == NULL ? UINT64_MAX : e->index;
+}
+
+const struct stream_entry *stream_entry_at(const struct stream *s, uint64_t index)
+{
+    const struct stream_entry *e = kept_entry(s, index);
+    return e == NULL || e->index != index ? NULL : e;
 }
 
 /* --- life --- */

@@ -89,6 +89,7 @@ struct stream {
     /* Reads a MESSAGES entry of the log: a reference, or NULL when it cannot be read. */
     struct blob *(*read)(void *arg, uint64_t index);
     void *arg;
+    bool unreadable;     /* `read` has failed since the last entry was applied */
     struct blob *cursor; /* the entry read last, and where in it the next message is */
     uint64_t cursor_index;
     struct messages_reader cursor_reader;
@@ -107,8 +108,9 @@ struct stream *stream_new(struct stream_config *config, int64_t created_ns,
                           struct blob *(*read)(void *arg, uint64_t index), void *arg);
 void stream_free(struct stream *s);
 
-/* Applies a DATA entry. ERR_CORRUPT when it makes no sense: the replica must stop. `before_delete`
- * is called with a consumer that is about to be freed; may be NULL. */
+/* Applies a DATA entry. ERR_CORRUPT when it makes no sense: the replica must stop. ERR_IO when an
+ * earlier entry, needed for this one, cannot be read: the state is half-way then and of no use.
+ * `before_delete` is called with a consumer that is about to be freed; may be NULL. */
 MUST_USE enum err stream_apply(struct stream *s, uint64_t index, struct bytes entry,
                                struct apply_result *result,
                                void (*before_delete)(void *arg, struct consumer *c), void *arg);
@@ -122,18 +124,22 @@ uint64_t stream_first_needed_index(const struct stream *s);
 /* Next log index at or above `index` that holds messages; UINT64_MAX when there is none. */
 uint64_t stream_next_kept_index(const struct stream *s, uint64_t index);
 
+/* The MESSAGES entry with that log index, NULL when none of its messages is left. Borrowed. */
+const struct stream_entry *stream_entry_at(const struct stream *s, uint64_t index);
+
 /* --- reading --- */
 
 bool stream_is_deleted(const struct stream *s, uint64_t seq);
 /* OK, ERR_NOT_FOUND (never stored, or removed), ERR_CORRUPT (its entry cannot be read). The message
  * is borrowed until the next reading or applying call. */
 enum err stream_read(struct stream *s, uint64_t seq, struct stored_message *m);
-/* First live message at or above `seq` that matches one of the filters (0 filters: any). */
+/* First live message at or above `seq` that matches one of the filters (0 filters: any). At
+ * ERR_CORRUPT m->seq says which could not be read. */
 enum err stream_next(struct stream *s, uint64_t seq, char *const *filters, uint32_t filter_count,
                      struct stored_message *m);
 /* Last message whose subject matches the pattern. */
 enum err stream_last_by_subject(struct stream *s, struct bytes pattern, struct stored_message *m);
-/* Last sequence on a literal subject; 0 when it has none. */
+/* Last sequence on a literal subject; 0 when it has none, UINT64_MAX when that cannot be read. */
 uint64_t stream_subject_last(struct stream *s, struct bytes subject);
 /* First live sequence stored at or after `time_ns`; last + 1 when there is none. */
 uint64_t stream_seq_at(struct stream *s, int64_t time_ns);

@@ -1,0 +1,79 @@
+/* Shared by the files that make up a shard:
+ *
+ *   shard.c    turns, checkpoints, the groups' life
+ *   repair.c   records that cannot be read
+ */
+#ifndef JETSTREAM_SHARD_INTERNAL_H
+#define JETSTREAM_SHARD_INTERNAL_H
+
+#include "jetstream/shard.h"
+
+#define AHEAD_ENTRIES 64
+#define AHEAD_BYTES   (256u << 10)
+
+/* What the groups on one store want written in this turn. */
+struct writes {
+    struct store *store;       /* borrowed */
+    struct store_batch *batch; /* NULL while nothing is to write */
+    struct commit *commit;     /* who waits for it */
+};
+
+/* Entries of a group that cannot be read, and that it needs. */
+struct damage {
+    raft_index *list; /* in the order found; owned */
+    uint32_t count, cap;
+    uint32_t next; /* where to go on asking for them */
+};
+
+struct shard {
+    struct loop *loop;
+    struct writes disk, memory;
+    struct peers *peers; /* borrowed; NULL without cluster */
+    uint64_t self;
+    struct raft_host *host;
+    struct turn_task process;
+    struct loop_timer tick;
+    struct loop_timer repair; /* armed while there is something to fetch */
+    uint64_t next_life;
+    struct group **groups;
+    uint32_t group_count, group_cap;
+};
+
+/* Entries read ahead of whoever reads in order. */
+struct ahead {
+    uint32_t at, count;
+    struct raft_entry entries[AHEAD_ENTRIES];
+};
+
+struct group {
+    struct shard *shard;
+    struct writes *writes; /* the shard's, of the store that it lives in */
+    struct raft_group *raft_group;
+    uint64_t id, life;
+    struct group_ops ops;
+    void *owner;
+    raft_index checkpointed, previous; /* indexes of the last two checkpoints */
+    raft_index first;                  /* entries below may be dropped ones */
+    raft_index trimmed;                /* nothing at all is stored below */
+    size_t bytes_since, state_bytes;
+    int64_t room_made_ns;
+    raft_index read_last; /* by group_read() */
+    struct ahead *ahead;  /* NULL: nothing */
+    struct damage damage;
+    bool checkpointing, broken;
+};
+
+/* --- shard.c --- */
+
+/* Something may have come out of the groups: look at the end of the turn, and tick while needed. */
+void shard_kick(struct shard *shard);
+/* The state as of now, to disk. */
+void group_write_checkpoint(struct group *group);
+
+/* --- repair.c --- */
+
+/* The record at `index` was found unreadable. */
+void group_note_damage(struct group *group, raft_index index);
+void group_forget_damage(struct group *group);
+
+#endif

@@ -1,0 +1,82 @@
+/* What the parts of the store on RocksDB share:
+ *
+ *   store_disk.c          opening, the commit thread, space
+ *   store_disk_records.c  how records lie in it: keys, checksums, encryption; writing and reading
+ * them store_disk_scrub.c    looking for damage
+ */
+#ifndef JETSTREAM_STORE_DISK_INTERNAL_H
+#define JETSTREAM_STORE_DISK_INTERNAL_H
+
+#include <pthread.h>
+
+#include "jetstream/mark.h"
+#include "jetstream/rocksdb_library.h"
+#include "jetstream/store_internal.h"
+
+enum { CF_DEFAULT, CF_LOG, CF_STATE, CF_COUNT };
+
+struct disk {
+    struct store store; /* first */
+    rocksdb_t *db;
+    rocksdb_options_t *options;
+    rocksdb_column_family_handle_t *cf[CF_COUNT];
+    rocksdb_writeoptions_t *synced, *unsynced;
+    rocksdb_readoptions_t *reads;
+    pthread_t thread;
+    pthread_mutex_t lock; /* leaf; guards waiting, stopping */
+    pthread_cond_t more;
+    struct queue waiting;
+    bool stopping;
+    struct mark mark;  /* commit thread */
+    uint64_t commits;  /* the same: how many there have been */
+    char *folder;      /* owned; read-only */
+    struct seal *seal; /* owned; read-only; NULL: records are written as they are */
+    atomic_bool full;
+    atomic_uint_fast64_t space_left;      /* bytes */
+    atomic_int_fast64_t space_checked_ns; /* monotonic */
+};
+
+static inline struct disk *disk_of(struct store *store)
+{
+    return (struct disk *)store;
+}
+
+static inline void put_be64(char *out, uint64_t v)
+{
+    for (int i = 0; i < 8; i++) {
+        out[i] = (char)(v >> (56 - 8 * i));
+    }
+}
+
+static inline uint64_t get_be64(const char *in)
+{
+    uint64_t v = 0;
+    for (int i = 0; i < 8; i++) {
+        v = v << 8 | (uint8_t)in[i];
+    }
+    return v;
+}
+
+#define DISK_LOG_KEY_LEN 16
+void disk_log_key(char key[DISK_LOG_KEY_LEN], uint64_t group, uint64_t index);
+/* group · name */
+void disk_state_key(struct buffer *key, uint64_t group, const char *name);
+/* Is what lies there what was written there? */
+bool disk_entry_is_whole(uint64_t group, raft_index index, struct bytes value);
+bool disk_state_is_whole(struct bytes key, struct bytes value);
+
+/* What `op` asks for, into a batch. `scratch` is the caller's, for reuse. */
+void disk_add_op(struct disk *s, rocksdb_writebatch_t *w, const struct op *op,
+                 struct buffer *scratch);
+
+/* For struct store_operations. */
+enum err disk_get_entry(struct store *store, uint64_t group, raft_index index, struct raft_entry *e,
+                        bool *kept);
+uint32_t disk_get_entries(struct store *store, uint64_t group, raft_index index,
+                          struct raft_entry *entries, uint32_t cap, size_t bytes);
+enum err disk_get_state(struct store *store, uint64_t group, const char *name, struct blob **out);
+uint64_t *disk_groups(struct store *store, const char *name, uint32_t *count);
+bool disk_scrub(struct store *store, struct store_place *at, size_t bytes,
+                struct store_damage *found, uint32_t cap, uint32_t *count);
+
+#endif

@@ -1,0 +1,151 @@
+/* Looking for damage: everything is read once in a while, past the caches, so that what a disk has
+ * lost is found while the other replicas still have it (reliability rule 5).
+ *
+ * A record whose checksum is wrong is damage of one place. A block that RocksDB cannot read takes
+ * some records with it, whose number nobody knows: an iterator stops in front of it, and where it
+ * can go on again is found by trying. */
+#include <stdlib.h>
+
+#include "jetstream/store_disk_internal.h"
+
+struct walk {
+    struct disk *disk;
+    rocksdb_readoptions_t *options;
+    rocksdb_iterator_t *it;
+    bool states; /* of the state column family; else of the log's */
+};
+
+static struct store_place after(struct store_place p)
+{
+    return p.index == UINT64_MAX ? (struct store_place){p.group + 1, 0}
+                                 : (struct store_place){p.group, p.index + 1};
+}
+
+/* True: the iterator stands at, or behind, the place, or nothing is there; false: unreadable. */
+static bool seek(struct walk *w, struct store_place p)
+{
+    char key[DISK_LOG_KEY_LEN];
+    disk_log_key(key, p.group, p.index);
+    rocksdb.iter_seek(w->it, key, w->states ? 8 : sizeof key);
+    char *text = NULL;
+    rocksdb.iter_get_error(w->it, &text);
+    bool readable = text == NULL;
+    free(text);
+    return readable;
+}
+
+/* The first group behind `group` that can be read again. */
+static struct store_place next_readable_group(struct walk *w, uint64_t group)
+{
+    uint32_t count;
+    uint64_t *groups = disk_groups(&w->disk->store, "hs", &count); /* ascending */
+    struct store_place found = {UINT64_MAX, UINT64_MAX};
+    for (uint32_t i = 0; i < count; i++) {
+        if (groups[i] > group && seek(w, (struct store_place){groups[i], 0})) {
+            found = (struct store_place){groups[i], 0};
+            break;
+        }
+    }
+    free(groups);
+    return found;
+}
+
+/* The first place behind `bad`, which is not readable, that is. */
+static struct store_place next_readable(struct walk *w, struct store_place bad)
+{
+    uint64_t step = 1;
+    if (w->states) {
+        return next_readable_group(w, bad.group);
+    }
+    while (!seek(w, (struct store_place){bad.group, bad.index + step})) {
+        if (step > UINT64_MAX / 2 || bad.index + 2 * step < bad.index) {
+            return next_readable_group(w, bad.group);
+        }
+        step *= 2;
+    }
+    uint64_t low = bad.index + step / 2; /* unreadable, or `bad` itself */
+    uint64_t high = bad.index + step;
+    while (low + 1 < high) {
+        uint64_t middle = low + (high - low) / 2;
+        *(seek(w, (struct store_place){bad.group, middle}) ? &high : &low) = middle;
+    }
+    return (struct store_place){bad.group, high};
+}
+
+/* Whether the record under the iterator is what was written; *place, *size: its own. */
+static bool look(struct walk *w, struct store_place *place, size_t *size)
+{
+    size_t key_len, value_len;
+    const char *key = rocksdb.iter_key(w->it, &key_len);
+    const char *value = rocksdb.iter_value(w->it, &value_len);
+    *size = value_len;
+    if (w->states) {
+        *place = (struct store_place){key_len < 8 ? 0 : get_be64(key), 0};
+        return disk_state_is_whole(bytes_make(key, key_len), bytes_make(value, value_len));
+    }
+    if (key_len != DISK_LOG_KEY_LEN) {
+        *place = (struct store_place){0, 0};
+        return true; /* nobody's */
+    }
+    *place = (struct store_place){get_be64(key), get_be64(key + 8)};
+    return disk_entry_is_whole(place->group, place->index, bytes_make(value, value_len));
+}
+
+/* True: to the end of the column family. */
+static bool walk(struct walk *w, struct store_place *at, size_t bytes, struct store_damage *found,
+                 uint32_t cap, uint32_t *count)
+{
+    size_t taken = 0;
+    bool readable = seek(w, *at);
+    while (taken < bytes && *count < cap) {
+        if (!readable) {
+            struct store_place from = *at;
+            *at = next_readable(w, from);
+            found[(*count)++] = (struct store_damage){from, *at, w->states};
+            if (at->group == UINT64_MAX) {
+                return true;
+            }
+            readable = seek(w, *at);
+            continue;
+        }
+        if (!rocksdb.iter_valid(w->it)) {
+            return true;
+        }
+        struct store_place place;
+        size_t size;
+        bool whole = look(w, &place, &size);
+        *at = after(place);
+        taken += size + DISK_LOG_KEY_LEN;
+        if (!whole) {
+            found[(*count)++] = (struct store_damage){place, *at, w->states};
+        }
+        rocksdb.iter_next(w->it);
+        char *text = NULL;
+        rocksdb.iter_get_error(w->it, &text);
+        readable = text == NULL;
+        free(text);
+    }
+    return false;
+}
+
+bool disk_scrub(struct store *store, struct store_place *at, size_t bytes,
+                struct store_damage *found, uint32_t cap, uint32_t *count)
+{
+    struct walk w = {.disk = disk_of(store), .options = rocksdb.readoptions_create()};
+    rocksdb.readoptions_set_verify_checksums(w.options, 1);
+    rocksdb.readoptions_set_fill_cache(w.options, 0);
+    *count = 0;
+    w.it = rocksdb.create_iterator_cf(w.disk->db, w.options, w.disk->cf[CF_LOG]);
+    bool end = walk(&w, at, bytes, found, cap, count);
+    rocksdb.iter_destroy(w.it);
+    if (end) { /* the states of all groups at once: there is little of them */
+        *at = (struct store_place){0, 0};
+        w.states = true;
+        w.it = rocksdb.create_iterator_cf(w.disk->db, w.options, w.disk->cf[CF_STATE]);
+        (void)walk(&w, at, SIZE_MAX, found, cap, count);
+        rocksdb.iter_destroy(w.it);
+        *at = (struct store_place){0, 0};
+    }
+    rocksdb.readoptions_destroy(w.options);
+    return end;
+}

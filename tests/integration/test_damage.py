@@ -1,0 +1,128 @@
+"""Records that a disk has lost under a running store: found by the scrub or by whoever reads them, fetched from other
+replicas; without any, reported with the messages that are lost, and everything else is served."""
+import glob
+import os
+
+import nats
+import pytest
+from nats.js.api import StreamConfig
+
+from harness import Cluster, Server, eventually
+
+SCRUB = "scrub_interval: 1s, scrub_rate: 64MB"
+MESSAGES = 400
+
+
+def scrubbing(server):
+    """Its jetstream block, with a scrub that does not keep a test waiting."""
+    server.base = server.base.replace("jetstream {", f"jetstream {{ {SCRUB},")
+    server.configure("")
+    return server
+
+
+def body(i):
+    return b"payload-%06d-" % i + b"x" * 500
+
+
+async def publish(url, replicas):
+    nc = await nats.connect(url)
+    js = nc.jetstream()
+    await js.add_stream(StreamConfig(name="S", subjects=["s.>"], num_replicas=replicas))
+    for i in range(MESSAGES):
+        await js.publish(f"s.{i % 7}", body(i))
+    await nc.close()
+
+
+def flip(server, needle):
+    """One bit of the file that has it; the block around it cannot be read any more."""
+    for path in glob.glob(os.path.join(server.store, "jetstream", "*.sst")):
+        with open(path, "r+b") as f:
+            at = f.read().find(needle)
+            if at >= 0:
+                f.seek(at)
+                byte = f.read(1)[0]
+                f.seek(at)
+                f.write(bytes([byte ^ 4]))
+                return path
+    raise AssertionError(f"no file has {needle}")
+
+
+def into_files(server):
+    """What lies in the log of RocksDB goes to its files at the next start."""
+    server.stop()
+    server.start()
+    eventually(server.healthy, 15, "healthy")
+    server.stop()
+
+
+async def read_all(url):
+    nc = await nats.connect(url)
+    js = nc.jetstream()
+    sub = await js.pull_subscribe("s.>", durable="D")
+    seen = []
+    while True:
+        try:
+            for m in await sub.fetch(100, timeout=1):
+                seen.append(bytes(m.data))
+                await m.ack()
+        except nats.errors.TimeoutError:
+            await nc.close()
+            return seen
+
+
+@pytest.mark.asyncio
+async def test_scrub_finds_damage_and_other_replicas_repair_it(tmp_path):
+    cluster = Cluster(tmp_path)
+    for s in cluster.servers:
+        conf = s.base
+        with open(s.conf) as f:
+            routes = f.read()[len(conf):]
+        s.base = conf.replace("jetstream {", f"jetstream {{ {SCRUB},")
+        s.configure(routes)
+    cluster.start()
+    await publish(cluster[0].url, 3)
+    victim = cluster[1]
+    into_files(victim)
+    flip(victim, b"payload-000123-")
+    victim.start()
+    eventually(lambda: "messages 1" in victim.text() and "is damaged" in victim.text(), 20, "the damage found")
+    eventually(lambda: "its damaged records are repaired" in victim.text(), 20, "the damage repaired")
+    before = victim.text().count("is damaged")
+    for s in cluster.servers:  # it leads once the others have let go of it
+        if s is not victim:
+            s.stop()
+            s.start()
+    eventually(lambda: cluster.leader("S") is not None, 20, "a leader")
+    while cluster.leader("S") is not victim:
+        leader = cluster.leader("S")
+        if leader is not None:
+            leader.stop()
+            leader.start()
+        eventually(lambda: cluster.leader("S") is not None, 20, "a leader")
+    assert await read_all(victim.url) == [body(i) for i in range(MESSAGES)]
+    eventually(lambda: cluster.replicas_agree("S"), 15, "replicas that agree")
+    assert victim.text().count("is damaged") == before
+    cluster.stop()
+
+
+@pytest.mark.asyncio
+async def test_without_another_replica_the_rest_is_served(tmp_path):
+    s = scrubbing(Server(tmp_path, jetstream=True)).start()
+    await publish(s.url, 1)
+    into_files(s)
+    flip(s, b"payload-000123-")
+    s.start()
+    eventually(lambda: "it is lost" in s.text(), 20, "the damage found")
+    assert "stream '$G > S', messages 124 to 124: there is no other replica" in s.text()
+    nc = await nats.connect(s.url)
+    js = nc.jetstream()
+    with pytest.raises(nats.js.errors.APIError) as e:
+        await js.get_msg("S", 124)
+    assert e.value.err_code == 10077 and "damaged" in e.value.description
+    assert (await js.get_msg("S", 1)).data == body(0)
+    await nc.close()
+    lost = s.text().count("it is lost")
+    seen = await read_all(s.url)
+    assert len(seen) == MESSAGES - lost and body(123) not in seen and lost < 50
+    assert seen == [b for b in (body(i) for i in range(MESSAGES)) if b in set(seen)]
+    s.stop()

@@ -1,0 +1,353 @@
+/* The Raft core by hand: three replicas whose disks and messages a test holds in its fingers. What
+ * chance finds is the simulator's business; here are the cases that it meets too seldom. */
+#include <criterion/criterion.h>
+
+#include "core/base/mem.h"
+#include "raft/raft.h"
+
+#define NODES    3
+#define LOG_MAX  64
+#define MESSAGES 4096
+
+struct replica {
+    struct raft *raft;
+    struct raft_entry disk[LOG_MAX]; /* by index */
+    raft_index last;
+    raft_term term;
+    raft_node vote;
+    bool unproven;
+    raft_index unreadable; /* 0: none */
+    uint64_t repaired;
+    uint64_t applied, installed;
+};
+
+static struct replica replicas[NODES];
+static struct raft_message mail[MESSAGES];
+static unsigned mail_count;
+
+static enum err read_entry(void *arg, raft_index index, struct raft_entry *e)
+{
+    struct replica *r = arg;
+    if (index == r->unreadable || index > r->last) {
+        return ERR_CORRUPT;
+    }
+    *e = r->disk[index];
+    if (e->data != NULL) {
+        (void)blob_retain(e->data);
+    }
+    return OK;
+}
+
+static enum err read_kept(void *arg, raft_index index, raft_index limit, struct raft_entry *e)
+{
+    return index > limit ? ERR_NOT_FOUND : read_entry(arg, index, e);
+}
+
+static enum err state(void *arg, raft_index *index, struct blob **out)
+{
+    struct replica *r = arg;
+    *index = raft_applied(r->raft);
+    *out = blob_copy(BYTES_LIT("state"));
+    return OK;
+}
+
+static const struct raft_storage_ops storage = {read_entry, read_kept, state};
+
+static void start(unsigned n, uint64_t seed)
+{
+    struct replica *r = &replicas[n];
+    struct raft_config c = {.group = 1,
+                            .self = n + 1,
+                            .members.count = NODES,
+                            .seed = seed,
+                            .storage = &storage,
+                            .arg = r,
+                            .term = r->term,
+                            .vote = r->vote,
+                            .unproven = r->unproven,
+                            .entries = r->disk + 1,
+                            .entry_count = (uint32_t)r->last};
+    for (unsigned i = 0; i < NODES; i++) {
+        c.members.list[i].node = i + 1;
+    }
+    r->raft = raft_new(&c);
+    for (unsigned i = 0; i < NODES; i++) {
+        raft_peer_up(r->raft, i + 1, true);
+    }
+}
+
+static void put(struct replica *r, const struct raft_entry *e)
+{
+    cr_assert(e->index < LOG_MAX);
+    blob_release(r->disk[e->index].data);
+    r->disk[e->index] = *e;
+    (void)(e->data == NULL ? NULL : blob_retain(e->data));
+    if (e->index == r->unreadable) {
+        r->unreadable = 0;
+        r->repaired = e->index;
+    }
+    r->last = e->index > r->last ? e->index : r->last;
+}
+
+/* What a replica wants done: written at once, sent into `mail`, applied. */
+static void settle(struct replica *r)
+{
+    struct raft_persist p;
+    struct raft_message m;
+    struct raft_install install;
+    bool more = true;
+    while (more) {
+        more = false;
+        while (raft_take_persist(r->raft, &p)) {
+            more = true;
+            if (p.has_hard_state) {
+                r->term = p.term;
+                r->vote = p.vote;
+                r->unproven = p.unproven;
+            }
+            r->last = p.truncate_from > 0 ? p.truncate_from - 1 : r->last;
+            for (uint32_t i = 0; i < p.entry_count; i++) {
+                put(r, &p.entries[i]);
+            }
+            raft_persisted(r->raft, p.seq);
+        }
+        if (raft_take_install(r->raft, &install)) {
+            r->installed = install.index;
+            cr_expect(install.log_stays);
+            blob_release(install.state);
+            raft_persisted(r->raft, install.seq);
+        }
+        for (const struct raft_entry *e; (e = raft_next_committed(r->raft)) != NULL;) {
+            r->applied = e->index;
+        }
+        while (raft_next_message(r->raft, &m)) {
+            more = true;
+            cr_assert(mail_count < MESSAGES);
+            mail[mail_count++] = m;
+        }
+    }
+}
+
+/* Delivers everything, but nothing to or from `without` (0: nobody). */
+static void deliver(raft_node without)
+{
+    for (unsigned i = 0; i < NODES; i++) {
+        if (replicas[i].raft != NULL) {
+            settle(&replicas[i]);
+        }
+    }
+    for (unsigned at = 0; at < mail_count; at++) {
+        struct raft_message *m = &mail[at];
+        struct replica *to = &replicas[m->to - 1];
+        if (m->to != without && m->from != without && to->raft != NULL) {
+            raft_step(to->raft, m);
+            settle(to);
+        }
+        raft_message_deinit(m);
+    }
+    mail_count = 0;
+}
+
+static void tick_all(unsigned times, raft_node without)
+{
+    while (times-- > 0) {
+        for (unsigned i = 0; i < NODES; i++) {
+            if (replicas[i].raft != NULL) {
+                raft_tick(replicas[i].raft);
+            }
+        }
+        deliver(without);
+    }
+}
+
+static struct replica *leader(void)
+{
+    struct replica *found = NULL;
+    for (unsigned i = 0; i < NODES; i++) {
+        if (replicas[i].raft != NULL && raft_is_leader(replicas[i].raft)) {
+            found = &replicas[i];
+        }
+    }
+    return found;
+}
+
+static struct replica *other_than(const struct replica *r)
+{
+    return r == &replicas[0] ? &replicas[1] : &replicas[0];
+}
+
+static void propose(const char *text)
+{
+    raft_index index;
+    struct blob *data = blob_copy(bytes_of(text));
+    cr_assert(raft_propose(leader()->raft, data, &index) == OK);
+    deliver(0);
+}
+
+static void stop(struct replica *r)
+{
+    raft_free(r->raft);
+    r->raft = NULL;
+}
+
+static void begin(bool unproven)
+{
+    memset(replicas, 0, sizeof replicas);
+    for (unsigned i = 0; i < NODES; i++) {
+        replicas[i].unproven = unproven;
+        start(i, i + 1);
+    }
+    for (unsigned i = 0; i < 40 && leader() == NULL; i++) {
+        tick_all(1, 0);
+    }
+    cr_assert(leader() != NULL);
+}
+
+static void end(void)
+{
+    for (unsigned i = 0; i < NODES; i++) {
+        if (replicas[i].raft != NULL) {
+            stop(&replicas[i]);
+        }
+        for (unsigned k = 0; k < LOG_MAX; k++) {
+            blob_release(replicas[i].disk[k].data);
+        }
+    }
+    memset(replicas, 0, sizeof replicas);
+}
+
+Test(raft, all_in_doubt_agree_and_are_proven)
+{
+    begin(true);
+    tick_all(20, 0);
+    propose("x");
+    tick_all(20, 0);
+    for (unsigned i = 0; i < NODES; i++) {
+        cr_expect(!raft_is_unproven(replicas[i].raft));
+        cr_expect(replicas[i].applied == replicas[0].last);
+    }
+    end();
+}
+
+/* The votes of all made it leader, but those who gave them have begun another life before it could
+ * prove them: nothing can be committed, so nobody can be proven, until there is another election.
+ */
+Test(raft, winner_whose_voters_forgot_steps_down)
+{
+    memset(replicas, 0, sizeof replicas);
+    for (unsigned i = 0; i < NODES; i++) {
+        replicas[i].unproven = true;
+        start(i, i + 1);
+    }
+    for (unsigned i = 0; i < 40 && leader() == NULL; i++) {
+        for (unsigned k = 0; k < NODES; k++) {
+            raft_tick(replicas[k].raft);
+        }
+        for (unsigned round = 0; round < 6 && leader() == NULL; round++) { /* a step at a time */
+            unsigned count = 0;
+            static struct raft_message under_way[MESSAGES];
+            for (unsigned k = 0; k < NODES; k++) {
+                settle(&replicas[k]);
+            }
+            memcpy(under_way, mail, mail_count * sizeof *mail);
+            count = mail_count;
+            mail_count = 0;
+            for (unsigned k = 0; k < count; k++) {
+                if (leader() == NULL) {
+                    raft_step(replicas[under_way[k].to - 1].raft, &under_way[k]);
+                }
+                raft_message_deinit(&under_way[k]);
+            }
+        }
+    }
+    struct replica *winner = leader();
+    cr_assert(winner != NULL);
+    for (unsigned i = 0; i < NODES; i++) {
+        if (&replicas[i] != winner) {
+            settle(&replicas[i]);
+            stop(&replicas[i]);
+            replicas[i].unproven = true;
+            start(i, 100 + i);
+        }
+    }
+    tick_all(100, 0);
+    for (unsigned i = 0; i < NODES; i++) {
+        cr_expect(!raft_is_unproven(replicas[i].raft), "%u", i);
+    }
+    end();
+}
+
+Test(raft, record_gone_bad_comes_back_from_another_replica)
+{
+    begin(false);
+    propose("a");
+    propose("b");
+    tick_all(4, 0);
+    for (unsigned i = 0; i < NODES; i++) {
+        raft_trim_memory(replicas[i].raft, 0);
+    }
+    struct replica *r = leader();
+    r->unreadable = 2;
+    raft_fetch(r->raft, 2);
+    deliver(0);
+    cr_expect(r->repaired == 2);
+    cr_expect(bytes_is(blob_bytes(r->disk[2].data), "a"));
+    end();
+}
+
+Test(raft, record_that_nobody_has_stays_bad)
+{
+    begin(false);
+    propose("a");
+    tick_all(4, 0);
+    for (unsigned i = 0; i < NODES; i++) {
+        raft_trim_memory(replicas[i].raft, 0);
+        replicas[i].unreadable = 2;
+    }
+    for (unsigned i = 0; i < 4; i++) {
+        raft_fetch(replicas[0].raft, 2);
+        deliver(0);
+    }
+    cr_expect(replicas[0].repaired == 0);
+    end();
+}
+
+/* It keeps its log, acknowledges, does not lead, and gets the leader's state. */
+Test(raft, stalled_replica_gets_a_state_and_keeps_its_log)
+{
+    begin(false);
+    propose("a");
+    struct replica *first = leader();
+    raft_stall(first->raft);
+    cr_expect(!raft_is_leader(first->raft));
+    raft_node self = (raft_node)(first - replicas) + 1;
+    for (unsigned i = 0; i < 40 && leader() == NULL; i++) {
+        tick_all(1, 0);
+    }
+    cr_assert(leader() != NULL && leader() != first);
+    cr_expect(raft_is_stalled(first->raft) || first->installed > 0);
+    tick_all(20, 0);
+    cr_expect(first->installed > 0);
+    cr_expect(!raft_is_stalled(first->raft));
+    propose("b");
+    tick_all(4, 0);
+    cr_expect(first->applied == leader()->last, "node %llu", (unsigned long long)self);
+    cr_expect(bytes_is(blob_bytes(first->disk[2].data), "a"));
+    end();
+}
+
+Test(raft, stalled_replica_counts_for_the_quorum)
+{
+    begin(false);
+    struct replica *r = other_than(leader());
+    raft_stall(r->raft);
+    raft_node third = 0;
+    for (unsigned i = 0; i < NODES; i++) {
+        third = &replicas[i] != r && &replicas[i] != leader() ? i + 1 : third;
+    }
+    raft_index index;
+    cr_assert(raft_propose(leader()->raft, blob_copy(BYTES_LIT("a")), &index) == OK);
+    deliver(third);
+    cr_expect(raft_commit(leader()->raft) == index);
+    end();
+}
