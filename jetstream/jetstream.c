@@ -386,6 +386,9 @@ void jetstream_free(struct jetstream *js)
 
 const char *jetstream_meta_health(struct jetstream *js)
 {
+    if (store_is_poisoned(js->store) && store_is_damaged(js->store)) {
+        return "JetStream store is damaged and accepts no writes: restart to rebuild it";
+    }
     if (store_is_poisoned(js->store)) {
         return "JetStream store write error: the disk refused a write; restart when it is repaired";
     }

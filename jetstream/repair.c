@@ -101,7 +101,7 @@ void group_note_damage(struct group *g, raft_index index)
             return;
         }
     }
-    if (d->count == DAMAGE_MAX) {
+    if (d->count == DAMAGE_MAX || !is_needed(g, index)) {
         return;
     }
     if (g->ops.describe != NULL) {
@@ -137,6 +137,23 @@ static void note_entries(struct group *g, const struct store_damage *damage)
     }
 }
 
+static bool is_inside(const struct group *g, const struct store_damage *d)
+{
+    bool partly = g->id == d->to.group && d->to.index > 0 && !d->states;
+    return g->id >= d->from.group && (g->id < d->to.group || partly);
+}
+
+void group_note_lost(struct group *g)
+{
+    uint32_t count;
+    const struct store_damage *lost = store_lost(g->writes->store, &count);
+    for (uint32_t i = 0; i < count; i++) {
+        if (!lost[i].states && is_inside(g, &lost[i])) {
+            note_entries(g, &lost[i]);
+        }
+    }
+}
+
 static void renew_state(struct group *g)
 {
     log_error("JetStream state of group %llu is damaged: it is written anew",
@@ -152,10 +169,7 @@ void shard_damaged(struct shard *s, const struct store_damage *damage)
 {
     for (uint32_t i = 0; i < s->group_count; i++) {
         struct group *g = s->groups[i];
-        bool inside = g->id >= damage->from.group &&
-                      (g->id < damage->to.group ||
-                       (g->id == damage->to.group && !damage->states && damage->to.index > 0));
-        if (!inside || g->broken || g->writes != &s->disk) {
+        if (!is_inside(g, damage) || g->broken || g->writes != &s->disk) {
             continue;
         }
         if (damage->states) {

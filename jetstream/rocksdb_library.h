@@ -23,6 +23,7 @@
     X(close)                                                                                       \
     X(column_family_handle_destroy)                                                                \
     X(create_iterator_cf)                                                                          \
+    X(destroy_db)                                                                                  \
     X(get_cf)                                                                                      \
     X(get_options_from_string)                                                                     \
     X(get_pinned_cf)                                                                               \
@@ -35,6 +36,7 @@
     X(iter_valid)                                                                                  \
     X(iter_value)                                                                                  \
     X(open_column_families)                                                                        \
+    X(open_for_read_only_column_families)                                                          \
     X(options_create)                                                                              \
     X(options_destroy)                                                                             \
     X(options_set_block_based_table_factory)                                                       \

@@ -284,7 +284,7 @@ static enum err read_entry(struct group *g, raft_index index, struct raft_entry 
 {
     bool kept;
     enum err err = store_get_entry(g->writes->store, g->id, index, e, &kept);
-    if (err == ERR_CORRUPT) {
+    if (err == ERR_CORRUPT || err == ERR_NOT_FOUND) {
         group_note_damage(g, index);
     }
     return err;
@@ -309,9 +309,6 @@ static enum err on_read_kept(void *arg, raft_index index, raft_index limit, stru
         return OK;
     }
     enum err err = read_entry(g, next, e);
-    if (err == ERR_NOT_FOUND) {
-        group_note_damage(g, next);
-    }
     return err == ERR_NOT_FOUND ? ERR_CORRUPT : err;
 }
 
@@ -448,13 +445,46 @@ static enum err load_state(struct group *g, bool fresh, struct loaded *l)
 /* A damaged record in the log of a replica: what is behind it proves nothing, and would be taken
  * for log again once the damaged one is written anew. The others have all of it, and until this one
  * has it from them it does not count. */
-static void give_up_tail(struct group *g, struct loaded *l, raft_index from)
+static void give_up_log(struct group *g, struct loaded *l, raft_index from)
 {
-    log_error("JetStream group %llu: its log is damaged at %llu; this replica takes no part until "
+    log_error("JetStream group %llu: its %s damaged at %llu; this replica takes no part until "
               "it has caught up with the others",
-              (unsigned long long)g->id, (unsigned long long)from);
+              (unsigned long long)g->id, from == 0 ? "state is" : "log is",
+              (unsigned long long)from);
     l->config.unproven = true;
     store_delete_entries(batch_of(g), g->id, from, UINT64_MAX);
+}
+
+/* Whether the state was among what was lost when the store was rebuilt. */
+static bool lost_state(const struct group *g)
+{
+    uint32_t count;
+    const struct store_damage *lost = store_lost(g->writes->store, &count);
+    bool found = false;
+    for (uint32_t i = 0; i < count; i++) {
+        found =
+            found || (lost[i].states && g->id >= lost[i].from.group && g->id < lost[i].to.group);
+    }
+    return found;
+}
+
+/* Without its state a log that has been cut says nothing: a replica begins empty, and gets
+ * everything from the others. Where there are none it does not open, for nothing must be taken for
+ * an empty stream. */
+static enum err begin_without_state(struct group *g, struct loaded *l)
+{
+    if (l->config.members.count < 2) {
+        return ERR_CORRUPT;
+    }
+    give_up_log(g, l, 0);
+    free(l->runs);
+    blob_release(l->state);
+    l->runs = NULL;
+    l->state = NULL;
+    l->config.runs = NULL;
+    l->config.run_count = 0;
+    l->config.applied = l->config.first = 0;
+    return OK;
 }
 
 static enum err load_entries(struct group *g, struct loaded *l)
@@ -464,7 +494,7 @@ static enum err load_entries(struct group *g, struct loaded *l)
         bool kept;
         enum err err = store_get_entry(g->writes->store, g->id, i, &e, &kept);
         if (err == ERR_CORRUPT && l->config.members.count > 1) {
-            give_up_tail(g, l, i);
+            give_up_log(g, l, i);
             return OK;
         }
         if (err != OK) {
@@ -477,6 +507,19 @@ static enum err load_entries(struct group *g, struct loaded *l)
         VEC_RESERVE(l->entries, l->entry_cap, l->config.entry_count);
         l->entries[l->config.entry_count++] = e;
         g->bytes_since += 64 + (e.data == NULL ? 0 : e.data->len);
+    }
+}
+
+/* A hard state that is lost leaves a term that is at least that of the log. */
+static void settle_term(struct loaded *l)
+{
+    raft_term last = l->config.entry_count > 0 ? l->entries[l->config.entry_count - 1].term
+                     : l->config.run_count > 0 ? l->runs[l->config.run_count - 1].term
+                                               : 0;
+    if (l->config.term < last) {
+        l->config.term = last;
+        l->config.vote = 0;
+        l->config.unproven = true;
     }
 }
 
@@ -497,11 +540,18 @@ struct group *group_open(struct shard *s, uint64_t id, const uint64_t *voters, u
     for (unsigned i = 0; i < voter_count; i++) {
         l.config.members.list[i].node = voters[i];
     }
+    const struct raft_members members_at_first = l.config.members;
     enum err err = load_state(g, fresh, &l);
-    err = err == OK ? load_entries(g, &l) : err;
     if (err == OK && l.state != NULL) {
         err = ops->decode(owner, blob_bytes(l.state));
     }
+    if (err == ERR_CORRUPT || (err == OK && l.state == NULL && lost_state(g))) {
+        l.config.members = members_at_first;
+        err = begin_without_state(g, &l);
+    } else if (err == OK) {
+        err = load_entries(g, &l);
+    }
+    settle_term(&l);
     l.config.entries = l.entries;
     if (err == OK) {
         g->checkpointed = l.config.applied;
@@ -517,6 +567,7 @@ struct group *group_open(struct shard *s, uint64_t id, const uint64_t *voters, u
         }
         VEC_RESERVE(s->groups, s->group_cap, s->group_count);
         s->groups[s->group_count++] = g;
+        group_note_lost(g);
         shard_kick(s);
     } else {
         (void)error_set(error, err, "group %llu cannot be read from the store: %s",

@@ -74,6 +74,8 @@ void group_write_checkpoint(struct group *group);
 
 /* The record at `index` was found unreadable. */
 void group_note_damage(struct group *group, raft_index index);
+/* The same for what was lost when the store was rebuilt. */
+void group_note_lost(struct group *group);
 void group_forget_damage(struct group *group);
 
 #endif

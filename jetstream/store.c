@@ -197,6 +197,17 @@ bool store_scrub(struct store *s, struct store_place *at, size_t bytes, struct s
     return s->operations->scrub == NULL || s->operations->scrub(s, at, bytes, found, cap, count);
 }
 
+const struct store_damage *store_lost(struct store *s, uint32_t *count)
+{
+    *count = 0;
+    return s->operations->lost == NULL ? NULL : s->operations->lost(s, count);
+}
+
+bool store_is_damaged(struct store *s)
+{
+    return s->operations->is_damaged != NULL && s->operations->is_damaged(s);
+}
+
 void store_close(struct store *s)
 {
     for (unsigned i = 0; i < LOOPS_MAX; i++) { /* of turns that never came to their end */

@@ -102,5 +102,9 @@ struct store_damage {
  * ranges at most. True: that was the end, and *at is the beginning again. */
 bool store_scrub(struct store *store, struct store_place *at, size_t bytes,
                  struct store_damage *found, uint32_t cap, uint32_t *count);
+/* What could not be read when the store was rebuilt after damage: it is not there any more. */
+const struct store_damage *store_lost(struct store *store, uint32_t *count);
+/* A part of it cannot be read; the next start rebuilds it. */
+bool store_is_damaged(struct store *store);
 
 #endif

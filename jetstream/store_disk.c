@@ -73,13 +73,12 @@ static bool is_out_of_space(struct store *store)
 
 /* --- the commit thread --- */
 
-/* The store's own numbers: be64 and a checksum, in the default column family. */
 static uint32_t number_crc(const char *name, const char *value)
 {
     return hash_crc32c(hash_crc32c(0, name, strlen(name)), value, 8);
 }
 
-static void put_number(struct disk *s, rocksdb_writebatch_t *w, const char *name, uint64_t number)
+void disk_put_number(struct disk *s, rocksdb_writebatch_t *w, const char *name, uint64_t number)
 {
     char value[12];
     put_be64(value, number);
@@ -96,7 +95,7 @@ static enum err write_all(struct disk *s, struct store_batch *first, rocksdb_wri
     }
     bool sync = false;
     rocksdb.writebatch_clear(w);
-    put_number(s, w, "commits", s->commits + 1);
+    disk_put_number(s, w, "commits", s->commits + 1);
     for (struct store_batch *b = first; b != NULL; b = b->next) {
         sync = sync || b->sync;
         for (uint32_t i = 0; i < b->op_count; i++) {
@@ -107,6 +106,9 @@ static enum err write_all(struct disk *s, struct store_batch *first, rocksdb_wri
     rocksdb.write(s->db, sync ? s->synced : s->unsynced, w, &error);
     if (error == NULL && mark_set(&s->mark, ++s->commits) == OK) {
         return OK;
+    }
+    if (error != NULL && strncmp(error, "Corruption", 10) == 0) {
+        disk_note_unreadable(s);
     }
     log_error("JetStream store write failed, the store accepts no more writes until restart: %s",
               error == NULL ? "the mark" : error);
@@ -163,7 +165,9 @@ static enum err make_folders(const char *path, struct error *error)
     return err;
 }
 
-static rocksdb_options_t *make_options(void)
+const char *const disk_families[CF_COUNT] = {"default", "log", "state"};
+
+rocksdb_options_t *disk_options(void)
 {
     rocksdb_options_t *base = rocksdb.options_create();
     rocksdb_options_t *o = rocksdb.options_create();
@@ -204,8 +208,7 @@ static rocksdb_options_t *make_options(void)
     return o;
 }
 
-/* 0 when it is not there. */
-static enum err get_number(struct disk *s, const char *name, uint64_t *number)
+enum err disk_get_number(struct disk *s, const char *name, uint64_t *number)
 {
     char *text = NULL;
     size_t len;
@@ -235,8 +238,8 @@ static enum err settle_doubt(struct disk *s, const char *folder, struct error *e
     uint64_t marked;
     bool known;
     (void)snprintf(path, sizeof path, "%s.mark", folder);
-    if (get_number(s, "commits", &s->commits) != OK ||
-        get_number(s, "doubt", &s->store.doubt) != OK) {
+    if (disk_get_number(s, "commits", &s->commits) != OK ||
+        disk_get_number(s, "doubt", &s->store.doubt) != OK) {
         return error_set(error, ERR_CORRUPT, "JetStream store \"%s\": its own numbers are damaged",
                          folder);
     }
@@ -252,8 +255,8 @@ static enum err settle_doubt(struct disk *s, const char *folder, struct error *e
     s->commits = marked > s->commits ? marked : s->commits;
     rocksdb_writebatch_t *w = rocksdb.writebatch_create();
     char *text = NULL;
-    put_number(s, w, "doubt", s->store.doubt);
-    put_number(s, w, "commits", ++s->commits);
+    disk_put_number(s, w, "doubt", s->store.doubt);
+    disk_put_number(s, w, "commits", ++s->commits);
     rocksdb.write(s->db, s->synced, w, &text);
     rocksdb.writebatch_destroy(w);
     if (text != NULL) {
@@ -331,6 +334,7 @@ static void close_database(struct disk *s)
     rocksdb.readoptions_destroy(s->reads);
     rocksdb.options_destroy(s->options);
     free(s->folder);
+    free(s->lost);
     free(s);
 }
 
@@ -361,12 +365,25 @@ static void close_store(struct store *store)
     close_database(s);
 }
 
+static const struct store_damage *lost(struct store *store, uint32_t *count)
+{
+    *count = disk_of(store)->lost_count;
+    return disk_of(store)->lost;
+}
+
+static bool is_damaged(struct store *store)
+{
+    return atomic_load(&disk_of(store)->damaged);
+}
+
 static const struct store_operations operations = {.hand_over = hand_over,
                                                    .get_entry = disk_get_entry,
                                                    .get_entries = disk_get_entries,
                                                    .get_state = disk_get_state,
                                                    .groups = disk_groups,
                                                    .scrub = disk_scrub,
+                                                   .lost = lost,
+                                                   .is_damaged = is_damaged,
                                                    .is_full = is_full,
                                                    .is_out_of_space = is_out_of_space,
                                                    .close = close_store};
@@ -374,19 +391,19 @@ static const struct store_operations operations = {.hand_over = hand_over,
 struct store *store_open(const char *folder, const struct store_keys *keys, struct error *error)
 {
     mem_map_big_blocks(BIG_BLOCK_BYTES);
-    if (rocksdb_library_load(error) != OK || make_folders(folder, error) != OK) {
+    if (rocksdb_library_load(error) != OK || disk_salvage(folder, error) != OK ||
+        make_folders(folder, error) != OK) {
         return NULL;
     }
     struct disk *s = NEW(struct disk);
     store_init(&s->store, &operations);
-    s->options = make_options();
+    s->options = disk_options();
     s->folder = mem_strdup(folder);
     atomic_init(&s->space_checked_ns, clock_mono_ns() - SPACE_CHECK);
-    const char *names[CF_COUNT] = {"default", "log", "state"};
     const rocksdb_options_t *cf_options[CF_COUNT] = {s->options, s->options, s->options};
     char *text = NULL;
-    s->db =
-        rocksdb.open_column_families(s->options, folder, CF_COUNT, names, cf_options, s->cf, &text);
+    s->db = rocksdb.open_column_families(s->options, folder, CF_COUNT, disk_families, cf_options,
+                                         s->cf, &text);
     if (s->db == NULL) {
         (void)error_set(error, ERR_CORRUPT,
                         "JetStream store \"%s\" could not be opened: %s. Nothing was changed. In a "
@@ -404,6 +421,12 @@ struct store *store_open(const char *folder, const struct store_keys *keys, stru
     s->reads = rocksdb.readoptions_create();
     rocksdb.readoptions_set_verify_checksums(s->reads, 1);
     s->mark.fd = -1;
+    if (disk_load_lost(s) != OK) {
+        (void)error_set(error, ERR_CORRUPT, "JetStream store \"%s\": its own numbers are damaged",
+                        folder);
+        close_database(s);
+        return NULL;
+    }
     if (open_seal(s, keys, error) != OK || settle_doubt(s, folder, error) != OK) {
         close_database(s);
         return NULL;

@@ -2,7 +2,8 @@
  *
  *   store_disk.c          opening, the commit thread, space
  *   store_disk_records.c  how records lie in it: keys, checksums, encryption; writing and reading
- * them store_disk_scrub.c    looking for damage
+ * them *   store_disk_scrub.c    looking for damage
+ *   store_disk_salvage.c  rebuilding a store that is damaged
  */
 #ifndef JETSTREAM_STORE_DISK_INTERNAL_H
 #define JETSTREAM_STORE_DISK_INTERNAL_H
@@ -13,7 +14,8 @@
 #include "jetstream/rocksdb_library.h"
 #include "jetstream/store_internal.h"
 
-enum { CF_DEFAULT, CF_LOG, CF_STATE, CF_COUNT };
+enum column_family { CF_DEFAULT, CF_LOG, CF_STATE, CF_COUNT };
+extern const char *const disk_families[CF_COUNT]; /* their names */
 
 struct disk {
     struct store store; /* first */
@@ -27,10 +29,13 @@ struct disk {
     pthread_cond_t more;
     struct queue waiting;
     bool stopping;
-    struct mark mark;  /* commit thread */
-    uint64_t commits;  /* the same: how many there have been */
-    char *folder;      /* owned; read-only */
-    struct seal *seal; /* owned; read-only; NULL: records are written as they are */
+    struct mark mark;          /* commit thread */
+    uint64_t commits;          /* the same: how many there have been */
+    char *folder;              /* owned; read-only */
+    struct seal *seal;         /* owned; read-only; NULL: records are written as they are */
+    atomic_bool damaged;       /* a file of it cannot be read: noted */
+    struct store_damage *lost; /* when it was rebuilt; owned; read-only */
+    uint32_t lost_count;
     atomic_bool full;
     atomic_uint_fast64_t space_left;      /* bytes */
     atomic_int_fast64_t space_checked_ns; /* monotonic */
@@ -76,7 +81,30 @@ uint32_t disk_get_entries(struct store *store, uint64_t group, raft_index index,
                           struct raft_entry *entries, uint32_t cap, size_t bytes);
 enum err disk_get_state(struct store *store, uint64_t group, const char *name, struct blob **out);
 uint64_t *disk_groups(struct store *store, const char *name, uint32_t *count);
+/* A step of a walk through CF_LOG or CF_STATE, like store_scrub(). `on_record` (may be NULL) is
+ * called with all that can be read, as it lies there. */
+typedef void (*disk_record_cb)(void *arg, struct bytes key, struct bytes value);
+bool disk_walk(struct disk *s, enum column_family family, struct store_place *at, size_t bytes,
+               struct store_damage *found, uint32_t cap, uint32_t *count, disk_record_cb on_record,
+               void *arg);
 bool disk_scrub(struct store *store, struct store_place *at, size_t bytes,
                 struct store_damage *found, uint32_t cap, uint32_t *count);
+
+/* --- store_disk.c --- */
+
+rocksdb_options_t *disk_options(void);
+/* The store's own numbers: be64 and a checksum, in the default column family. 0 when it is not
+ * there. */
+enum err disk_get_number(struct disk *s, const char *name, uint64_t *number);
+void disk_put_number(struct disk *s, rocksdb_writebatch_t *w, const char *name, uint64_t number);
+
+/* --- store_disk_salvage.c --- */
+
+/* Any thread: RocksDB says that something of the store is corrupt. The next start rebuilds it. */
+void disk_note_unreadable(struct disk *s);
+/* Before the store is opened: rebuilds it if that was noted. */
+enum err disk_salvage(const char *folder, struct error *error);
+/* What was lost then, into s->lost. */
+enum err disk_load_lost(struct disk *s);
 
 #endif

@@ -129,10 +129,12 @@ bool disk_state_is_whole(struct bytes key, struct bytes value)
     return crc == state_crc(key, body, false) || crc == state_crc(key, body, true);
 }
 
-static enum err read_failed(char *text)
+static enum err read_failed(struct disk *s, char *text)
 {
     bool corrupt = strncmp(text, "Corruption", 10) == 0;
-    if (!corrupt) { /* damage is for whoever knows what is in it to report */
+    if (corrupt) { /* what is in it, whoever knows that reports */
+        disk_note_unreadable(s);
+    } else {
         log_error("JetStream store read failed: %s", text);
     }
     free(text);
@@ -192,7 +194,7 @@ enum err disk_get_entry(struct store *store, uint64_t group, raft_index index, s
     rocksdb_pinnableslice_t *slice =
         rocksdb.get_pinned_cf(s->db, s->reads, s->cf[CF_LOG], key, sizeof key, &text);
     if (text != NULL) {
-        return read_failed(text);
+        return read_failed(s, text);
     }
     if (slice == NULL) {
         return ERR_NOT_FOUND;
@@ -241,7 +243,7 @@ enum err disk_get_state(struct store *store, uint64_t group, const char *name, s
     char *value = rocksdb.get_cf(s->db, s->reads, s->cf[CF_STATE], key.data, key.len, &len, &text);
     enum err err = ERR_NOT_FOUND;
     if (text != NULL) {
-        err = read_failed(text);
+        err = read_failed(s, text);
     } else if (value != NULL) {
         uint32_t crc = 0;
         err = ERR_CORRUPT;

@@ -10,9 +10,10 @@
 
 struct walk {
     struct disk *disk;
-    rocksdb_readoptions_t *options;
     rocksdb_iterator_t *it;
-    bool states; /* of the state column family; else of the log's */
+    bool states; /* of CF_STATE; else of CF_LOG */
+    disk_record_cb on_record;
+    void *arg;
 };
 
 static struct store_place after(struct store_place p)
@@ -72,34 +73,41 @@ static struct store_place next_readable(struct walk *w, struct store_place bad)
     return (struct store_place){bad.group, high};
 }
 
-/* Whether the record under the iterator is what was written; *place, *size: its own. */
+/* Whether the record under the iterator is what was written, which is told then; *place, *size: its
+ * own. */
 static bool look(struct walk *w, struct store_place *place, size_t *size)
 {
     size_t key_len, value_len;
     const char *key = rocksdb.iter_key(w->it, &key_len);
     const char *value = rocksdb.iter_value(w->it, &value_len);
+    struct bytes k = bytes_make(key, key_len), v = bytes_make(value, value_len);
+    bool whole = true; /* what is no record of ours is nobody's */
     *size = value_len;
-    if (w->states) {
-        *place = (struct store_place){key_len < 8 ? 0 : get_be64(key), 0};
-        return disk_state_is_whole(bytes_make(key, key_len), bytes_make(value, value_len));
+    *place = (struct store_place){0, 0};
+    if (w->states && key_len >= 8) {
+        place->group = get_be64(key);
+        whole = disk_state_is_whole(k, v);
+    } else if (key_len == DISK_LOG_KEY_LEN) {
+        *place = (struct store_place){get_be64(key), get_be64(key + 8)};
+        whole = disk_entry_is_whole(place->group, place->index, v);
     }
-    if (key_len != DISK_LOG_KEY_LEN) {
-        *place = (struct store_place){0, 0};
-        return true; /* nobody's */
+    if (whole && w->on_record != NULL) {
+        w->on_record(w->arg, k, v);
     }
-    *place = (struct store_place){get_be64(key), get_be64(key + 8)};
-    return disk_entry_is_whole(place->group, place->index, bytes_make(value, value_len));
+    return whole;
 }
 
-/* True: to the end of the column family. */
+/* True: to the end of the column family. States are looked at in one go, `bytes` or not: a place is
+ * a whole group there. */
 static bool walk(struct walk *w, struct store_place *at, size_t bytes, struct store_damage *found,
                  uint32_t cap, uint32_t *count)
 {
     size_t taken = 0;
     bool readable = seek(w, *at);
-    while (taken < bytes && *count < cap) {
+    while ((taken < bytes || w->states) && *count < cap) {
         if (!readable) {
             struct store_place from = *at;
+            disk_note_unreadable(w->disk);
             *at = next_readable(w, from);
             found[(*count)++] = (struct store_damage){from, *at, w->states};
             if (at->group == UINT64_MAX) {
@@ -117,7 +125,8 @@ static bool walk(struct walk *w, struct store_place *at, size_t bytes, struct st
         *at = after(place);
         taken += size + DISK_LOG_KEY_LEN;
         if (!whole) {
-            found[(*count)++] = (struct store_damage){place, *at, w->states};
+            struct store_place to = w->states ? (struct store_place){place.group + 1, 0} : *at;
+            found[(*count)++] = (struct store_damage){place, to, w->states};
         }
         rocksdb.iter_next(w->it);
         char *text = NULL;
@@ -128,24 +137,33 @@ static bool walk(struct walk *w, struct store_place *at, size_t bytes, struct st
     return false;
 }
 
+bool disk_walk(struct disk *s, enum column_family family, struct store_place *at, size_t bytes,
+               struct store_damage *found, uint32_t cap, uint32_t *count, disk_record_cb on_record,
+               void *arg)
+{
+    struct walk w = {.disk = s, .states = family == CF_STATE, .on_record = on_record, .arg = arg};
+    rocksdb_readoptions_t *options = rocksdb.readoptions_create();
+    rocksdb.readoptions_set_verify_checksums(options, 1);
+    rocksdb.readoptions_set_fill_cache(options, 0);
+    w.it = rocksdb.create_iterator_cf(s->db, options, s->cf[family]);
+    *count = 0;
+    bool end = walk(&w, at, bytes, found, cap, count);
+    rocksdb.iter_destroy(w.it);
+    rocksdb.readoptions_destroy(options);
+    return end;
+}
+
 bool disk_scrub(struct store *store, struct store_place *at, size_t bytes,
                 struct store_damage *found, uint32_t cap, uint32_t *count)
 {
-    struct walk w = {.disk = disk_of(store), .options = rocksdb.readoptions_create()};
-    rocksdb.readoptions_set_verify_checksums(w.options, 1);
-    rocksdb.readoptions_set_fill_cache(w.options, 0);
-    *count = 0;
-    w.it = rocksdb.create_iterator_cf(w.disk->db, w.options, w.disk->cf[CF_LOG]);
-    bool end = walk(&w, at, bytes, found, cap, count);
-    rocksdb.iter_destroy(w.it);
+    struct disk *s = disk_of(store);
+    bool end = disk_walk(s, CF_LOG, at, bytes, found, cap, count, NULL, NULL);
     if (end) { /* the states of all groups at once: there is little of them */
+        uint32_t more;
         *at = (struct store_place){0, 0};
-        w.states = true;
-        w.it = rocksdb.create_iterator_cf(w.disk->db, w.options, w.disk->cf[CF_STATE]);
-        (void)walk(&w, at, SIZE_MAX, found, cap, count);
-        rocksdb.iter_destroy(w.it);
+        (void)disk_walk(s, CF_STATE, at, bytes, found + *count, cap - *count, &more, NULL, NULL);
+        *count += more;
         *at = (struct store_place){0, 0};
     }
-    rocksdb.readoptions_destroy(w.options);
     return end;
 }

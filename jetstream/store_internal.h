@@ -58,6 +58,9 @@ struct store_operations {
     /* NULL: nothing can be damaged. */
     bool (*scrub)(struct store *store, struct store_place *at, size_t bytes,
                   struct store_damage *found, uint32_t cap, uint32_t *count);
+    /* NULL with `scrub`. */
+    const struct store_damage *(*lost)(struct store *store, uint32_t *count);
+    bool (*is_damaged)(struct store *store);
     bool (*is_full)(struct store *store);
     bool (*is_out_of_space)(struct store *store);
     /* What is left in the turns has been handed over. */
