@@ -246,6 +246,36 @@ static void answer_create(struct asset *a)
     }
 }
 
+/* --- the members of its group --- */
+
+#define ADMIT_MS 250
+
+static void on_admit(void *arg);
+
+/* After a forced recovery servers that the stream is placed on are not in its group. They come back
+ * when they are there. */
+static void watch_members(struct asset *a)
+{
+    raft_node voters[RAFT_VOTERS_MAX];
+    if (a->leading && raft_voters(group_raft(a->group), voters) < a->peer_count) {
+        loop_timer_arm(asset_loop(a), &a->admit, clock_mono_ns() + ADMIT_MS * NS_PER_MS, on_admit,
+                       a);
+    }
+}
+
+static void on_admit(void *arg)
+{
+    struct asset *a = arg;
+    uint64_t who;
+    const char *step = group_admit(a->group, a->peers, a->peer_count, &who);
+    if (step != NULL) {
+        const char *name = js_node_name(a->js, who);
+        log_info("JetStream stream '%s > %s': %s %s", a->account->name, a->name,
+                 name == NULL ? "?" : name, step);
+    }
+    watch_members(a);
+}
+
 static void lead(struct asset *a)
 {
     a->leading = true;
@@ -264,6 +294,7 @@ static void lead(struct asset *a)
     propose_wanted_config(a);
     answer_create(a);
     arm_expiry(a);
+    watch_members(a);
 }
 
 /* `status`: what waiting pull requests are told. */
@@ -272,6 +303,7 @@ static void step_down(struct asset *a, const char *status)
     a->leading = false;
     unsubscribe(a);
     loop_timer_cancel(asset_loop(a), &a->expiry);
+    loop_timer_cancel(asset_loop(a), &a->admit);
     struct map_entry *e;
     for (uint32_t i = 0; (e = map_next(&a->stream->consumers, &i)) != NULL;) {
         struct consumer *c = e->value;

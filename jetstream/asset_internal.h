@@ -46,7 +46,8 @@ struct asset {
     uint32_t dup_count, dup_cap;
     size_t in_flight; /* bytes proposed and not applied */
     struct loop_timer expiry;
-    struct asset *next; /* on its loop's list */
+    struct loop_timer admit; /* leader: while not all of `peers` are in the group */
+    struct asset *next;      /* on its loop's list */
     bool broken;
 };
 

@@ -142,6 +142,22 @@ static int64_t default_max_memory(void)
     return pages <= 0 || size <= 0 ? INT64_C(256) << 20 : (int64_t)pages / 4 * 3 * size;
 }
 
+/* Logged here, and in every group's log by the membership entry of its next leader. */
+static void force_recovery(struct jetstream *js, const struct options *o)
+{
+    uint64_t survivors[RAFT_MEMBERS_MAX];
+    unsigned count = 0;
+    for (uint32_t i = 0; i < o->force_recovery.count && count < RAFT_MEMBERS_MAX; i++) {
+        survivors[count++] = hash_node_id(bytes_of(o->force_recovery.items[i]));
+        log_warn(
+            "FORCED RECOVERY: server \"%s\" is left; what only others had acknowledged is lost",
+            o->force_recovery.items[i]);
+    }
+    for (unsigned i = 0; i < loops_count(js->loops) && count > 0; i++) {
+        shard_force_recovery(js->shards[i], survivors, count);
+    }
+}
+
 struct jetstream *jetstream_new(struct broker *broker, struct peers *peers, struct routes *routes,
                                 struct error *error)
 {
@@ -170,6 +186,7 @@ struct jetstream *jetstream_new(struct broker *broker, struct peers *peers, stru
     for (unsigned i = 0; i < loops_count(js->loops); i++) {
         js->shards[i] = shard_new(loops_at(js->loops, i), js->store, js->memory, peers, js->self);
     }
+    force_recovery(js, o);
     if (peers != NULL) {
         struct peers_callbacks callbacks = {on_frame, on_peer_change};
         peers_set_callbacks(peers, &callbacks, js);

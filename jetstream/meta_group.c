@@ -360,42 +360,24 @@ static void watch(struct jetstream *js)
                    clock_mono_ns() + WATCH_MS * NS_PER_MS, on_watch, js);
 }
 
-/* One step at a time: the next one when this one is committed. */
+/* Whoever is there belongs to the meta group. One step at a time: the next one when this one is
+ * committed. */
 static void welcome(struct jetstream *js)
 {
-    struct raft *raft = group_raft(js->meta.group);
-    struct raft_members members = *raft_members(raft);
-    raft_node voters[RAFT_VOTERS_MAX];
-    unsigned voter_count = raft_voters(raft, voters);
-    const char *step = NULL;
-    uint64_t who = 0;
-    for (unsigned i = 0; i < members.count && step == NULL; i++) {
-        struct raft_member *m = &members.list[i];
-        struct raft_peer_state state = raft_peer_state(raft, m->node);
-        if (m->learner && state.current && state.proven && voter_count < RAFT_VOTERS_MAX) {
-            m->learner = false;
-            who = m->node;
-            step = "has caught up and votes";
-        }
-    }
     unsigned count;
     struct peer_node *nodes = peers_nodes(js->peers, &count);
-    for (unsigned i = 0; i < count && step == NULL && members.count < RAFT_MEMBERS_MAX; i++) {
-        bool known = false;
-        for (unsigned k = 0; k < members.count; k++) {
-            known = known || members.list[k].node == nodes[i].id;
-        }
-        if (!known && nodes[i].up) {
-            members.list[members.count++] = (struct raft_member){nodes[i].id, true};
-            who = nodes[i].id;
-            step = "joins and catches up";
-        }
+    uint64_t *ids = mem_alloc((count + 1) * sizeof *ids);
+    for (unsigned i = 0; i < count; i++) {
+        ids[i] = nodes[i].id;
     }
-    free(nodes);
-    if (step != NULL && group_change_members(js->meta.group, &members) == OK) {
+    uint64_t who;
+    const char *step = group_admit(js->meta.group, ids, count, &who);
+    if (step != NULL) {
         const char *name = js_node_name(js, who);
         log_info("JetStream cluster: %s %s", name == NULL ? "?" : name, step);
     }
+    free(ids);
+    free(nodes);
 }
 
 static void on_watch(void *arg)

@@ -553,6 +553,8 @@ struct group *group_open(struct shard *s, uint64_t id, const uint64_t *voters, u
     }
     settle_term(&l);
     l.config.entries = l.entries;
+    l.config.survivors = s->survivor_count > 0 ? s->survivors : NULL;
+    l.config.survivor_count = s->survivor_count;
     if (err == OK) {
         g->checkpointed = l.config.applied;
         g->first = l.config.first == 0 ? 1 : l.config.first;
@@ -560,6 +562,13 @@ struct group *group_open(struct shard *s, uint64_t id, const uint64_t *voters, u
         g->state_bytes = l.state == NULL ? 0 : l.state->len;
         g->raft_group = raft_host_add(s->host, &l.config, &raft_ops, g);
         const struct raft_members *members = raft_members(raft_group_raft(g->raft_group));
+        if (s->survivor_count > 0) {
+            log_warn(
+                "JetStream group %llu: recovery is forced, %u members are left, the log ends at "
+                "%llu",
+                (unsigned long long)id, members->count,
+                (unsigned long long)raft_last(raft_group_raft(g->raft_group)));
+        }
         for (unsigned i = 0; i < members->count; i++) {
             raft_node node = members->list[i].node;
             bool up = s->peers != NULL && peers_is_up(s->peers, node);
@@ -667,15 +676,45 @@ enum err group_propose_bytes(struct group *g, struct bytes data, uint64_t *index
     return err;
 }
 
-enum err group_change_members(struct group *g, const struct raft_members *members)
+static bool has_member(const struct raft_members *members, raft_node node)
 {
-    raft_index index;
-    if (!group_is_leader(g)) {
-        return ERR_NOT_LEADER;
+    for (unsigned i = 0; i < members->count; i++) {
+        if (members->list[i].node == node) {
+            return true;
+        }
     }
-    enum err err = raft_group_change_members(g->raft_group, members, &index);
+    return false;
+}
+
+const char *group_admit(struct group *g, const uint64_t *wanted, unsigned count, uint64_t *who)
+{
+    const struct raft *raft = raft_group_raft(g->raft_group);
+    struct raft_members members = *raft_members(raft);
+    raft_node voters[RAFT_VOTERS_MAX];
+    unsigned voter_count = raft_voters(raft, voters);
+    const char *step = NULL;
+    for (unsigned i = 0; i < members.count && step == NULL; i++) {
+        struct raft_member *m = &members.list[i];
+        struct raft_peer_state state = raft_peer_state(raft, m->node);
+        if (m->learner && state.current && state.proven && voter_count < RAFT_VOTERS_MAX) {
+            m->learner = false;
+            *who = m->node;
+            step = "has caught up and votes";
+        }
+    }
+    for (unsigned i = 0; i < count && step == NULL && members.count < RAFT_MEMBERS_MAX; i++) {
+        bool up = g->shard->peers != NULL && peers_is_up(g->shard->peers, wanted[i]);
+        if (up && !has_member(&members, wanted[i])) {
+            members.list[members.count++] = (struct raft_member){wanted[i], true};
+            *who = wanted[i];
+            step = "joins and catches up";
+        }
+    }
+    raft_index index;
+    bool changed = step != NULL && group_is_leader(g) &&
+                   raft_group_change_members(g->raft_group, &members, &index) == OK;
     shard_kick(g->shard);
-    return err;
+    return changed ? step : NULL;
 }
 
 enum err group_read_barrier(struct group *g, uint64_t *id)
@@ -745,6 +784,13 @@ struct shard *shard_new(struct loop *loop, struct store *disk, struct store *mem
     s->process.run = on_process;
     s->process.arg = s;
     return s;
+}
+
+void shard_force_recovery(struct shard *s, const uint64_t *survivors, unsigned count)
+{
+    CHECK(count <= RAFT_MEMBERS_MAX && s->group_count == 0);
+    memcpy(s->survivors, survivors, count * sizeof *survivors);
+    s->survivor_count = count;
 }
 
 void shard_free(struct shard *s)

@@ -24,6 +24,8 @@ struct group;
 /* `peers` NULL: a server without cluster. */
 struct shard *shard_new(struct loop *loop, struct store *disk, struct store *memory,
                         struct peers *peers, uint64_t self);
+/* Before any group is opened: raft_config.survivors of all of them. */
+void shard_force_recovery(struct shard *shard, const uint64_t *survivors, unsigned count);
 /* No groups may be left. */
 void shard_free(struct shard *shard);
 struct loop *shard_loop(const struct shard *shard);
@@ -90,8 +92,10 @@ MUST_USE enum err group_propose(struct group *group, struct blob *data, uint64_t
 /* The same for bytes. */
 MUST_USE enum err group_propose_bytes(struct group *group, struct bytes data, uint64_t *index,
                                       uint64_t *term);
-/* raft_change_members(). */
-MUST_USE enum err group_change_members(struct group *group, const struct raft_members *members);
+/* Leader: one step towards a membership that has all of `wanted` as voters: a learner that has
+ * caught up votes, or one of them that is up becomes a learner. Returns what that was, for the log,
+ * and *who; NULL: nothing to do now. */
+const char *group_admit(struct group *group, const uint64_t *wanted, unsigned count, uint64_t *who);
 /* raft_read(): on_read of the ops answers. */
 MUST_USE enum err group_read_barrier(struct group *group, uint64_t *id);
 /* A data entry of the log, from memory or the store; NULL when it cannot be read. If there are

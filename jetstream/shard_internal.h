@@ -30,6 +30,8 @@ struct shard {
     struct writes disk, memory;
     struct peers *peers; /* borrowed; NULL without cluster */
     uint64_t self;
+    uint64_t survivors[RAFT_MEMBERS_MAX];
+    unsigned survivor_count; /* 0: no recovery is forced */
     struct raft_host *host;
     struct turn_task process;
     struct loop_timer tick;

@@ -91,6 +91,9 @@ static void become_leader(struct raft *r, bool unanimous)
     r->round = 0;
     raft_log_append(r, (struct raft_entry){r->last + 1, r->term, RAFT_ENTRY_NOOP, NULL}); /* §8 */
     r->term_start = r->last;
+    if (r->forced) {
+        raft_members_declare(r);
+    }
     raft_broadcast(r, false);
 }
 

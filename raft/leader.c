@@ -322,16 +322,19 @@ void raft_on_snapshot_reply(struct raft *r, const struct raft_message *m)
 }
 
 /* Everybody reachable has everything and knows it: stop talking. Down peers are caught up when the
- * transport reports them, which wakes the group. */
+ * transport reports them, which wakes the group; without a quorum that is up there is no silence,
+ * for the leader has to find out that it is none any more. */
 void raft_maybe_quiesce(struct raft *r)
 {
     bool done = r->commit == r->last && r->applied == r->last && r->persisted == r->last &&
                 r->idle_ticks >= RAFT_QUIESCE_TICKS;
+    unsigned up = 0;
     for (unsigned i = 0; i < r->peer_count && done; i++) {
         const struct progress *p = &r->peers[i];
         done = p->node == r->self || !p->up || (p->proven && p->match == r->last);
+        up += !p->learner && (p->node == r->self || p->up);
     }
-    if (!done) {
+    if (!done || up < raft_quorum(r)) {
         return;
     }
     r->quiesced = true;

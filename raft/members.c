@@ -204,6 +204,32 @@ void raft_members_compact(struct raft *r, raft_index index)
     memmove(r->memberships, r->memberships + old, r->membership_count * sizeof *r->memberships);
 }
 
+void raft_members_force(struct raft *r, const raft_node *survivors, unsigned count)
+{
+    const struct raft_members *was = raft_members(r);
+    struct raft_members now = {.index = was->index < r->applied ? was->index : r->applied};
+    for (unsigned i = 0; i < was->count; i++) {
+        for (unsigned k = 0; k < count; k++) {
+            if (was->list[i].node == survivors[k]) {
+                now.list[now.count++] = was->list[i];
+            }
+        }
+    }
+    if (now.count < was->count && are_sound(&now)) {
+        raft_members_reset(r, &now);
+        r->forced = true;
+    }
+}
+
+void raft_members_declare(struct raft *r)
+{
+    struct buffer data = {0};
+    raft_members_encode(raft_members(r), &data);
+    r->forced = false;
+    raft_append_and_send(r, RAFT_ENTRY_MEMBERS, blob_copy(buffer_bytes(&data)));
+    buffer_deinit(&data);
+}
+
 static bool is_one_step(const struct raft_members *a, const struct raft_members *b)
 {
     unsigned changed = 0;

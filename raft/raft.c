@@ -276,6 +276,9 @@ struct raft *raft_new(const struct raft_config *c)
     if (BUG(BUG_FORGETS_MEMBERS)) {
         raft_members_reset(r, &c->members);
     }
+    if (c->survivors != NULL) {
+        raft_members_force(r, c->survivors, c->survivor_count);
+    }
     CHECK(r->term >= raft_term_at(r, r->last));
     r->persisted = r->last;
     r->dirty_from = 0;

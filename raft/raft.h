@@ -159,6 +159,10 @@ struct raft_config {
     uint64_t group;
     raft_node self;
     struct raft_members members; /* as of `applied`; this node need not be one */
+    /* Forced recovery, when a majority is gone for good: of the latest membership only these are
+     * left. What only the others had acknowledged is lost. NULL: nobody forces anything. */
+    const raft_node *survivors;
+    unsigned survivor_count;
     uint64_t seed;
     const struct raft_storage_ops *storage;
     void *arg; /* for storage */

@@ -77,6 +77,7 @@ struct raft {
     struct random random;
     enum role role;
     bool poisoned, stalled;
+    bool forced; /* the membership is not the log's: a leader makes it so */
 
     raft_term term;
     raft_node vote;
@@ -137,6 +138,9 @@ struct raft {
 
 /* members.c */
 struct progress *raft_find_peer(struct raft *r, raft_node node);
+void raft_members_force(struct raft *r, const raft_node *survivors, unsigned count);
+/* Leader, whose membership was forced: from now on the log says so, too. */
+void raft_members_declare(struct raft *r);
 unsigned raft_voter_count(const struct raft *r);
 unsigned raft_quorum(const struct raft *r);
 bool raft_is_voter(const struct raft *r); /* this node */

@@ -34,6 +34,7 @@ const char options_usage[] =
     "JetStream options:\n"
     "    -js, --jetstream                 Enable JetStream\n"
     "    -sd, --store_dir <dir>           Set the storage directory\n"
+    "        --force_recovery <names>     The majority is gone for good: go on with these servers\n"
     "\n"
     "Authorization options:\n"
     "        --user <user>, --pass <pass> User and password required for connections\n"
@@ -167,19 +168,29 @@ static void set_debug_trace(struct options *o, const char *value)
     o->debug = o->trace = is_true(value);
 }
 
-static void set_routes(struct options *o, const char *value)
+static void set_list(struct text_list *list, const char *value)
 {
-    text_list_clear(&o->cluster.routes);
     struct bytes rest = bytes_of(value);
-    struct bytes url;
-    while (bytes_token(&rest, ',', &url)) {
-        while (url.len > 0 && url.ptr[0] == ' ') {
-            url = bytes_skip(url, 1);
+    struct bytes text;
+    text_list_clear(list);
+    while (bytes_token(&rest, ',', &text)) {
+        while (text.len > 0 && text.ptr[0] == ' ') {
+            text = bytes_skip(text, 1);
         }
-        if (url.len > 0) {
-            text_list_add(&o->cluster.routes, url);
+        if (text.len > 0) {
+            text_list_add(list, text);
         }
     }
+}
+
+static void set_routes(struct options *o, const char *value)
+{
+    set_list(&o->cluster.routes, value);
+}
+
+static void set_force_recovery(struct options *o, const char *value)
+{
+    set_list(&o->force_recovery, value);
 }
 
 static void set_cluster(struct options *o, const char *value)
@@ -241,6 +252,7 @@ static const struct flag flags[] = {{"a", FLAG_TEXT, set_host},
                                     {"jetstream", FLAG_BOOL, set_jetstream},
                                     {"sd", FLAG_TEXT, set_store_dir},
                                     {"store_dir", FLAG_TEXT, set_store_dir},
+                                    {"force_recovery", FLAG_TEXT, set_force_recovery},
                                     {"user", FLAG_TEXT, set_user},
                                     {"pass", FLAG_TEXT, set_pass},
                                     {"auth", FLAG_TEXT, set_token},

@@ -126,6 +126,7 @@ void options_free(struct options *o)
     free(o->accounts);
     cluster_options_deinit(&o->cluster);
     text_list_clear(&o->callout_users);
+    text_list_clear(&o->force_recovery);
     text_list_clear(&o->tags);
     text_list_clear(&o->metadata_keys);
     text_list_clear(&o->metadata_values);
@@ -216,6 +217,11 @@ enum err options_finish(struct options *o, struct error *error)
     }
     if (o->jetstream_prev_key != NULL && o->jetstream_key == NULL) {
         return error_set(error, ERR_INVALID, "jetstream prev_key without key");
+    }
+    if (o->force_recovery.count > 0 &&
+        (o->server_name == NULL || !text_list_has(&o->force_recovery, bytes_of(o->server_name)))) {
+        return error_set(error, ERR_INVALID,
+                         "force_recovery names the servers that are left, this one among them");
     }
     if (o->jetstream && o->cluster.port != 0) {
         if (o->server_name == NULL) {

@@ -190,7 +190,8 @@ struct options {
     bool jetstream;
     char *store_dir;                                  /* NULL: a temporary folder */
     int64_t jetstream_max_file, jetstream_max_memory; /* bytes; -1: not given */
-    int64_t scrub_rate;                               /* bytes/s, of the look for damage; 0: none */
+    struct text_list force_recovery;          /* names of the servers that are left; empty: none */
+    int64_t scrub_rate;                       /* bytes/s, of the look for damage; 0: none */
     int64_t scrub_interval_ns;                /* from the beginning of one to that of the next */
     char *jetstream_key, *jetstream_prev_key; /* of the encryption at rest; NULL: none */
     bool jetstream_aes;                       /* its cipher; else ChaCha20-Poly1305 */

@@ -351,3 +351,58 @@ Test(raft, stalled_replica_counts_for_the_quorum)
     cr_expect(raft_commit(leader()->raft) == index);
     end();
 }
+
+/* It must not fall silent instead, and be taken for a leader for ever. */
+Test(raft, idle_leader_that_is_alone_steps_down)
+{
+    begin(false);
+    tick_all(30, 0);
+    struct replica *alone = leader();
+    raft_node self = (raft_node)(alone - replicas) + 1;
+    cr_expect(raft_is_quiesced(alone->raft));
+    for (unsigned i = 0; i < NODES; i++) {
+        raft_peer_up(alone->raft, i + 1, false);
+    }
+    for (unsigned i = 0; i < 60; i++) {
+        raft_tick(alone->raft);
+        settle(alone);
+    }
+    cr_expect(!raft_is_leader(alone->raft));
+    deliver(self);
+    end();
+}
+
+Test(raft, forced_recovery_goes_on_alone_and_stays_so)
+{
+    begin(false);
+    propose("a");
+    tick_all(4, 0);
+    struct replica *r = &replicas[2];
+    raft_node self = 3;
+    for (unsigned i = 0; i < NODES; i++) {
+        stop(&replicas[i]);
+    }
+    for (unsigned life = 0; life < 2; life++) { /* the second time nobody forces anything */
+        struct raft_config c = {.group = 1,
+                                .self = self,
+                                .members.count = NODES,
+                                .members.list = {{1}, {2}, {3}},
+                                .seed = 7,
+                                .storage = &storage,
+                                .arg = r,
+                                .term = r->term,
+                                .vote = r->vote,
+                                .survivors = life == 0 ? &self : NULL,
+                                .survivor_count = life == 0,
+                                .entries = r->disk + 1,
+                                .entry_count = (uint32_t)r->last};
+        r->raft = raft_new(&c);
+        tick_all(20, 0);
+        cr_assert(raft_is_leader(r->raft), "life %u", life);
+        cr_expect(raft_members(r->raft)->count == 1);
+        cr_expect(raft_commit(r->raft) == r->last);
+        stop(r);
+    }
+    cr_expect(bytes_is(blob_bytes(r->disk[2].data), "a"));
+    end();
+}
