@@ -50,6 +50,9 @@ void raft_on_append(struct raft *r, const struct raft_message *m)
         const struct raft_entry *e = &m->entries[i];
         CHECK(e->index == match + 1);
         r->receiving_from = 0;
+        if (e->index <= r->received && !BUG(BUG_RESUMES_AFTER_APPEND)) {
+            r->received = 0; /* what is replaced may be cut off again */
+        }
         if (e->index <= r->last) {
             if (raft_term_at(r, e->index) == e->term) {
                 match = e->index;
@@ -135,10 +138,13 @@ void raft_on_snapshot(struct raft *r, const struct raft_message *m)
             }
             r->records[r->record_count++] = raft_entry_copy(e);
         }
-        reply_snapshot(r, m, 0, false, raft_claim_token(r));
+        raft_index end = m->entry_count > 0 ? m->entries[m->entry_count - 1].index : 0;
+        r->received = end > r->received ? end : r->received;
+        reply_snapshot(r, m, r->received, false, raft_claim_token(r));
         return;
     }
     r->receiving_from = 0;
+    r->received = 0;
     if (log_holds_it && of_use && !BUG(BUG_STATE_CUTS_LOG)) {
         take_state(r, m);
         return;

@@ -34,6 +34,7 @@ struct raft_host {
     struct outgoing *outgoing;
     uint32_t outgoing_count, outgoing_cap;
     bool processing, full;
+    int64_t snapshot_rate, snapshot_budget; /* bytes: per tick, left in this one */
 };
 
 static void touch(struct raft_group *g)
@@ -56,6 +57,7 @@ struct raft_host *raft_host_new(const struct raft_host_io *io, void *arg)
     struct raft_host *host = NEW(struct raft_host);
     host->io = *io;
     host->arg = arg;
+    raft_host_set_snapshot_rate(host, RAFT_HOST_SNAPSHOT_RATE);
     return host;
 }
 
@@ -82,6 +84,7 @@ struct raft_group *raft_host_add(struct raft_host *host, struct raft_config *con
     g->owner = owner;
     config->storage = &g->ops.storage;
     config->arg = owner;
+    config->snapshot_budget = &host->snapshot_budget;
     g->raft = raft_new(config);
     (void)map_put_u64(&host->groups, config->group, g);
     touch(g);
@@ -175,9 +178,15 @@ void raft_group_poison(struct raft_group *g)
     touch(g);
 }
 
+void raft_host_set_snapshot_rate(struct raft_host *host, int64_t bytes)
+{
+    host->snapshot_rate = host->snapshot_budget = bytes;
+}
+
 void raft_host_tick(struct raft_host *host)
 {
     uint32_t kept = 0;
+    host->snapshot_budget = host->snapshot_rate;
     for (uint32_t i = 0; i < host->active_count; i++) {
         struct raft_group *g = host->active[i];
         raft_tick(g->raft);

@@ -69,6 +69,9 @@ bool raft_host_receive(struct raft_host *host, raft_node from, raft_node self,
 void raft_host_set_full(struct raft_host *host, bool full);
 /* The transport's word on a neighbour, to all groups it is in. */
 void raft_host_peer(struct raft_host *host, raft_node peer, bool up);
+/* How much of snapshots, of all groups together, is sent between two ticks: what goes on beside
+ * them must not wait for it. RAFT_HOST_SNAPSHOT_RATE at first. */
+void raft_host_set_snapshot_rate(struct raft_host *host, int64_t bytes);
 /* Lets all leaders of this host step aside, before a shutdown. */
 void raft_host_transfer_all(struct raft_host *host);
 /* Takes the output of all groups that have any. Call at the end of a turn with input. */
@@ -79,5 +82,7 @@ uint32_t raft_host_count(const struct raft_host *host);
 
 /* Memory for entries that followers and consumers may soon ask for, per group. */
 #define RAFT_HOST_TAIL_BYTES (512u * 1024)
+/* At 20 ticks a second 80 MB/s. */
+#define RAFT_HOST_SNAPSHOT_RATE (4 << 20)
 
 #endif

@@ -9,6 +9,11 @@
  * meanwhile. */
 static void send_snapshot(struct raft *r, struct progress *p)
 {
+    p->snapshot_wait = 0;
+    p->snapshot_held = r->snapshot_budget != NULL && *r->snapshot_budget <= 0;
+    if (p->snapshot_held) {
+        return;
+    }
     struct raft_message *m = raft_emit(r, RAFT_SNAPSHOT, p->node, 0);
     m->commit = p->snapshot_attempt;
     m->first = !p->snapshot_begun;
@@ -16,7 +21,11 @@ static void send_snapshot(struct raft *r, struct progress *p)
     uint32_t cap = 0;
     size_t bytes = 0;
     enum err err = OK;
-    while (bytes < RAFT_SNAPSHOT_BYTES) {
+    size_t most = RAFT_SNAPSHOT_BYTES;
+    if (r->snapshot_budget != NULL && *r->snapshot_budget < (int64_t)most) {
+        most = (size_t)*r->snapshot_budget;
+    }
+    while (bytes < most) {
         struct raft_entry e;
         err = r->storage->read_kept(r->arg, p->snapshot_next, r->applied, &e);
         if (err != OK) {
@@ -45,8 +54,21 @@ static void send_snapshot(struct raft *r, struct progress *p)
         raft_message_deinit(m);
         *m = (struct raft_message){
             .type = RAFT_ALIVE, .group = r->group, .from = r->self, .to = p->node, .term = r->term};
+        return;
     }
-    p->snapshot_wait = 0;
+    if (r->snapshot_budget != NULL) {
+        *r->snapshot_budget -= (int64_t)(bytes + (m->state == NULL ? 0 : m->state->len));
+    }
+}
+
+void raft_send_held_snapshots(struct raft *r)
+{
+    for (unsigned i = 0; i < r->peer_count; i++) {
+        struct progress *p = &r->peers[i];
+        if (p->flow == SNAPSHOT && p->snapshot_held) {
+            send_snapshot(r, p);
+        }
+    }
 }
 
 void raft_begin_snapshot(struct raft *r, struct progress *p)
@@ -307,6 +329,9 @@ void raft_on_snapshot_reply(struct raft *r, const struct raft_message *m)
         return;
     }
     if (!m->last && !m->reject) {
+        if (m->index >= p->snapshot_next) { /* of an attempt that broke off */
+            p->snapshot_next = m->index + 1;
+        }
         send_snapshot(r, p);
         return;
     }

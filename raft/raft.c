@@ -193,6 +193,7 @@ void raft_tick(struct raft *r)
     for (unsigned i = 0; i < r->peer_count; i++) {
         r->peers[i].snapshot_wait++;
     }
+    raft_send_held_snapshots(r);
     if (r->election_elapsed >= RAFT_ELECTION_TICKS) {
         r->election_elapsed = 0;
         raft_check_quorum(r);
@@ -260,6 +261,7 @@ struct raft *raft_new(const struct raft_config *c)
     r->self = c->self;
     r->storage = c->storage;
     r->arg = c->arg;
+    r->snapshot_budget = c->snapshot_budget;
     random_seed(&r->random, c->seed);
     r->term = c->term;
     r->vote = BUG(BUG_FORGETS_VOTE) ? 0 : c->vote;

@@ -166,6 +166,9 @@ struct raft_config {
     uint64_t seed;
     const struct raft_storage_ops *storage;
     void *arg; /* for storage */
+    /* Bytes of snapshots that may be sent before somebody raises it again; shared with other
+     * groups, borrowed. NULL: no bound. */
+    int64_t *snapshot_budget;
     /* From disk; all zero for a new group. */
     raft_term term;
     raft_node vote;

@@ -49,6 +49,7 @@ struct progress {
     raft_index snapshot_next; /* SNAPSHOT: next record to send */
     uint32_t snapshot_wait;   /* ticks since the last chunk */
     bool snapshot_begun;
+    bool snapshot_held;        /* the next chunk waits for the budget */
     uint64_t snapshot_attempt; /* answers to an earlier attempt say nothing about this one */
 };
 
@@ -74,6 +75,7 @@ struct raft {
     raft_node self;
     const struct raft_storage_ops *storage;
     void *arg;
+    int64_t *snapshot_budget;
     struct random random;
     enum role role;
     bool poisoned, stalled;
@@ -110,6 +112,9 @@ struct raft {
     raft_node receiving_from; /* 0: none, or broken */
     uint64_t receiving_attempt;
     raft_term receiving_term;
+    /* All records that any snapshot has at or below this are here: records go from the kept ones,
+     * never to them, so it holds for every later snapshot, too. 0: unknown. */
+    raft_index received;
     struct raft_entry *records; /* kept records of a snapshot to persist; owned */
     uint32_t record_count;
     struct raft_entry *lent_records; /* handed out last; freed at the next call */
@@ -209,6 +214,8 @@ void raft_on_snapshot_reply(struct raft *r, const struct raft_message *m);
 
 /* The follower gets the state, and the kept records behind its match. */
 void raft_begin_snapshot(struct raft *r, struct progress *p);
+/* The budget may have room again. */
+void raft_send_held_snapshots(struct raft *r);
 /* Steps down, and finds a successor. */
 void raft_leave(struct raft *r);
 

@@ -121,10 +121,36 @@ static void start_sync(struct node *n)
 
 void disk_write(struct node *n, struct pending_write *w)
 {
+    if (n->failed) {
+        write_free(w);
+        return;
+    }
     w->next = NULL;
     *n->writes_end = w;
     n->writes_end = &w->next;
     start_sync(n);
+}
+
+/* Reliability rule 4: the store accepts nothing any more, and whoever watches restarts the process.
+ */
+static void fail_store(struct node *n, struct pending_write *w)
+{
+    n->failed = true;
+    for (bool there = true; w != NULL;) { /* a part of what it was to write may have got there */
+        struct pending_write *next = w->next;
+        there = there && draw_rot(2) == 0;
+        if (there) {
+            disk_apply(&n->replicas[w->group], w);
+        }
+        write_free(w);
+        w = next;
+    }
+    for (unsigned g = 0; g < sim->plan.groups; g++) {
+        raft_group_poison(n->replicas[g].group);
+    }
+    push((struct event){.kind = EV_FAILED, .node = n->number, .life = n->life},
+         draw_rot(1000 * MS));
+    process_soon(n);
 }
 
 void disk_on_sync(struct node *n)
@@ -133,6 +159,10 @@ void disk_on_sync(struct node *n)
     n->writes = NULL;
     n->writes_end = &n->writes;
     n->syncing = false;
+    if (n->sync_fails) {
+        fail_store(n, w);
+        return;
+    }
     while (w != NULL) {
         struct pending_write *next = w->next;
         struct replica *r = &n->replicas[w->group];
@@ -256,7 +286,7 @@ static void disk_lose_tail(struct disk_group *d)
     d->unproven = true;
 }
 
-void rot_record(struct node *n)
+static void rot_one(struct node *n)
 {
     unsigned g = (unsigned)draw_rot(sim->plan.groups);
     struct disk_group *d = &n->replicas[g].disk;
@@ -270,6 +300,14 @@ void rot_record(struct node *n)
         d->rotten++;
         sim->rots++;
         note("rot", n->number, g, index);
+    }
+}
+
+void rot_record(struct node *n)
+{
+    rot_one(n);
+    if (draw_rot(5) == 0) { /* a write that went astray: where it belongs is what was before */
+        rot_one(n);
     }
 }
 

@@ -341,10 +341,13 @@ void start_node(struct node *n)
     n->alive = true;
     n->paused = false;
     n->life++;
-    n->syncing = n->processing_due = false;
+    n->syncing = n->processing_due = n->sync_fails = n->failed = false;
     n->writes = NULL;
     n->writes_end = &n->writes;
     n->host = raft_host_new(&host_io, n);
+    if (sim->plan.throttled && !sim->calm) {
+        raft_host_set_snapshot_rate(n->host, 200);
+    }
     for (unsigned g = 0; g < sim->plan.groups; g++) {
         start_replica(n, g);
     }

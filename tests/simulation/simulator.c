@@ -26,6 +26,21 @@ static void on_abort(int signal_number)
 
 /* --- running --- */
 
+/* The disk is full for a while, or its next sync fails, and the process is restarted later. */
+static void break_io(struct node *n)
+{
+    bool full = draw_rot(2) == 0;
+    sim->io_errors++;
+    note("io error", n->number, full, 0);
+    if (full) {
+        raft_host_set_full(n->host, true);
+        push((struct event){.kind = EV_SPACE, .node = n->number, .life = n->life},
+             draw_rot(2000 * MS));
+    } else {
+        n->sync_fails = true;
+    }
+}
+
 static void on_fault(void)
 {
     const struct plan *p = &sim->plan;
@@ -77,6 +92,9 @@ static void on_fault(void)
         if (p->rots && sim->nodes[n].alive && p->voters > 2 &&
             damaged_nodes() <= is_damaged(&sim->nodes[n])) {
             rot_record(&sim->nodes[n]);
+        }
+        if (p->io_errors && sim->nodes[n].alive) {
+            break_io(&sim->nodes[n]);
         }
         break;
     }
@@ -186,6 +204,13 @@ static void dispatch(struct event e)
         n->processing_due = false;
         raft_host_process(n->host);
         break;
+    case EV_FAILED:
+        stop_node(n, false);
+        start_node(n);
+        break;
+    case EV_SPACE:
+        raft_host_set_full(n->host, false);
+        break;
     case EV_PEER:
         if (e.up ? sim->nodes[e.from].alive && !sim->cut[e.node][e.from] : true) {
             raft_host_peer(n->host, sim->nodes[e.from].id, e.up);
@@ -226,6 +251,8 @@ static void draw_plan(struct plan *p)
     p->max_msgs = chance(50) ? -1 : (int64_t)(5 + draw(200));
     p->changes = p->nodes > 1 && chance(40);
     p->rots = p->nodes > 1 && draw_rot(100) < 40;
+    p->throttled = draw_rot(100) < 30;
+    p->io_errors = draw_rot(100) < 30;
     if (p->changes) {
         p->nodes = 5;
     }
@@ -257,6 +284,8 @@ static uint64_t run_seed(uint64_t seed, bool trace, struct sim *totals)
             start_node(&s.nodes[i]);
         }
         s.nodes[i].paused = false;
+        raft_host_set_full(s.nodes[i].host, false);
+        raft_host_set_snapshot_rate(s.nodes[i].host, RAFT_HOST_SNAPSHOT_RATE);
         for (unsigned k = 0; k < i; k++) {
             heal_path(i, k);
         }
@@ -278,6 +307,7 @@ static uint64_t run_seed(uint64_t seed, bool trace, struct sim *totals)
     totals->reads += s.reads;
     totals->rots += s.rots;
     totals->states_taken += s.states_taken;
+    totals->io_errors += s.io_errors;
     for (unsigned i = 0; i < s.plan.nodes; i++) {
         stop_node(&s.nodes[i], true);
         for (unsigned g = 0; g < s.plan.groups; g++) {
@@ -318,11 +348,12 @@ int main(int argc, char **argv)
     }
     printf("%llu seeds from %llu: %llu elections, %llu acknowledged messages, %llu crashes, "
            "%llu damaged disks, %llu changes of members, %llu reads, %llu records gone bad, %llu "
-           "states taken over\n",
+           "states taken over, %llu I/O errors\n",
            (unsigned long long)count, (unsigned long long)seed,
            (unsigned long long)totals.elections, (unsigned long long)totals.acks,
            (unsigned long long)totals.crashes, (unsigned long long)totals.damages,
            (unsigned long long)totals.changes, (unsigned long long)totals.reads,
-           (unsigned long long)totals.rots, (unsigned long long)totals.states_taken);
+           (unsigned long long)totals.rots, (unsigned long long)totals.states_taken,
+           (unsigned long long)totals.io_errors);
     return 0;
 }

@@ -43,6 +43,8 @@ struct plan {
     bool savage; /* faults come so close that they meet */
     bool damage; /* disks that lose what was synced, or everything */
     bool pauses;
+    bool throttled;  /* snapshots go in small pieces, one a tick */
+    bool io_errors;  /* syncs that fail, disks that are full */
     bool rots;       /* records go bad one by one, while the node runs */
     bool changes;    /* members come and go */
     unsigned voters; /* at first: so many of the nodes, in every group others */
@@ -126,6 +128,8 @@ struct node {
     struct replica replicas[GROUPS_MAX];
     struct pending_write *writes, **writes_end;
     bool syncing;
+    bool sync_fails; /* the next one does */
+    bool failed;     /* one has */
     bool processing_due;
 };
 
@@ -151,7 +155,7 @@ struct sim {
     uint32_t acked_count[GROUPS_MAX], acked_cap[GROUPS_MAX];
     uint64_t last_acked[GROUPS_MAX];
     uint64_t next_value;
-    uint64_t elections, acks, crashes, damages, changes, reads, rots, states_taken;
+    uint64_t elections, acks, crashes, damages, changes, reads, rots, states_taken, io_errors;
 };
 
 enum event_kind {
@@ -164,6 +168,8 @@ enum event_kind {
     EV_RESTART,
     EV_RESUME,
     EV_PEER,
+    EV_SPACE,
+    EV_FAILED,
     EV_HEAL
 };
 
