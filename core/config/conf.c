@@ -527,7 +527,8 @@ static enum err parse_key(struct scan *s, struct bytes *key, bool *quoted)
     return OK;
 }
 
-static enum err load_into(struct scan *outer, const char *path, struct conf_value *map);
+static enum err load_into(struct scan *outer, struct bytes name, const char *path,
+                          struct conf_value *map);
 
 /* include path: relative to the folder of this file, merged into the current map */
 static enum err parse_include(struct scan *s, struct conf_value *map)
@@ -563,7 +564,7 @@ static enum err parse_include(struct scan *s, struct conf_value *map)
     buffer_append_bytes(&path, name);
     const char *kept = conf_keep(s->conf, buffer_bytes(&path));
     buffer_deinit(&path);
-    return load_into(s, kept, map);
+    return load_into(s, name, kept, map);
 }
 
 static enum err parse_members(struct scan *s, struct conf_value *map, bool braces)
@@ -617,6 +618,14 @@ static enum err parse_members(struct scan *s, struct conf_value *map, bool brace
         if (at_end(s)) {
             return error_set(s->error, ERR_PARSE, "config is invalid (%s:%d:%d)", s->file, s->line,
                              (int)(s->at - s->line_start));
+        }
+        if (separated && braces && (*s->at == ',' || *s->at == ';')) {
+            return fail(s, *s->at == ',' ? "Unexpected map value terminator \",\"."
+                                         : "Unexpected map value terminator \";\".");
+        }
+        if (separated && braces && *s->at == '}') { /* nats-server: an unknown field */
+            return error_set(s->error, ERR_PARSE, "%s:%d:%d: \"%.*s\" has no value", s->file, line,
+                             column, BYTES_ARG(key));
         }
         struct conf_value value = {0};
         err = parse_value(s, &value);
@@ -672,7 +681,8 @@ static enum err parse_into(struct conf *conf, const char *file, struct bytes tex
     return parse_members(&s, map, false);
 }
 
-static enum err load_into(struct scan *outer, const char *path, struct conf_value *map)
+static enum err load_into(struct scan *outer, struct bytes name, const char *path,
+                          struct conf_value *map)
 {
     struct buffer text = {0};
     struct error reason = {0};
@@ -687,8 +697,8 @@ static enum err load_into(struct scan *outer, const char *path, struct conf_valu
         included.members[i].value = (struct conf_value){0};
     }
     if (err != OK) {
-        (void)error_set(outer->error, err, "error parsing include file '%s', %.400s", path,
-                        reason.message);
+        (void)error_set(outer->error, err, "error parsing include file '%.*s', %.400s",
+                        BYTES_ARG(name), reason.message);
     }
     value_deinit(&included);
     buffer_deinit(&text);

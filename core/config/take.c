@@ -146,7 +146,12 @@ void take_listen(struct context *c, const struct conf_member *m, char **host, in
     }
     char *user, *password, *name;
     if (option_parse_url(m->value.text.ptr, &user, &password, &name, port) != OK) {
-        complain(c, m, "could not parse address string \"%.*s\"", BYTES_ARG(m->value.text));
+        const char *colon = memrchr(m->value.text.ptr, ':', m->value.text.len);
+        if (colon != NULL) {
+            complain(c, m, "could not parse port \"%s\"", colon + 1);
+        } else {
+            complain(c, m, "could not parse address string \"%.*s\"", BYTES_ARG(m->value.text));
+        }
     } else {
         option_set(host, name);
     }

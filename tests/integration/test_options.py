@@ -195,6 +195,9 @@ jetstream: {nonsense: 1}
 cluster: {nonsense: 1}
 authorization: {nonsense: 1}
 authorization: {auth_callout: {auth_users: [a]}}
+authorization: {user: a, password: }
+authorization: {token: }
+listen: "127.0.0.1:x"
 """.strip().splitlines()
 
 
@@ -249,6 +252,13 @@ def test_a_wrong_option_is_refused_with_its_place(tmp_path, words, text):
     assert status == 1 and re.search(r"it.conf:1:\d+: ", said), said
     if PEER is not None and "cert_store" not in text:
         assert verdict(PEER, tmp_path, words, text)[0] == 1
+
+
+@pytest.mark.parametrize("text", ['include "nothere.conf"', "authorization { user: , password: b }", 'listen: "1:x"'])
+def test_the_words_are_nats_servers(tmp_path, words, text):
+    if PEER is None:
+        pytest.skip("nats-server is not installed: nothing to compare with")
+    assert verdict(BINARY, tmp_path, words, text) == verdict(PEER, tmp_path, words, text)
 
 
 async def logs_in(server, **credentials):
