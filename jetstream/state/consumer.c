@@ -195,7 +195,8 @@ void consumers_on_remove(struct stream *s, uint64_t seq, struct bytes subject)
         if (p != NULL) {
             settle(c, p);
         }
-        if (c->has_filter && seq > c->delivered_stream_seq && wants(c, subject)) {
+        bool counted = c->has_filter && seq > c->delivered_stream_seq && subject.len > 0;
+        if (counted && wants(c, subject)) {
             CHECK(c->filtered_left > 0);
             c->filtered_left--;
         }

@@ -57,6 +57,32 @@ bool stream_is_deleted(const struct stream *s, uint64_t seq)
     return at < s->deleted_count && s->deleted[at] == seq;
 }
 
+static void add_hole(struct stream *s, uint64_t seq)
+{
+    uint32_t at = deleted_at(s, seq);
+    VEC_RESERVE(s->deleted, s->deleted_cap, s->deleted_count);
+    memmove(s->deleted + at + 1, s->deleted + at, (s->deleted_count - at) * sizeof *s->deleted);
+    s->deleted[at] = seq;
+    s->deleted_count++;
+}
+
+/* What is left of an entry that nobody can read any more is removed. Bytes, subjects and filters
+ * are counted anew when the entry that needed it is applied. */
+static void lose_entry(struct stream *s, uint64_t first_seq)
+{
+    struct stream_entry *e = stream_find_entry(s, first_seq);
+    uint64_t seq = first_seq < s->totals.first_seq ? s->totals.first_seq : first_seq;
+    for (; seq < first_seq + e->count; seq++) {
+        if (!stream_is_deleted(s, seq)) {
+            add_hole(s, seq);
+            s->totals.messages--;
+            consumers_on_remove(s, seq, BYTES_NONE);
+        }
+    }
+    e->live = 0;
+    s->lost = true;
+}
+
 /* Puts the cursor in front of `seq`. */
 static enum err seek(struct stream *s, const struct stream_entry *e, uint64_t seq)
 {
@@ -66,6 +92,10 @@ static enum err seek(struct stream *s, const struct stream_entry *e, uint64_t se
         s->cursor = s->read(s->arg, e->index);
         s->cursor_index = e->index;
         if (s->cursor == NULL) {
+            if (s->applying && s->config.replicas == 1) {
+                lose_entry(s, e->first_seq);
+                return ERR_NOT_FOUND;
+            }
             s->unreadable = true;
             return ERR_CORRUPT;
         }
@@ -302,6 +332,9 @@ static enum err settle_first(struct stream *s)
     }
     struct stored_message m;
     enum err err = stream_read(s, t->first_seq, &m);
+    if (err == ERR_NOT_FOUND) { /* lost just now */
+        return settle_first(s);
+    }
     t->first_ns = err == OK ? m.time_ns : 0;
     consumers_on_first(s);
     return err;
@@ -325,18 +358,14 @@ static enum err remove_message(struct stream *s, uint64_t seq)
         s->totals.first_seq++;
         return OK; /* the caller settles */
     }
-    uint32_t at = deleted_at(s, seq);
-    VEC_RESERVE(s->deleted, s->deleted_cap, s->deleted_count);
-    memmove(s->deleted + at + 1, s->deleted + at, (s->deleted_count - at) * sizeof *s->deleted);
-    s->deleted[at] = seq;
-    s->deleted_count++;
+    add_hole(s, seq);
     return OK;
 }
 
 static enum err remove_first(struct stream *s)
 {
     enum err err = remove_message(s, s->totals.first_seq);
-    return err == OK ? settle_first(s) : err;
+    return err == OK || err == ERR_NOT_FOUND ? settle_first(s) : err; /* not found: lost */
 }
 
 static enum err enforce_limits(struct stream *s)
@@ -517,13 +546,44 @@ static enum err apply_entry(struct stream *s, uint64_t index, struct bytes entry
     }
 }
 
+/* After a loss: everything that is counted by message, from those that are left. What cannot be
+ * read either is lost on the way. */
+static enum err recount(struct stream *s)
+{
+    struct map_entry *e;
+    for (uint32_t i = 0; (e = map_next(&s->subjects, &i)) != NULL;) {
+        free(e->value);
+    }
+    map_clear(&s->subjects);
+    s->totals.bytes = 0;
+    for (uint64_t seq = s->totals.first_seq; seq <= s->totals.last_seq; seq++) {
+        struct stored_message m;
+        enum err err = stream_read(s, seq, &m);
+        if (err == OK) {
+            s->totals.bytes += message_bytes(m.subject.len, m.header.len, m.body.len);
+            remember_subject(s, m.subject, seq);
+        } else if (err != ERR_NOT_FOUND) {
+            return err;
+        }
+    }
+    for (uint32_t i = 0; (e = map_next(&s->consumers, &i)) != NULL;) {
+        consumer_refilter(s, e->value);
+    }
+    return settle_first(s);
+}
+
 enum err stream_apply(struct stream *s, uint64_t index, struct bytes entry,
                       struct apply_result *result,
                       void (*before_delete)(void *arg, struct consumer *c), void *arg)
 {
     *result = (struct apply_result){0};
-    s->unreadable = false;
+    s->unreadable = s->lost = false;
+    s->applying = true;
     enum err err = apply_entry(s, index, entry, result, before_delete, arg);
+    if (s->lost && err == OK) {
+        err = recount(s);
+    }
+    s->applying = false;
     if (BUG(BUG_APPLIES_UNREADABLE) && s->unreadable) {
         return OK;
     }

@@ -90,6 +90,7 @@ struct stream {
     struct blob *(*read)(void *arg, uint64_t index);
     void *arg;
     bool unreadable;     /* `read` has failed since the last entry was applied */
+    bool applying, lost; /* in stream_apply(); messages were lost in it */
     struct blob *cursor; /* the entry read last, and where in it the next message is */
     uint64_t cursor_index;
     struct messages_reader cursor_reader;
@@ -109,7 +110,8 @@ struct stream *stream_new(struct stream_config *config, int64_t created_ns,
 void stream_free(struct stream *s);
 
 /* Applies a DATA entry. ERR_CORRUPT when it makes no sense: the replica must stop. ERR_IO when an
- * earlier entry, needed for this one, cannot be read: the state is half-way then and of no use.
+ * earlier entry, needed for this one, cannot be read: the state is half-way then and of no use; but
+ * in a stream of one replica, where nobody else has it, its messages are removed as lost.
  * `before_delete` is called with a consumer that is about to be freed; may be NULL. */
 MUST_USE enum err stream_apply(struct stream *s, uint64_t index, struct bytes entry,
                                struct apply_result *result,

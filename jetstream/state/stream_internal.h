@@ -6,6 +6,7 @@
 
 /* Keeps consumers right when messages come and go. */
 void consumers_on_store(struct stream *s, const struct stored_message *m);
+/* `subject` empty: it is not known any more, filters are counted anew afterwards. */
 void consumers_on_remove(struct stream *s, uint64_t seq, struct bytes subject);
 /* All below first_seq is gone: positions and floors move up. */
 void consumers_on_first(struct stream *s);

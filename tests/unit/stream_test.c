@@ -176,6 +176,103 @@ Test(stream, a_gap_in_the_sequences_is_damage)
     stream_free(s);
 }
 
+/* What the stream says of itself against a count of what can be read. */
+static void counts_are_exact(struct stream *s)
+{
+    uint64_t messages = 0, bytes = 0;
+    struct stored_message m;
+    for (uint64_t seq = s->totals.first_seq; seq <= s->totals.last_seq; seq++) {
+        if (stream_read(s, seq, &m) == OK) {
+            messages++;
+            bytes += message_bytes(m.subject.len, m.header.len, m.body.len);
+        }
+    }
+    uint64_t by_subject = 0;
+    struct map_entry *e;
+    for (uint32_t i = 0; (e = map_next(&s->subjects, &i)) != NULL;) {
+        by_subject += ((struct subject_state *)e->value)->count;
+    }
+    cr_expect_eq(s->totals.messages, messages);
+    cr_expect_eq(s->totals.bytes, bytes);
+    cr_expect_eq(by_subject, messages);
+}
+
+static void rot(uint64_t index)
+{
+    blob_release(entries[index]);
+    entries[index] = NULL;
+}
+
+Test(stream, without_replicas_what_cannot_be_read_is_lost_when_limits_come_to_it)
+{
+    struct stream *s = make("{\"name\":\"S\",\"subjects\":[\"a\",\"b\"],\"max_msgs\":6}");
+    struct consumer *c = consume(s, "{\"durable_name\":\"C\",\"ack_policy\":\"explicit\","
+                                    "\"filter_subject\":\"a\"}");
+    for (int i = 0; i < 6; i++) {
+        store(s, i % 2 == 0 ? "a" : "b", "body", 100 + i);
+    }
+    rot(2); /* the first message, and the fifth: both on a */
+    rot(6);
+    store(s, "b", "longer body", 200);
+    cr_expect_eq(s->totals.messages, 5);
+    cr_expect_eq(s->totals.first_seq, 2);
+    counts_are_exact(s);
+    cr_expect_eq(consumer_left(s, c), 1);
+    store(s, "a", "x", 201);
+    store(s, "a", "y", 202);
+    cr_expect_eq(s->totals.messages, 6);
+    counts_are_exact(s);
+    stream_free(s);
+}
+
+Test(stream, without_replicas_a_lost_batch_can_be_purged_and_deleted)
+{
+    struct stream *s = make("{\"name\":\"S\",\"subjects\":[\"a\",\"b\"]}");
+    struct messages_builder m = {0};
+    struct buffer b = {0};
+    store(s, "a", "1", 100);
+    messages_begin(&m, 2, 101);
+    for (int i = 0; i < 3; i++) {
+        messages_add(&m, 101, BYTES_LIT("a"), BYTES_NONE, BYTES_LIT("batch"));
+    }
+    (void)apply(s, messages_finish(&m));
+    buffer_deinit(&m.data);
+    store(s, "b", "5", 102);
+    rot(2);
+    buffer_put_u8(&b, ENTRY_DELETE);
+    buffer_put_varint(&b, 3);
+    cr_expect_eq(apply_buffer(s, &b).error.err, JS_SEQUENCE_NOT_FOUND);
+    cr_expect_eq(s->totals.messages, 2);
+    counts_are_exact(s);
+    struct buffer p = {0};
+    buffer_put_u8(&p, ENTRY_PURGE);
+    buffer_put_varint(&p, 0);
+    buffer_put_varint(&p, 0);
+    buffer_put_bytes(&p, BYTES_LIT("a"));
+    cr_expect_eq(apply_buffer(s, &p).count, 1);
+    cr_expect_eq(s->totals.first_seq, 5);
+    counts_are_exact(s);
+    stream_free(s);
+}
+
+Test(stream, with_replicas_what_cannot_be_read_stops_the_entry_that_needs_it)
+{
+    struct stream *s =
+        make("{\"name\":\"S\",\"subjects\":[\"a\",\"b\"],\"max_msgs\":2,\"num_replicas\":3}");
+    struct messages_builder m = {0};
+    struct apply_result result;
+    store(s, "a", "1", 100);
+    store(s, "a", "2", 101);
+    rot(1);
+    messages_begin(&m, 3, 102);
+    messages_add(&m, 102, BYTES_LIT("a"), BYTES_NONE, BYTES_LIT("3"));
+    struct blob *entry = messages_finish(&m);
+    entries[3] = entry;
+    cr_expect_eq(stream_apply(s, 3, blob_bytes(entry), &result, NULL, NULL), ERR_IO);
+    buffer_deinit(&m.data);
+    stream_free(s);
+}
+
 Test(consumer, the_floor_follows_acks_out_of_order)
 {
     struct stream *s = make("{\"name\":\"S\"}");
