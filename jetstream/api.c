@@ -142,11 +142,10 @@ static bool page_request(struct api_call *c, int64_t *offset, char **subject)
 
 static bool has_subject(const struct assignment *a, const char *filter)
 {
-    size_t i;
-    json_t *subject;
-    json_array_foreach(json_object_get(a->config, "subjects"), i, subject)
-    {
-        if (subject_overlaps(bytes_of(json_string_value(subject)), bytes_of(filter))) {
+    struct bytes rest = bytes_of(a->subjects);
+    struct bytes subject;
+    while (filter != NULL && assignment_next_subject(&rest, &subject)) {
+        if (subject_overlaps(subject, bytes_of(filter))) {
             return true;
         }
     }

@@ -479,7 +479,10 @@ struct asset *asset_open(struct jetstream *js, struct shard *shard, const struct
     a->peer_count = as->peer_count;
     struct stream_config config;
     struct js_error js_error;
-    if (!stream_config_parse(as->first_config, true, &config, &js_error)) {
+    json_t *first = assignment_config(as->first_config);
+    bool understood = stream_config_parse(first, true, &config, &js_error);
+    json_decref(first);
+    if (!understood) {
         (void)error_set(error, ERR_CORRUPT, "its configuration is not understood: %s",
                         js_error.text);
         free(a->name);
@@ -489,10 +492,12 @@ struct asset *asset_open(struct jetstream *js, struct shard *shard, const struct
     a->stream = stream_new(&config, as->created_ns, read_entry, a);
     publisher_init(&a->publisher, a->stream);
     a->create_reply = reply == NULL ? NULL : mem_strdup(reply);
-    if (!json_equal(as->first_config, as->config)) {
+    if (as->first_config != as->config) {
+        json_t *wanted = assignment_config(as->config);
         json_t *now = stream_config_json(&a->stream->config, false);
-        a->wanted_config = json_equal(now, as->config) ? NULL : json_incref(as->config);
+        a->wanted_config = json_equal(now, wanted) ? NULL : json_incref(wanted);
         json_decref(now);
+        json_decref(wanted);
     }
     a->group = group_open(shard, as->group, as->peers, as->peer_count, a->stream->config.memory,
                           fresh, &asset_ops, a, error);

@@ -62,7 +62,7 @@ struct errand {
     struct asset *asset;
     struct shard *shard;
     struct assignment assignment; /* OPEN: a copy with its own references */
-    json_t *config;
+    struct blob *config;          /* CONFIG: counted */
     char *reply;
     bool fresh; /* OPEN: no earlier life here */
 };
@@ -71,9 +71,9 @@ static void errand_free(struct errand *e)
 {
     free(e->assignment.account);
     free(e->assignment.stream);
-    json_decref(e->assignment.first_config);
-    json_decref(e->assignment.config);
-    json_decref(e->config);
+    blob_release(e->assignment.first_config);
+    blob_release(e->assignment.config);
+    blob_release(e->config);
     free(e->reply);
     free(e);
 }
@@ -129,7 +129,9 @@ static void do_config(void *arg)
     struct errand *e = arg;
     struct asset *a = errand_asset(e);
     if (a != NULL) {
-        asset_config_changed(a, e->config, e->reply);
+        json_t *config = assignment_config(e->config);
+        asset_config_changed(a, config, e->reply);
+        json_decref(config);
     }
     errand_free(e);
 }
@@ -194,21 +196,22 @@ static void host(struct jetstream *js, const struct assignment *a, const char *r
     struct errand *e = errand_new(js, h, reply);
     e->fresh = never_was_here(js, a->group);
     e->assignment = *a;
+    e->assignment.subjects = NULL;
     e->assignment.account = mem_strdup(a->account);
     e->assignment.stream = mem_strdup(a->stream);
-    e->assignment.first_config = json_deep_copy(a->first_config);
-    e->assignment.config = json_deep_copy(a->config);
+    e->assignment.first_config = blob_retain(a->first_config);
+    e->assignment.config = blob_retain(a->config);
     loop_post(shard_loop(h->shard), do_open, e);
 }
 
 static void send_errand(struct jetstream *js, const struct assignment *a, loop_task task,
-                        json_t *config, const char *reply)
+                        struct blob *config, const char *reply)
 {
     struct hosted *h = js_hosted(js, bytes_of(a->account), bytes_of(a->stream));
     if (h != NULL) {
         struct errand *e = errand_new(js, h, reply);
         e->assignment.group = a->group;
-        e->config = config == NULL ? NULL : json_deep_copy(config);
+        e->config = config == NULL ? NULL : blob_retain(config);
         loop_post(shard_loop(h->shard), task, e);
     }
 }
@@ -317,7 +320,7 @@ static enum err decode(void *owner, struct bytes state)
         const struct assignment *before = map_get(&js->meta.meta.assignments, e->key);
         if (before == NULL || before->group != a->group) {
             host(js, a, NULL);
-        } else if (!json_equal(before->config, a->config)) {
+        } else if (!bytes_eq(blob_bytes(before->config), blob_bytes(a->config))) {
             send_errand(js, a, do_config, a->config, NULL);
         }
     }
@@ -667,6 +670,14 @@ static bool name_matches(struct bytes body, struct bytes name, struct js_error *
     return matches || js_fail(error, JS_NAME_MISMATCH);
 }
 
+static bool is_config(const struct assignment *a, const json_t *json)
+{
+    json_t *config = assignment_config(a->config);
+    bool same = json_equal(config, json) != 0;
+    json_decref(config);
+    return same;
+}
+
 void meta_create_stream(struct jetstream *js, struct account *account, struct bytes name,
                         struct bytes body, struct bytes reply)
 {
@@ -682,7 +693,7 @@ void meta_create_stream(struct jetstream *js, struct account *account, struct by
         json == NULL ? NULL : meta_find(&js->meta.meta, bytes_of(account->name), name);
     if (json == NULL) {
         /* refused below */
-    } else if (known != NULL && json_equal(known->config, json)) {
+    } else if (known != NULL && is_config(known, json)) {
         propose(js, new_op("echo", account, name, reply));
         goto done;
     } else if (known != NULL) {
@@ -723,8 +734,12 @@ void meta_update_stream(struct jetstream *js, struct account *account, struct by
         (void)js_fail(&error, JS_STREAM_NOT_FOUND);
     } else if (meta_overlaps(&js->meta.meta, account->name, &config)) {
         (void)js_fail(&error, JS_SUBJECT_OVERLAP);
-    } else if (stream_config_parse(known->config, true, &old, &error)) {
-        (void)stream_config_check_update(&old, &config, &error);
+    } else {
+        json_t *before = assignment_config(known->config);
+        if (stream_config_parse(before, true, &old, &error)) {
+            (void)stream_config_check_update(&old, &config, &error);
+        }
+        json_decref(before);
     }
     if (error.err != JS_OK) {
         refuse(js, account, reply, type, &error);

@@ -155,6 +155,7 @@ static void follow_members(struct raft *r)
         }
     }
     r->peer_count = now->count;
+    r->peers = mem_realloc(r->peers, now->count * sizeof *peers);
     memcpy(r->peers, peers, now->count * sizeof *peers);
 }
 

@@ -318,6 +318,7 @@ void raft_free(struct raft *r)
     for (unsigned i = 0; i < r->peer_count; i++) {
         free(r->peers[i].inflight);
     }
+    free(r->peers);
     free(r->memberships);
     free(r->reads);
     free(r);

@@ -98,7 +98,7 @@ struct raft {
 
     struct raft_members *memberships; /* ascending by index; [0] is as of `applied` or before */
     uint32_t membership_count, membership_cap;
-    struct progress peers[RAFT_MEMBERS_MAX]; /* of the last of them, this node included */
+    struct progress *peers; /* of the last of them, this node included */
     unsigned peer_count;
 
     uint32_t election_elapsed, heartbeat_elapsed, timeout, idle_ticks;

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/base/check.h"
 #include "core/base/json.h"
 #include "core/base/mem.h"
 #include "core/subject/subject.h"
@@ -15,12 +16,48 @@ void meta_init(struct meta *meta)
 void assignment_free(struct assignment *a)
 {
     if (a != NULL) {
-        json_decref(a->config);
-        json_decref(a->first_config);
+        blob_release(a->config);
+        blob_release(a->first_config);
+        free(a->subjects);
         free(a->account);
         free(a->stream);
         free(a);
     }
+}
+
+json_t *assignment_config(const struct blob *text)
+{
+    json_error_t reason;
+    json_t *o = json_parse(blob_bytes(text), &reason);
+    CHECK(json_is_object(o)); /* written from an object */
+    return o;
+}
+
+bool assignment_next_subject(struct bytes *rest, struct bytes *subject)
+{
+    return bytes_token(rest, '\n', subject);
+}
+
+static void set_config(struct assignment *a, const json_t *config)
+{
+    struct buffer text = {0}, subjects = {0};
+    size_t i;
+    json_t *subject;
+    json_write(&text, config, 0);
+    json_array_foreach(json_object_get(config, "subjects"), i, subject)
+    {
+        if (json_is_string(subject)) {
+            buffer_append_text(&subjects, i == 0 ? "" : "\n");
+            buffer_append_text(&subjects, json_string_value(subject));
+        }
+    }
+    buffer_append_char(&subjects, '\0');
+    blob_release(a->config);
+    free(a->subjects);
+    a->config = blob_copy(buffer_bytes(&text));
+    a->subjects = mem_strdup(subjects.data);
+    buffer_deinit(&text);
+    buffer_deinit(&subjects);
 }
 
 void meta_deinit(struct meta *meta)
@@ -49,15 +86,13 @@ struct assignment *meta_find(const struct meta *meta, struct bytes account, stru
     return a;
 }
 
-static bool any_overlap(const json_t *subjects, const struct stream_config *config)
+static bool any_overlap(const struct assignment *a, const struct stream_config *config)
 {
-    size_t i;
-    json_t *subject;
-    json_array_foreach(subjects, i, subject)
-    {
+    struct bytes rest = bytes_of(a->subjects);
+    struct bytes subject;
+    while (assignment_next_subject(&rest, &subject)) {
         for (uint32_t k = 0; k < config->subject_count; k++) {
-            if (subject_overlaps(bytes_of(json_string_value(subject)),
-                                 bytes_of(config->subjects[k]))) {
+            if (subject_overlaps(subject, bytes_of(config->subjects[k]))) {
                 return true;
             }
         }
@@ -71,7 +106,7 @@ bool meta_overlaps(const struct meta *meta, const char *account, const struct st
     for (uint32_t i = 0; (e = map_next(&meta->assignments, &i)) != NULL;) {
         const struct assignment *a = e->value;
         if (strcmp(a->account, account) == 0 && strcmp(a->stream, config->name) != 0 &&
-            any_overlap(json_object_get(a->config, "subjects"), config)) {
+            any_overlap(a, config)) {
             return true;
         }
     }
@@ -92,8 +127,10 @@ static json_t *assignment_json(const struct assignment *a)
         (void)json_array_append_new(peers, json_string(hex));
     }
     json_put(o, "peers", peers);
-    json_put(o, "first_config", json_incref(a->first_config));
-    json_put(o, "config", json_incref(a->config));
+    if (a->first_config != a->config) {
+        json_put(o, "first_config", assignment_config(a->first_config));
+    }
+    json_put(o, "config", assignment_config(a->config));
     return o;
 }
 
@@ -118,12 +155,17 @@ static struct assignment *new_assignment(const json_t *o, const char *created)
     a->stream = mem_strdup(json_text(o, "stream"));
     a->group = (uint64_t)json_int(o, "group");
     a->created_ns = json_int(o, created);
-    a->config = json_incref(json_object_get(o, "config"));
+    json_t *config = json_object_get(o, "config");
     json_t *first = json_object_get(o, "first_config");
-    a->first_config = json_incref(first == NULL ? a->config : first);
-    if (!read_peers(json_object_get(o, "peers"), a) || !json_is_object(a->config)) {
+    if (!read_peers(json_object_get(o, "peers"), a) || !json_is_object(config) ||
+        (first != NULL && !json_is_object(first))) {
         assignment_free(a);
         return NULL;
+    }
+    set_config(a, first == NULL ? config : first);
+    a->first_config = blob_retain(a->config);
+    if (first != NULL && !json_equal(first, config)) {
+        set_config(a, config);
     }
     return a;
 }
@@ -144,7 +186,9 @@ static enum err apply_op(struct meta *meta, uint64_t index, const json_t *o,
     struct assignment *known = meta_find(meta, account, stream);
     if (strcmp(op, "create") == 0) {
         if (known != NULL) {
-            bool same = json_equal(known->config, json_object_get(o, "config")) != 0;
+            json_t *config = assignment_config(known->config);
+            bool same = json_equal(config, json_object_get(o, "config")) != 0;
+            json_decref(config);
             change->kind = same ? META_ECHO : META_NOTHING;
             change->assignment = known;
             return OK;
@@ -168,8 +212,7 @@ static enum err apply_op(struct meta *meta, uint64_t index, const json_t *o,
         if (!json_is_object(config)) {
             return ERR_CORRUPT;
         }
-        json_decref(known->config);
-        known->config = json_incref(config);
+        set_config(known, config);
         change->kind = META_UPDATED;
     } else if (strcmp(op, "delete") == 0) {
         struct buffer key = make_key(account, stream);

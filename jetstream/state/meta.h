@@ -12,6 +12,7 @@
 #ifndef JETSTREAM_STATE_META_H
 #define JETSTREAM_STATE_META_H
 
+#include "core/base/blob.h"
 #include "core/base/err.h"
 #include "core/base/map.h"
 #include "jetstream/state/config.h"
@@ -26,8 +27,10 @@ struct assignment {
     uint64_t peers[META_PEERS_MAX];
     unsigned peer_count;
     int64_t created_ns;
-    json_t *first_config; /* as created: where every replica begins */
-    json_t *config;       /* as of now */
+    /* As JSON text, which takes a fifth of the memory of the object. Counted. */
+    struct blob *first_config; /* as created: where every replica begins */
+    struct blob *config;       /* as of now */
+    char *subjects;            /* of `config`, a line each */
 };
 
 enum meta_change_kind { META_NOTHING, META_CREATED, META_UPDATED, META_DELETED, META_ECHO };
@@ -46,6 +49,10 @@ struct meta {
 void meta_init(struct meta *meta);
 void meta_deinit(struct meta *meta);
 void assignment_free(struct assignment *a);
+/* A new object. */
+json_t *assignment_config(const struct blob *text);
+/* The next of the subjects, *rest before it and behind it; false: that was the last. */
+bool assignment_next_subject(struct bytes *rest, struct bytes *subject);
 /* Applies an entry. Conflicts (create of an existing stream, …) come out as META_NOTHING or, for a
  * create with the same configuration, as META_ECHO: the first one wins. */
 MUST_USE enum err meta_apply(struct meta *meta, uint64_t index, struct bytes entry,
