@@ -19,17 +19,30 @@ class Authority:
     def path(self, name):
         return os.path.join(self.folder, name)
 
-    def issue(self, name, subject, names, usage, days="30", rsa=False):
-        """Returns (certificate, key) files. days -1: expired already."""
+    def issue(self, name, subject, names, usage, rsa=False, expired=False):
+        """Returns (certificate, key) files. `expired`: long ago."""
         cert, key, request = (self.path(f"{name}.{e}") for e in ("pem", "key", "csr"))
         kind = ["rsa:2048"] if rsa else ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
         _openssl("req", "-newkey", *kind, "-nodes", "-keyout", key, "-out", request, "-subj",
                  subject, "-multivalue-rdn")
         extensions = f"extendedKeyUsage={usage}\n" + (f"subjectAltName={names}\n" if names else "")
+        if expired:  # "x509 -days" takes no past any more, "ca" always did
+            self._issue_expired(request, cert, extensions)
+            return cert, key
         _openssl("x509", "-req", "-in", request, "-CA", self.pem, "-CAkey", self.key,
-                 "-CAcreateserial", "-out", cert, "-days", days, "-extfile", "/dev/stdin",
+                 "-CAcreateserial", "-out", cert, "-days", "30", "-extfile", "/dev/stdin",
                  input=extensions.encode())
         return cert, key
+
+    def _issue_expired(self, request, cert, extensions):
+        config = self.path("ca.conf")
+        open(self.path("index"), "w").close()
+        with open(config, "w") as f:
+            f.write(f"[ca]\ndefault_ca = c\n[c]\ndatabase = {self.path('index')}\nnew_certs_dir = {self.folder}\n"
+                    "rand_serial = yes\ndefault_md = sha256\npolicy = p\n[p]\ncommonName = supplied\n"
+                    f"[e]\n{extensions}")
+        _openssl("ca", "-batch", "-config", config, "-in", request, "-out", cert, "-cert", self.pem, "-keyfile", self.key,
+                 "-startdate", "20200101000000Z", "-enddate", "20200102000000Z", "-extensions", "e", "-notext")
 
 
 def pin(cert):
@@ -52,6 +65,6 @@ class Certificates:
         self.alice = self.ca.issue("alice", "/DC=org/DC=example/O=T+OU=U/CN=alice",
                                    "email:alice@example.org,URI:spiffe://x/alice", "clientAuth")
         self.bob = self.ca.issue("bob", "/O=T/CN=bob", None, "clientAuth")
-        self.late = self.ca.issue("late", "/CN=late", None, "clientAuth", days="-1")
+        self.late = self.ca.issue("late", "/CN=late", None, "clientAuth", expired=True)
         self.stranger = self.other_ca.issue("stranger", "/CN=alice", "email:alice@example.org",
                                             "clientAuth")
