@@ -24,6 +24,10 @@
     X(column_family_handle_destroy)                                                                \
     X(create_iterator_cf)                                                                          \
     X(destroy_db)                                                                                  \
+    X(flush_cf)                                                                                    \
+    X(flushoptions_create)                                                                         \
+    X(flushoptions_destroy)                                                                        \
+    X(flushoptions_set_wait)                                                                       \
     X(get_cf)                                                                                      \
     X(get_options_from_string)                                                                     \
     X(get_pinned_cf)                                                                               \

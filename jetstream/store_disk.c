@@ -23,6 +23,8 @@
 #define WRITE_BUFFER_BYTES  (8u << 20)
 #define BLOCK_CACHE_BYTES   (8u << 20)
 #define ROCKSDB_FATAL_LEVEL 4
+#define IDLE_FLUSH_BYTES    (1u << 20)
+#define IDLE_FLUSH_S        10
 #define WAL_BYTES_MAX       (128u << 20)
 /* RocksDB's memtables come in blocks of 1 MiB. Among ours on the heap, they would leave holes: with
  * a million subjects 23 MB of 133. */
@@ -98,6 +100,7 @@ static enum err write_all(struct disk *s, struct store_batch *first, rocksdb_wri
     disk_put_number(s, w, "commits", s->commits + 1);
     for (struct store_batch *b = first; b != NULL; b = b->next) {
         sync = sync || b->sync;
+        s->unflushed += b->bytes;
         for (uint32_t i = 0; i < b->op_count; i++) {
             disk_add_op(s, w, &b->ops[i], scratch);
         }
@@ -117,6 +120,40 @@ static enum err write_all(struct disk *s, struct store_batch *first, rocksdb_wri
     return ERR_IO;
 }
 
+/* What the memtables hold goes to files, and their memory back. In the background. */
+static void flush(struct disk *s)
+{
+    rocksdb_flushoptions_t *options = rocksdb.flushoptions_create();
+    rocksdb.flushoptions_set_wait(options, 0);
+    for (int i = 0; i < CF_COUNT; i++) {
+        char *error = NULL;
+        rocksdb.flush_cf(s->db, options, s->cf[i], &error);
+        free(error); /* the next write says so, too */
+    }
+    rocksdb.flushoptions_destroy(options);
+    s->unflushed = 0;
+}
+
+/* With the lock. */
+static void await_batches(struct disk *s)
+{
+    while (s->waiting.first == NULL && !s->stopping) {
+        if (s->unflushed < IDLE_FLUSH_BYTES) {
+            pthread_cond_wait(&s->more, &s->lock);
+            continue;
+        }
+        struct timespec until;
+        (void)clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_sec += IDLE_FLUSH_S;
+        if (pthread_cond_timedwait(&s->more, &s->lock, &until) == ETIMEDOUT &&
+            s->waiting.first == NULL && !s->stopping) {
+            pthread_mutex_unlock(&s->lock);
+            flush(s);
+            pthread_mutex_lock(&s->lock);
+        }
+    }
+}
+
 static void *commit_thread(void *arg)
 {
     struct disk *s = arg;
@@ -124,9 +161,7 @@ static void *commit_thread(void *arg)
     struct buffer scratch = {0};
     for (;;) {
         pthread_mutex_lock(&s->lock);
-        while (s->waiting.first == NULL && !s->stopping) {
-            pthread_cond_wait(&s->more, &s->lock);
-        }
+        await_batches(s);
         struct store_batch *batches = s->waiting.first;
         queue_clear(&s->waiting);
         pthread_mutex_unlock(&s->lock);
@@ -432,7 +467,11 @@ struct store *store_open(const char *folder, const struct store_keys *keys, stru
         return NULL;
     }
     pthread_mutex_init(&s->lock, NULL);
-    pthread_cond_init(&s->more, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->more, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     queue_clear(&s->waiting);
     CHECK(pthread_create(&s->thread, NULL, commit_thread, s) == 0);
     (void)pthread_setname_np(s->thread, "commit");

@@ -31,6 +31,7 @@ struct disk {
     bool stopping;
     struct mark mark;          /* commit thread */
     uint64_t commits;          /* the same: how many there have been */
+    size_t unflushed;          /* the same: bytes written since the memtables were flushed */
     char *folder;              /* owned; read-only */
     struct seal *seal;         /* owned; read-only; NULL: records are written as they are */
     atomic_bool damaged;       /* a file of it cannot be read: noted */

@@ -118,6 +118,16 @@ class Bench:
             print(f"{name}, {who}: {rq:.0f}/s, p50 {p50:.0f} µs, p99 {p99:.0f} µs, server CPU {us:.1f} µs"
                   + (f", stream {streamed:.0f}/s" if rate else ""), flush=True)
 
+    def acknowledged(self, name, nodes, count, replicas, rate):
+        """How long publishes to a stream wait when they come at a rate."""
+        if not self.wanted(name):
+            return
+        r = self.alternating(nodes, True, "", lambda servers: load("js", servers[0].url, self.count(count), 128,
+                                                                  replicas, rate))
+        for who in ("ours", "peer"):
+            done, p50, p99 = r[who]
+            print(f"{name}, {who}: {done:.0f}/s, p50 {p50 / 1000:.2f} ms, p99 {p99 / 1000:.2f} ms", flush=True)
+
     def each(self, name, run, nodes=1, jetstream=False):
         """run(servers) prints about one server or cluster; first ours, then the peer."""
         if self.wanted(name):
@@ -217,6 +227,7 @@ def main():
     b.rates("across a route 128 B", 2, False, 2_000_000, "fan", 128, 1, far=True)
     b.rates("JetStream R1 async publish 128 B", 1, True, 500_000, "js", 128, 1)
     b.rates("JetStream R3 async publish 128 B", 3, True, 300_000, "js", 128, 3)
+    b.acknowledged("JetStream R3 at 75,000/s, 128 B", 3, 750_000, 3, 75_000)
     b.requests("request/reply", 1, 20_000, 0)
     b.requests("request/reply beside 150,000 × 1 KiB/s", 1, 20_000, 150_000)
     b.requests("request/reply across a route", 2, 20_000, 0, far=True)

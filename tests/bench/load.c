@@ -7,7 +7,8 @@
  *                                               with RATE, a stream of RATE 1 KiB messages per
  *                                               second, 1:1
  *   load spread URL COUNT URL2…                 subscriptions on one node, until all others know
- *   load js URL COUNT SIZE REPLICAS             publishes with at most 4,000 unacknowledged
+ *   load js URL COUNT SIZE REPLICAS [RATE]      publishes with at most 4,000 unacknowledged; with
+ *                                               RATE so many per second, and how long each waits
  *   load js-idle URL COUNT                      makes R3 streams with one durable consumer each
  *   load hold URL CONNECTIONS                   opens them, one subscription each; see below
  *   load subs URL COUNT                         one connection, distinct subscriptions; see below
@@ -538,8 +539,15 @@ static int open_api(const char *url)
     return fd;
 }
 
-/* Prints: acknowledged messages per second. */
-static void run_js(const char *url, long count, size_t size, int replicas)
+/* Of `count` times in seconds, which are sorted, in microseconds. */
+static double percentile(const double *sorted, long count, double part)
+{
+    return sorted[(long)((double)(count - 1) * part)] * 1e6;
+}
+
+/* Prints: acknowledged messages per second; with a rate also p50 and p99 of the time from sending
+ * to the acknowledgement, in microseconds. */
+static void run_js(const char *url, long count, size_t size, int replicas, long rate)
 {
     char request[256];
     int api = open_api(url), fd = open_client(url);
@@ -555,14 +563,25 @@ static void run_js(const char *url, long count, size_t size, int replicas)
     long per_buffer = fill_frames(frames, WRITE_BUFFER, "bench ack", size, &len);
     size_t frame = len / (size_t)per_buffer;
     double start = now_s();
+    double *times = malloc((size_t)count * sizeof *times); /* sent at, then waited */
     long sent = 0, acked = 0;
     while (acked < count) {
         long room = 4000 - (sent - acked);
-        long send_now = count - sent < room ? count - sent : room;
+        long due = rate == 0 ? count : (long)((now_s() - start) * (double)rate);
+        long left = (due < count ? due : count) - sent;
+        long send_now = left < room ? left : room;
         send_now = send_now < per_buffer ? send_now : per_buffer;
-        if (send_now > 0 && (send_now >= 64 || sent + send_now == count)) {
+        if (send_now > 0 && (rate > 0 || send_now >= 64 || sent + send_now == count)) {
+            double now = now_s();
+            for (long i = 0; i < send_now; i++) {
+                times[sent + i] = now;
+            }
             send_all(fd, frames, (size_t)send_now * frame);
             sent += send_now;
+            continue;
+        }
+        struct pollfd ready = {.fd = fd, .events = POLLIN};
+        if (rate > 0 && poll(&ready, 1, 1) == 0) {
             continue;
         }
         ssize_t n = read(fd, in + have, READ_BUFFER - have);
@@ -580,6 +599,7 @@ static void run_js(const char *url, long count, size_t size, int replicas)
                 if (memmem(in + at, (size_t)(lf - (in + at)), "\"error\"", 7) != NULL) {
                     die("%.*s", (int)(lf - (in + at)), in + at);
                 }
+                times[acked] = now_s() - times[acked]; /* in the order sent */
                 acked++;
             } else if (in[at] == 'H' || in[at] == '-') {
                 die("%.*s", (int)(lf - (in + at)), in + at);
@@ -589,7 +609,13 @@ static void run_js(const char *url, long count, size_t size, int replicas)
         memmove(in, in + at, have - at);
         have -= at;
     }
-    printf("%.0f\n", (double)count / (now_s() - start));
+    printf("%.0f", (double)count / (now_s() - start));
+    if (rate > 0) {
+        qsort(times, (size_t)count, sizeof *times, by_value);
+        printf(" %.0f %.0f", percentile(times, count, 0.5), percentile(times, count, 0.99));
+    }
+    printf("\n");
+    free(times);
     free(frames);
     free(in);
 }
@@ -780,7 +806,7 @@ int main(int argc, char **argv)
     } else if (strcmp(mode, "spread") == 0 && argc > 4) {
         run_spread(url, count, &argv[4], argc - 4);
     } else if (strcmp(mode, "js") == 0) {
-        run_js(url, count, size, (int)number(argv, argc, 5, 1));
+        run_js(url, count, size, (int)number(argv, argc, 5, 1), number(argv, argc, 6, 0));
     } else if (strcmp(mode, "js-idle") == 0) {
         run_js_idle(url, count);
     } else if (strcmp(mode, "hold") == 0) {
