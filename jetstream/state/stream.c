@@ -258,6 +258,15 @@ static void remember_subject(struct stream *s, struct bytes subject, uint64_t se
     state->last_seq = seq;
 }
 
+static void forget_subjects(struct stream *s)
+{
+    struct map_entry *e;
+    for (uint32_t i = 0; (e = map_next(&s->subjects, &i)) != NULL;) {
+        free(e->value);
+    }
+    map_clear(&s->subjects);
+}
+
 static void forget_subject(struct stream *s, struct bytes subject, uint64_t seq)
 {
     struct subject_state *state = map_get(&s->subjects, subject);
@@ -430,10 +439,7 @@ static enum err apply_purge(struct stream *s, struct reader *r, struct apply_res
     bool all = filter.len == 0 || bytes_is(filter, ">");
     if (all && keep == 0 && (before == 0 || before > s->totals.last_seq)) {
         struct map_entry *e;
-        for (uint32_t i = 0; (e = map_next(&s->subjects, &i)) != NULL;) {
-            free(e->value);
-        }
-        map_clear(&s->subjects);
+        forget_subjects(s);
         for (uint32_t i = 0; (e = map_next(&s->consumers, &i)) != NULL;) {
             struct consumer *c = e->value;
             c->filtered_left = 0;
@@ -551,10 +557,7 @@ static enum err apply_entry(struct stream *s, uint64_t index, struct bytes entry
 static enum err recount(struct stream *s)
 {
     struct map_entry *e;
-    for (uint32_t i = 0; (e = map_next(&s->subjects, &i)) != NULL;) {
-        free(e->value);
-    }
-    map_clear(&s->subjects);
+    forget_subjects(s);
     s->totals.bytes = 0;
     for (uint64_t seq = s->totals.first_seq; seq <= s->totals.last_seq; seq++) {
         struct stored_message m;
@@ -643,9 +646,7 @@ struct stream *stream_new(struct stream_config *config, int64_t created_ns,
 void stream_free(struct stream *s)
 {
     struct map_entry *e;
-    for (uint32_t i = 0; (e = map_next(&s->subjects, &i)) != NULL;) {
-        free(e->value);
-    }
+    forget_subjects(s);
     for (uint32_t i = 0; (e = map_next(&s->seen, &i)) != NULL;) {
         free(e->value);
     }
