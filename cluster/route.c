@@ -16,7 +16,6 @@
 
 #include "cluster/peers.h"
 #include "cluster/route_internal.h"
-#include "core/auth/auth.h"
 #include "core/base/clock.h"
 #include "core/base/json.h"
 #include "core/base/log.h"
@@ -233,10 +232,21 @@ static void on_info(struct route *r, json_t *info)
     route_register(r, info);
 }
 
+void route_admit(struct route *r, const char *cluster, bool dynamic)
+{
+    if (*cluster != '\0' && !routes_agree_on_name(r, cluster, dynamic)) {
+        route_fail(r, CLOSE_CLUSTER_NAME_CONFLICT,
+                   "Rejecting connection, cluster name \"%s\" does not match \"%s\"", cluster,
+                   broker_cluster_name(r->routes->broker));
+        return;
+    }
+    r->got_connect = true;
+}
+
 static void on_connect(struct route *r, const json_t *connect)
 {
     const struct cluster_options *o = routes_options(r->routes);
-    if (r->target != NULL || r->got_connect) {
+    if (r->target != NULL || r->got_connect || r->verifying) {
         return;
     }
     if (*json_text(connect, "lang") != '\0') {
@@ -249,20 +259,11 @@ static void on_connect(struct route *r, const json_t *connect)
                    json_text(connect, "gateway"));
         return;
     }
-    if (o->user != NULL && !auth_matches(o->user, o->password, json_text(connect, "user"),
-                                         json_text(connect, "pass"))) {
-        route_fail(r, CLOSE_AUTH_FAILURE, "Authorization Violation");
-        return;
+    if (o->user == NULL) {
+        route_admit(r, json_text(connect, "cluster"), json_bool(connect, "cluster_dynamic"));
+    } else {
+        route_check_login(r, connect);
     }
-    const char *cluster = json_text(connect, "cluster");
-    if (*cluster != '\0' &&
-        !routes_agree_on_name(r, cluster, json_bool(connect, "cluster_dynamic"))) {
-        route_fail(r, CLOSE_CLUSTER_NAME_CONFLICT,
-                   "Rejecting connection, cluster name \"%s\" does not match \"%s\"", cluster,
-                   broker_cluster_name(r->routes->broker));
-        return;
-    }
-    r->got_connect = true;
 }
 
 /* --- input --- */
@@ -369,7 +370,8 @@ static bool hand_to_peers(struct route *r, const char *data, size_t len)
 {
     static const char verb[] = "TRIREME ";
     const char *lf = memchr(data, '\n', len);
-    bool first = r->target == NULL && !r->got_connect && r->parser.partial.len == 0;
+    bool first =
+        r->target == NULL && !r->got_connect && !r->verifying && r->parser.partial.len == 0;
     if (!first || len < sizeof verb || lf == NULL || memcmp(data, verb, sizeof verb - 1) != 0 ||
         r->routes->peers == NULL) {
         return false;
@@ -383,31 +385,39 @@ static bool hand_to_peers(struct route *r, const char *data, size_t len)
     return true;
 }
 
-static void on_data(struct conn *conn, const char *data, size_t len)
+/* Stops where a login has to be checked first: route_check_login() goes on. */
+void route_process(struct route *r, const char *data, size_t len)
 {
-    struct route *r = conn->owner;
-    if (hand_to_peers(r, data, len)) {
-        return;
-    }
     const char *at = data;
     const char *end = data + len;
     struct proto_op op;
-    enum parser_status status;
+    enum parser_status status = PARSER_MORE;
     uint64_t msgs = r->in_msgs;
     uint64_t bytes = r->in_bytes;
-    r->last_activity_ns = clock_now_ns();
-    while ((status = parser_next(&r->parser, &at, end, &op)) == PARSER_OP) {
+    while (!r->verifying && (status = parser_next(&r->parser, &at, end, &op)) == PARSER_OP) {
         on_op(r, &op);
-        if (conn->closed) {
+        if (r->conn->closed) {
             return;
         }
+    }
+    if (r->verifying) {
+        buffer_append(&r->held, at, (size_t)(end - at));
     }
     broker_count_link_in(r->routes->broker, r->in_msgs - msgs, r->in_bytes - bytes);
     if (status == PARSER_BAD_VERB) {
         route_fail(r, CLOSE_PARSE_ERROR, "Unknown Protocol Operation");
-    } else if (status != PARSER_MORE) {
+    } else if (status != PARSER_MORE && status != PARSER_OP) {
         log_error("%s - Route parser ERROR", route_prefix(r).text);
         route_close(r, CLOSE_PARSE_ERROR);
+    }
+}
+
+static void on_data(struct conn *conn, const char *data, size_t len)
+{
+    struct route *r = conn->owner;
+    if (!hand_to_peers(r, data, len)) {
+        r->last_activity_ns = clock_now_ns();
+        route_process(r, data, len);
     }
 }
 
@@ -418,6 +428,7 @@ static void destroy(void *arg)
     struct route *r = arg;
     parser_deinit(&r->parser);
     map_deinit(&r->link.subs);
+    buffer_deinit(&r->held);
     free(r->place.account);
     free(r);
 }

@@ -83,8 +83,10 @@ struct route {
     struct route_place place;
     struct remote *remote; /* NULL: not registered */
     bool got_connect;      /* accepted: credentials are right */
-    bool compressing;      /* the next INFO is the one that counts */
-    bool fills_pool;       /* dialled: the answer to our PING makes us open the next place */
+    bool verifying;        /* accepted: that is being found out; what follows is held */
+    struct buffer held;
+    bool compressing; /* the next INFO is the one that counts */
+    bool fills_pool;  /* dialled: the answer to our PING makes us open the next place */
     enum compression_mode compression;
     char remote_id[64], remote_name[128];
     enum gossip_mode gossip;
@@ -133,7 +135,17 @@ static inline const struct cluster_options *routes_options(const struct routes *
 /* Takes a connected descriptor. `target` NULL: accepted; `place` is taken over. */
 void route_open(struct routes *routes, int fd, struct target *target, struct route_place place);
 
+/* --- route_login.c --- */
+
+/* CONNECT's user and password: route_admit(), or the route's end; later, if that takes time. */
+void route_check_login(struct route *r, const json_t *connect);
+
 /* --- route.c --- */
+
+/* The credentials were right: is it our cluster? Closes it when not. */
+void route_admit(struct route *r, const char *cluster, bool dynamic);
+/* More input. */
+void route_process(struct route *r, const char *data, size_t len);
 
 struct route_prefix {
     char text[128];

@@ -320,6 +320,11 @@ const char *auth_user_of_certificate(const struct auth *auth, const struct text_
     return NULL;
 }
 
+bool auth_is_slow(const char *password)
+{
+    return password != NULL && is_bcrypt(password);
+}
+
 bool auth_matches(const char *user, const char *password, const char *given_user,
                   const char *given_password)
 {

@@ -69,6 +69,8 @@ const struct auth_user *auth_renew(const struct auth *auth, const struct auth_us
  * blocks for as long as it takes. */
 bool auth_matches(const char *user, const char *password, const char *given_user,
                   const char *given_password);
+/* Does comparing with it take milliseconds (bcrypt)? NULL: no. */
+bool auth_is_slow(const char *password);
 /* Equal length and content, in time that depends on the lengths only. */
 bool auth_equal(struct bytes a, struct bytes b);
 

@@ -14,7 +14,8 @@ class Authority:
         self.folder, self.name = folder, name
         self.pem, self.key = self.path(name + ".pem"), self.path(name + ".key")
         _openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-                 "-keyout", self.key, "-out", self.pem, "-days", "30", "-subj", f"/CN={name}")
+                 "-keyout", self.key, "-out", self.pem, "-days", "30", "-subj", f"/CN={name}",
+                 "-addext", "keyUsage=critical,keyCertSign,cRLSign")
 
     def path(self, name):
         return os.path.join(self.folder, name)
@@ -25,7 +26,8 @@ class Authority:
         kind = ["rsa:2048"] if rsa else ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
         _openssl("req", "-newkey", *kind, "-nodes", "-keyout", key, "-out", request, "-subj",
                  subject, "-multivalue-rdn")
-        extensions = f"extendedKeyUsage={usage}\n" + (f"subjectAltName={names}\n" if names else "")
+        extensions = "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
+        extensions += f"extendedKeyUsage={usage}\n" + (f"subjectAltName={names}\n" if names else "")
         if expired:  # "x509 -days" takes no past any more, "ca" always did
             self._issue_expired(request, cert, extensions)
             return cert, key

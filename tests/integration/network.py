@@ -22,8 +22,9 @@ def available():
     name = f"trt{os.getpid()}"
     if subprocess.run(["ip", "netns", "add", name], capture_output=True).returncode != 0:
         return False
+    usable = subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], capture_output=True).returncode == 0
     ip("netns", "del", name)
-    return True
+    return usable
 
 
 class Network:

@@ -1,6 +1,7 @@
 """Three servers: the walk-through that users start from, fail-over, a nats-server as neighbour."""
 import asyncio
 import json
+import socket
 
 import nats
 import pytest
@@ -227,3 +228,28 @@ async def can_create(js):
         return True
     except (nats.errors.Error, nats.js.errors.Error):
         return False
+
+
+def test_a_bcrypt_password_of_the_cluster(tmp_path):
+    """Routes give the password, peer connections the hash that all have in their files."""
+    c = Cluster(tmp_path)
+    for s in c.servers:
+        with open(s.conf) as f:
+            text = f.read()
+        text = text.replace("nats-route://", "nats-route://r:secret@").replace(
+            "cluster {", 'cluster { authorization { user: r, '
+            'password: "$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW" },')
+        with open(s.conf, "w") as f:
+            f.write(text)
+    c.start()
+    port = int(c[0].get("/varz")["cluster"]["cluster_port"])
+    for password, end in (("wrong", b"-ERR 'Authorization Violation'"), ("secret", b"PONG")):
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as s:
+            # what comes behind CONNECT in the same packet waits for the verdict
+            s.sendall(b'CONNECT {"user":"r","pass":"%s","cluster":"C1"}\r\nPING\r\nPING\r\n' % password.encode())
+            data = b""
+            while end not in data:
+                more = s.recv(65536)
+                assert more, data
+                data += more
+    c.stop()

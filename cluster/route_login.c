@@ -1,0 +1,88 @@
+/* Credentials of routes. A bcrypt password takes milliseconds to compare, so that happens in the
+ * work pool; the connection is paused meanwhile, and what came with its CONNECT is held. */
+#include <stdlib.h>
+
+#include "cluster/route_internal.h"
+#include "core/auth/auth.h"
+#include "core/base/check.h"
+#include "core/base/json.h"
+#include "core/base/mem.h"
+
+struct route_login {
+    uv_work_t work;
+    struct conn *conn; /* counted */
+    char *user, *password;
+    char *given_user, *given_password;
+    char *cluster;
+    bool dynamic, right;
+};
+
+static void on_work(uv_work_t *work)
+{
+    struct route_login *l = work->data;
+    l->right = auth_matches(l->user, l->password, l->given_user, l->given_password);
+}
+
+static void login_free(struct route_login *l)
+{
+    free(l->user);
+    free(l->password);
+    free(l->given_user);
+    free(l->given_password);
+    free(l->cluster);
+    conn_release(l->conn);
+    free(l);
+}
+
+/* A reload that changed the credentials meanwhile has closed the connection. */
+static void on_work_done(uv_work_t *work, int status)
+{
+    struct route_login *l = work->data;
+    loop_enter(l->conn->loop);
+    if (!l->conn->closed) {
+        struct route *r = l->conn->owner;
+        struct buffer held = r->held;
+        r->held = (struct buffer){0};
+        r->verifying = false;
+        if (status == 0 && l->right) {
+            route_admit(r, l->cluster, l->dynamic);
+        } else {
+            route_fail(r, CLOSE_AUTH_FAILURE, "Authorization Violation");
+        }
+        if (!l->conn->closed) {
+            conn_resume(l->conn);
+            route_process(r, held.data, held.len);
+        }
+        buffer_deinit(&held);
+    }
+    login_free(l);
+}
+
+void route_check_login(struct route *r, const json_t *connect)
+{
+    const struct cluster_options *o = routes_options(r->routes);
+    const char *user = json_text(connect, "user");
+    const char *password = json_text(connect, "pass");
+    const char *cluster = json_text(connect, "cluster");
+    bool dynamic = json_bool(connect, "cluster_dynamic");
+    if (!auth_is_slow(o->password)) {
+        if (auth_matches(o->user, o->password, user, password)) {
+            route_admit(r, cluster, dynamic);
+        } else {
+            route_fail(r, CLOSE_AUTH_FAILURE, "Authorization Violation");
+        }
+        return;
+    }
+    struct route_login *l = NEW(struct route_login);
+    l->work.data = l;
+    l->conn = conn_retain(r->conn);
+    l->user = mem_strdup(o->user);
+    l->password = mem_strdup(o->password);
+    l->given_user = mem_strdup(user);
+    l->given_password = mem_strdup(password);
+    l->cluster = mem_strdup(cluster);
+    l->dynamic = dynamic;
+    r->verifying = true;
+    conn_pause(r->conn);
+    CHECK(uv_queue_work(loop_uv(r->conn->loop), &l->work, on_work, on_work_done) == 0);
+}
