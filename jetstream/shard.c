@@ -468,6 +468,17 @@ static bool lost_state(const struct group *g)
     return found;
 }
 
+/* Is all of the log there, from its first entry on? */
+static bool has_whole_log(struct group *g)
+{
+    struct raft_entry e;
+    bool any = store_get_entries(g->writes->store, g->id, 0, &e, 1, 1) == 1;
+    if (any) {
+        blob_release(e.data);
+    }
+    return !any || e.index == 1;
+}
+
 /* Without its state a log that has been cut says nothing: a replica begins empty, and gets
  * everything from the others. Where there are none it does not open, for nothing must be taken for
  * an empty stream. */
@@ -545,7 +556,8 @@ struct group *group_open(struct shard *s, uint64_t id, const uint64_t *voters, u
     if (err == OK && l.state != NULL) {
         err = ops->decode(owner, blob_bytes(l.state));
     }
-    if (err == ERR_CORRUPT || (err == OK && l.state == NULL && lost_state(g))) {
+    if (err == ERR_CORRUPT ||
+        (err == OK && l.state == NULL && lost_state(g) && !has_whole_log(g))) {
         l.config.members = members_at_first;
         err = begin_without_state(g, &l);
     } else if (err == OK) {

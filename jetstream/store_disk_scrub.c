@@ -35,42 +35,51 @@ static bool seek(struct walk *w, struct store_place p)
     return readable;
 }
 
-/* The first group behind `group` that can be read again. */
-static struct store_place next_readable_group(struct walk *w, uint64_t group)
+/* The same within its group, whose end is known to be readable. */
+static struct store_place next_in_group(struct walk *w, struct store_place bad)
 {
-    uint32_t count;
-    uint64_t *groups = disk_groups(&w->disk->store, "hs", &count); /* ascending */
-    struct store_place found = {UINT64_MAX, UINT64_MAX};
-    for (uint32_t i = 0; i < count; i++) {
-        if (groups[i] > group && seek(w, (struct store_place){groups[i], 0})) {
-            found = (struct store_place){groups[i], 0};
+    uint64_t low = bad.index; /* unreadable */
+    uint64_t high = UINT64_MAX;
+    for (uint64_t step = 1; step < UINT64_MAX - bad.index; step *= 2) {
+        if (seek(w, (struct store_place){bad.group, bad.index + step})) {
+            high = bad.index + step;
+            break;
+        }
+        low = bad.index + step;
+        if (step > UINT64_MAX / 2) {
             break;
         }
     }
-    free(groups);
-    return found;
-}
-
-/* The first place behind `bad`, which is not readable, that is. */
-static struct store_place next_readable(struct walk *w, struct store_place bad)
-{
-    uint64_t step = 1;
-    if (w->states) {
-        return next_readable_group(w, bad.group);
-    }
-    while (!seek(w, (struct store_place){bad.group, bad.index + step})) {
-        if (step > UINT64_MAX / 2 || bad.index + 2 * step < bad.index) {
-            return next_readable_group(w, bad.group);
-        }
-        step *= 2;
-    }
-    uint64_t low = bad.index + step / 2; /* unreadable, or `bad` itself */
-    uint64_t high = bad.index + step;
     while (low + 1 < high) {
         uint64_t middle = low + (high - low) / 2;
         *(seek(w, (struct store_place){bad.group, middle}) ? &high : &low) = middle;
     }
     return (struct store_place){bad.group, high};
+}
+
+/* The first place behind `bad`, which is not readable, that is: in its group, or in one of those
+ * behind, of which the first may be unreadable at their beginning, or as a whole. */
+static struct store_place next_readable(struct walk *w, struct store_place bad)
+{
+    if (!w->states && seek(w, (struct store_place){bad.group, UINT64_MAX})) {
+        return next_in_group(w, bad);
+    }
+    uint32_t count;
+    uint64_t *groups = disk_groups(&w->disk->store, "hs", &count); /* ascending */
+    struct store_place found = {UINT64_MAX, UINT64_MAX};
+    for (uint32_t i = 0; i < count && found.group == UINT64_MAX; i++) {
+        struct store_place begin = {groups[i], 0};
+        if (groups[i] <= bad.group) {
+            continue;
+        }
+        if (seek(w, begin)) {
+            found = begin;
+        } else if (!w->states && seek(w, (struct store_place){groups[i], UINT64_MAX})) {
+            found = next_in_group(w, begin);
+        }
+    }
+    free(groups);
+    return found;
 }
 
 /* Whether the record under the iterator is what was written, which is told then; *place, *size: its

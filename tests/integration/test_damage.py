@@ -33,12 +33,13 @@ async def publish(url, replicas):
     await nc.close()
 
 
-def flip(server, needle):
+def flip(server, needle, without=b"\0no file has this"):
     """One bit of the file that has it; the block around it cannot be read any more."""
     for path in glob.glob(os.path.join(server.store, "jetstream", "*.sst")):
         with open(path, "r+b") as f:
-            at = f.read().find(needle)
-            if at >= 0:
+            content = f.read()
+            at = content.find(needle)
+            if at >= 0 and without not in content:
                 f.seek(at)
                 byte = f.read(1)[0]
                 f.seek(at)
@@ -56,14 +57,16 @@ def into_files(server):
 
 
 def make_leader(cluster, server):
-    """Restarts whoever else leads the stream until it does."""
-    eventually(lambda: cluster.leader("S") is not None, 20, "a leader")
-    while cluster.leader("S") is not server:
-        leader = cluster.leader("S")
-        if leader is not None:
-            leader.stop()
-            leader.start()
-        eventually(lambda: cluster.leader("S") is not None, 20, "a leader")
+    """Kills whoever else leads the stream until chance lets it lead."""
+    for _ in range(30):
+        leader = eventually(lambda: cluster.leader("S"), 20, "a leader")
+        if leader is server:
+            return
+        leader.kill()
+        eventually(lambda: cluster.leader("S") not in (None, leader), 20, "another leader")
+        leader.start()
+        eventually(leader.healthy, 20, "healthy again")
+    raise AssertionError(f"{server.name} never leads")
 
 
 async def read_all(url):
@@ -134,6 +137,65 @@ async def test_rebuilt_store_fetches_what_it_has_lost(tmp_path):
     make_leader(cluster, victim)  # the content hash is part of the state; here the records are looked at
     assert await read_all(victim.url) == [body(i) for i in range(MESSAGES)]
     cluster.stop()
+
+
+@pytest.mark.asyncio
+async def test_a_block_that_spans_groups_takes_no_more_than_itself(tmp_path):
+    """The meta group's log and the beginning of the stream's are lost together; what follows is not."""
+    s = scrubbing(Server(tmp_path, jetstream=True)).start()
+    await publish(s.url, 1)
+    into_files(s)
+    flip(s, b'"op":"create"')
+    with open(os.path.join(s.store, "jetstream.damaged"), "w") as f:
+        f.write("damaged\n")
+    s.start()
+    lost = s.text().count("it is lost")
+    assert 0 < lost < 50
+    assert await read_all(s.url) == [body(i) for i in range(lost, MESSAGES)]
+    s.stop()
+
+
+@pytest.mark.asyncio
+async def test_states_that_are_lost_come_from_the_others(tmp_path):
+    """Those of the meta group and of the stream lie in one block: the replica has nothing to begin with."""
+    cluster = Cluster(tmp_path).start()
+    await publish(cluster[0].url, 3)
+    victim = cluster[1]
+    into_files(victim)
+    flip(victim, b'"stream":"S"', without=b"payload-")
+    with open(os.path.join(victim.store, "jetstream.damaged"), "w") as f:
+        f.write("damaged\n")
+    victim.start()
+    cluster.wait_healthy(30)
+    eventually(lambda: cluster.replicas_agree("S"), 30, "replicas that agree")
+    make_leader(cluster, victim)
+    assert await read_all(victim.url) == [body(i) for i in range(MESSAGES)]
+    cluster.stop()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("limit", [None, 50])
+async def test_a_state_that_is_lost_without_others_is_no_empty_stream(tmp_path, limit):
+    """The whole log says it all again; one that limits have cut does not, and nothing is made up for it."""
+    s = Server(tmp_path, jetstream=True).start()
+    await publish(s.url, 1)
+    if limit is not None:
+        nc = await nats.connect(s.url)
+        await nc.jetstream().update_stream(StreamConfig(name="S", subjects=["s.>"], max_msgs=limit))
+        for i in range(150):  # past three checkpoints: the log lets go of what limits have removed
+            await nc.jetstream().publish("s.more", b"x" * 100_000)
+        await nc.close()
+    into_files(s)
+    flip(s, b'"stream":"S"', without=b"payload-")
+    with open(os.path.join(s.store, "jetstream.damaged"), "w") as f:
+        f.write("damaged\n")
+    s.start()
+    if limit is None:
+        assert await read_all(s.url) == [body(i) for i in range(MESSAGES)]
+    else:
+        eventually(lambda: "cannot be read from the store" in s.text(), 20, "the reason in the log")
+        assert not s.healthy()
+    s.stop()
 
 
 @pytest.mark.asyncio
