@@ -35,10 +35,10 @@ enum {
     BUG_COUNTS_LEARNERS = 21,        /* their votes and acknowledgements (efabcbf87, f618bca80) */
     BUG_MEMBERS_ON_COMMIT = 22,      /* instead of on append: disjoint majorities (12fff3a32) */
     BUG_FORGETS_MEMBERS = 23,        /* at a restart: back to those of the beginning (69aebe8de) */
-    BUG_KEEPS_CUT_MEMBERS = 24,      /* of a suffix that was truncated (1fae6111c, 2f60ea8fe) */
-    BUG_CHANGES_BEFORE_TERM = 25,    /* elusive; nothing of the term committed yet (2015) */
-    BUG_CHANGES_AT_ONCE = 26,        /* elusive; a second change while the first is not committed */
-    BUG_READS_WITHOUT_ROUND = 27,    /* by a leader that may have been replaced: thesis §6.4 */
+    BUG_KEEPS_CUT_MEMBERS = 24, /* elusive; of a suffix that was truncated (1fae6111c, 2f60ea8fe) */
+    BUG_CHANGES_BEFORE_TERM = 25,  /* elusive; nothing of the term committed yet (2015) */
+    BUG_CHANGES_AT_ONCE = 26,      /* elusive; a second change while the first is not committed */
+    BUG_READS_WITHOUT_ROUND = 27,  /* by a leader that may have been replaced: thesis §6.4 */
     BUG_READS_FROM_UNPROVEN = 28,  /* elusive; whoever has forgotten its vote confirms the leader */
     BUG_PROVES_WITH_LESS = 29,     /* elusive; than the winner of an election of all has */
     BUG_REMOVED_STAYS_SILENT = 30, /* though its log alone can win: thesis §4.2.2 */

@@ -98,19 +98,19 @@ void consume(struct replica *r)
 
 /* The leader lets somebody in, makes a learner a voter, or sends somebody away. Three voters stay,
  * so that a damaged disk is still one of a minority. */
-void change_members(struct replica *r)
+void change_members(struct replica *r, uint64_t (*pick)(uint64_t bound))
 {
     const struct raft *raft = raft_group_raft(r->group);
     struct raft_members m = *raft_members(raft);
     raft_node voters[RAFT_VOTERS_MAX];
     unsigned at;
-    raft_node node = sim->nodes[draw(sim->plan.nodes)].id;
+    raft_node node = sim->nodes[pick(sim->plan.nodes)].id;
     if (!is_member(&m, node, &at)) {
-        m.list[m.count++] = (struct raft_member){node, chance(80)};
-    } else if (m.list[at].learner && chance(70)) {
+        m.list[m.count++] = (struct raft_member){node, pick(100) < 80};
+    } else if (m.list[at].learner && pick(100) < 70) {
         m.list[at].learner = false;
     } else if (m.list[at].learner || raft_voters(raft, voters) > 3) {
-        if (chance(30)) {
+        if (pick(100) < 30) {
             m.list[at].learner = true;
         } else {
             m.list[at] = m.list[--m.count];

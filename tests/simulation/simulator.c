@@ -77,6 +77,11 @@ static void on_fault(void)
                 sim->path_epoch[other][n]++;
             }
             note("cut", n, other, p->one_way);
+            for (unsigned g = 0; g < p->groups && p->cut_changes && sim->nodes[n].alive; g++) {
+                if (sim->nodes[n].replicas[g].leading && draw_cut(2) == 0) {
+                    change_members(&sim->nodes[n].replicas[g], draw_cut);
+                }
+            }
             push((struct event){.kind = EV_HEAL, .node = n, .from = other}, draw(3000 * MS));
         }
         break;
@@ -160,7 +165,7 @@ static void dispatch(struct event e)
                         read_all(&sim->nodes[i].replicas[g]);
                     }
                     if (sim->plan.changes && sim->nodes[i].replicas[g].leading && chance(4)) {
-                        change_members(&sim->nodes[i].replicas[g]);
+                        change_members(&sim->nodes[i].replicas[g], draw);
                     }
                     if (sim->nodes[i].replicas[g].leading && chance(60)) {
                         consume(&sim->nodes[i].replicas[g]);
@@ -253,6 +258,7 @@ static void draw_plan(struct plan *p)
     p->rots = p->nodes > 1 && draw_rot(100) < 40;
     p->throttled = draw_rot(100) < 30;
     p->io_errors = draw_rot(100) < 30;
+    p->cut_changes = p->changes && draw_cut(100) < 60;
     if (p->changes) {
         p->nodes = 5;
     }
@@ -266,6 +272,7 @@ static uint64_t run_seed(uint64_t seed, bool trace, struct sim *totals)
     sim = &s;
     random_seed(&s.random, seed);
     random_seed(&s.rot_random, ~seed);
+    random_seed(&s.cut_random, seed ^ 0xcafe);
     draw_plan(&s.plan);
     for (unsigned i = 0; i < s.plan.nodes; i++) {
         s.nodes[i].number = i;

@@ -43,11 +43,12 @@ struct plan {
     bool savage; /* faults come so close that they meet */
     bool damage; /* disks that lose what was synced, or everything */
     bool pauses;
-    bool throttled;  /* snapshots go in small pieces, one a tick */
-    bool io_errors;  /* syncs that fail, disks that are full */
-    bool rots;       /* records go bad one by one, while the node runs */
-    bool changes;    /* members come and go */
-    unsigned voters; /* at first: so many of the nodes, in every group others */
+    bool throttled;   /* snapshots go in small pieces, one a tick */
+    bool io_errors;   /* syncs that fail, disks that are full */
+    bool rots;        /* records go bad one by one, while the node runs */
+    bool cut_changes; /* by leaders that have just been cut off, too: what is to be truncated */
+    bool changes;     /* members come and go */
+    unsigned voters;  /* at first: so many of the nodes, in every group others */
     unsigned sync_mean_us;
     unsigned checkpoint_every; /* entries */
     unsigned publishers;
@@ -140,7 +141,8 @@ struct acked {
 struct sim {
     uint64_t seed;
     struct plan plan;
-    struct random random, rot_random; /* the other is apart so that a seed keeps its meaning */
+    /* The others are apart so that seeds keep their meaning. */
+    struct random random, rot_random, cut_random;
     bool trace, calm;
     uint64_t now_us, event_number;
     struct event *heap;
@@ -190,8 +192,9 @@ __attribute__((noreturn)) void fail(const char *what);
 /* Below `bound`. */
 uint64_t draw(uint64_t bound);
 bool chance(unsigned percent);
-/* draw() for what rots. */
+/* draw() for what rots, and for what leaders do that are cut off. */
 uint64_t draw_rot(uint64_t bound);
+uint64_t draw_cut(uint64_t bound);
 /* A line of the trace, part of its hash. */
 void note(const char *what, uint64_t a, uint64_t b, uint64_t c);
 /* Events come out in the order of (time, number). Takes what the event owns. */
@@ -243,7 +246,8 @@ void publish(struct node *n, unsigned g);
 void read_all(struct replica *r);
 /* A consumer that delivers and acknowledges at random, and the other entries a stream can get. */
 void consume(struct replica *r);
-void change_members(struct replica *r);
+/* `pick`: draw() or a like one. */
+void change_members(struct replica *r, uint64_t (*pick)(uint64_t bound));
 
 /* --- checks.c --- */
 
