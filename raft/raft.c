@@ -238,7 +238,9 @@ void raft_peer_up(struct raft *r, raft_node peer, bool up)
         if (r->role == LEADER) {
             p->flow = PROBE;
             p->probe_sent = false;
-            p->next = p->match + 1;
+            /* From the end while nothing is known of it, as after an election: from the beginning
+             * it would be sent everything. */
+            p->next = p->match > 0 ? p->match + 1 : r->last + 1;
             raft_wake(r);
             raft_send_append(r, p, true);
         }
