@@ -26,7 +26,7 @@ enum {
     BUG_COMMITS_UNMATCHED = 12,     /* the leader's commit index taken beyond what matches */
     BUG_SNAPSHOT_WITHOUT_RECORDS = 13,
     BUG_SNAPSHOTS_MIXED = 14,       /* elusive; records of two attempts */
-    BUG_SNAPSHOT_CUTS_ACKED = 15,   /* what follows an older one (PR 6459) */
+    BUG_SNAPSHOT_CUTS_ACKED = 15,   /* elusive; what follows an older one (PR 6459) */
     BUG_TRUNCATED_COUNTS = 16,      /* elusive; a suffix that was persisted and then replaced */
     BUG_PROVES_WITHOUT_QUORUM = 17, /* elusive; a leader that may have been replaced */
     BUG_PROOF_OF_ANOTHER_LIFE = 18,

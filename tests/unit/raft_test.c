@@ -406,3 +406,37 @@ Test(raft, forced_recovery_goes_on_alone_and_stays_so)
     cr_expect(bytes_is(blob_bytes(r->disk[2].data), "a"));
     end();
 }
+
+/* A snapshot that comes late, of a point that the log has long passed, takes nothing away. */
+Test(raft, older_snapshot_leaves_what_follows_it)
+{
+    begin(false);
+    propose("a");
+    propose("b");
+    tick_all(4, 0);
+    struct replica *from = leader();
+    struct replica *to = other_than(from);
+    raft_index last = raft_last(to->raft);
+    struct raft_run run = {1, raft_term_now(from->raft)};
+    struct raft_message m = {.type = RAFT_SNAPSHOT,
+                             .group = 1,
+                             .from = (raft_node)(from - replicas) + 1,
+                             .to = (raft_node)(to - replicas) + 1,
+                             .term = raft_term_now(from->raft),
+                             .index = 2,
+                             .index_term = raft_term_now(from->raft),
+                             .commit = 1,
+                             .first = true,
+                             .last = true,
+                             .state = blob_copy(BYTES_LIT("state")),
+                             .runs = &run,
+                             .run_count = 1,
+                             .members = *raft_members(from->raft)};
+    raft_step(to->raft, &m);
+    blob_release(m.state);
+    settle(to);
+    cr_expect(raft_last(to->raft) == last);
+    cr_expect(to->installed == 0);
+    cr_expect(bytes_is(blob_bytes(to->disk[3].data), "b"));
+    end();
+}
