@@ -154,15 +154,23 @@ void group_note_lost(struct group *g)
     }
 }
 
+bool group_lost_state(const struct group *g)
+{
+    uint32_t count;
+    const struct store_damage *lost = store_lost(g->writes->store, &count);
+    bool found = false;
+    for (uint32_t i = 0; i < count; i++) {
+        found = found || (lost[i].states && is_inside(g, &lost[i]));
+    }
+    return found;
+}
+
 static void renew_state(struct group *g)
 {
     log_error("JetStream state of group %llu is damaged: it is written anew",
               (unsigned long long)g->id);
     raft_group_rewrite(g->raft_group);
-    if (!g->checkpointing && !raft_is_installing(raft_group_raft(g->raft_group)) &&
-        !raft_is_stalled(raft_group_raft(g->raft_group))) {
-        group_write_checkpoint(g);
-    }
+    (void)group_checkpoint(g);
 }
 
 void shard_damaged(struct shard *s, const struct store_damage *damage)

@@ -194,7 +194,7 @@ static void drop_entries(struct group *g, struct store_batch *batch, raft_index 
     }
 }
 
-void group_write_checkpoint(struct group *g)
+static void write_checkpoint(struct group *g)
 {
     struct store_batch *batch = batch_of(g);
     raft_index index = raft_applied(raft_group_raft(g->raft_group));
@@ -224,13 +224,29 @@ void group_write_checkpoint(struct group *g)
     buffer_deinit(&record);
 }
 
+/* The owner's state is whole, and that of applied(). */
+static bool may_checkpoint(const struct group *g)
+{
+    const struct raft *raft = raft_group_raft(g->raft_group);
+    return !g->broken && !raft_is_installing(raft) && !raft_is_stalled(raft);
+}
+
+bool group_checkpoint(struct group *g)
+{
+    bool may = may_checkpoint(g) && !g->checkpointing;
+    if (may) {
+        write_checkpoint(g);
+    }
+    return may;
+}
+
 static void maybe_checkpoint(struct group *g)
 {
     size_t least =
         g->writes == &g->shard->memory ? CHECKPOINT_BYTES_MIN_MEMORY : CHECKPOINT_BYTES_MIN;
     size_t limit = 2 * g->state_bytes > least ? 2 * g->state_bytes : least;
-    if (g->bytes_since > limit && !g->checkpointing && !g->broken) {
-        group_write_checkpoint(g);
+    if (g->bytes_since > limit) {
+        (void)group_checkpoint(g);
     }
 }
 
@@ -455,19 +471,6 @@ static void give_up_log(struct group *g, struct loaded *l, raft_index from)
     store_delete_entries(batch_of(g), g->id, from, UINT64_MAX);
 }
 
-/* Whether the state was among what was lost when the store was rebuilt. */
-static bool lost_state(const struct group *g)
-{
-    uint32_t count;
-    const struct store_damage *lost = store_lost(g->writes->store, &count);
-    bool found = false;
-    for (uint32_t i = 0; i < count; i++) {
-        found =
-            found || (lost[i].states && g->id >= lost[i].from.group && g->id < lost[i].to.group);
-    }
-    return found;
-}
-
 /* Is all of the log there, from its first entry on? */
 static bool has_whole_log(struct group *g)
 {
@@ -557,7 +560,7 @@ struct group *group_open(struct shard *s, uint64_t id, const uint64_t *voters, u
         err = ops->decode(owner, blob_bytes(l.state));
     }
     if (err == ERR_CORRUPT ||
-        (err == OK && l.state == NULL && lost_state(g) && !has_whole_log(g))) {
+        (err == OK && l.state == NULL && group_lost_state(g) && !has_whole_log(g))) {
         l.config.members = members_at_first;
         err = begin_without_state(g, &l);
     } else if (err == OK) {
@@ -622,9 +625,8 @@ static void forget_group(struct group *g)
 
 void group_close(struct group *g, bool checkpoint)
 {
-    bool whole = !g->broken && !raft_is_installing(raft_group_raft(g->raft_group));
-    if (checkpoint && whole && g->bytes_since > 0) {
-        group_write_checkpoint(g);
+    if (checkpoint && may_checkpoint(g) && g->bytes_since > 0) {
+        write_checkpoint(g);
     }
     forget_group(g);
 }
@@ -645,9 +647,8 @@ bool group_is_full(struct group *g)
         return false;
     }
     int64_t now = loop_now_ns(g->shard->loop);
-    if (now - g->room_made_ns > MAKE_ROOM_NS && !g->checkpointing && !g->broken) {
+    if (now - g->room_made_ns > MAKE_ROOM_NS && group_checkpoint(g)) {
         g->room_made_ns = now;
-        group_write_checkpoint(g);
     }
     return true;
 }
@@ -776,8 +777,8 @@ struct group_status group_status(const struct group *g)
     s.unproven = raft_is_unproven(r);
     s.proven_since = raft_proven_since(r);
     bool leads_soon = s.leader_node == g->shard->self && !s.leader; /* its state is not complete */
-    s.current =
-        !g->broken && !s.unproven && s.leader_node != 0 && !leads_soon && s.applied == s.commit;
+    s.current = !g->broken && !raft_is_stalled(r) && !s.unproven && s.leader_node != 0 &&
+                !leads_soon && s.applied == s.commit;
     return s;
 }
 

@@ -69,8 +69,8 @@ struct group {
 
 /* Something may have come out of the groups: look at the end of the turn, and tick while needed. */
 void shard_kick(struct shard *shard);
-/* The state as of now, to disk. */
-void group_write_checkpoint(struct group *group);
+/* The state as of now, to disk; false: there is none to write, or one is on its way. */
+bool group_checkpoint(struct group *group);
 
 /* --- repair.c --- */
 
@@ -78,6 +78,8 @@ void group_write_checkpoint(struct group *group);
 void group_note_damage(struct group *group, raft_index index);
 /* The same for what was lost when the store was rebuilt. */
 void group_note_lost(struct group *group);
+/* Was its state among that? */
+bool group_lost_state(const struct group *group);
 void group_forget_damage(struct group *group);
 
 #endif
