@@ -22,12 +22,9 @@ static struct store_place after(struct store_place p)
                                  : (struct store_place){p.group, p.index + 1};
 }
 
-/* True: the iterator stands at, or behind, the place, or nothing is there; false: unreadable. */
-static bool seek(struct walk *w, struct store_place p)
+/* False: the iterator has met something that cannot be read. */
+static bool is_readable(struct walk *w)
 {
-    char key[DISK_LOG_KEY_LEN];
-    disk_log_key(key, p.group, p.index);
-    rocksdb.iter_seek(w->it, key, w->states ? 8 : sizeof key);
     char *text = NULL;
     rocksdb.iter_get_error(w->it, &text);
     bool readable = text == NULL;
@@ -35,51 +32,47 @@ static bool seek(struct walk *w, struct store_place p)
     return readable;
 }
 
-/* The same within its group, whose end is known to be readable. */
-static struct store_place next_in_group(struct walk *w, struct store_place bad)
+/* True: the iterator stands at, or behind, the place, or nothing is there; false: unreadable. */
+static bool seek(struct walk *w, struct store_place p)
 {
-    uint64_t low = bad.index; /* unreadable */
+    char key[DISK_LOG_KEY_LEN];
+    disk_log_key(key, p.group, p.index);
+    rocksdb.iter_seek(w->it, key, w->states ? 8 : sizeof key);
+    return is_readable(w);
+}
+
+/* The first place behind `bad`, which is unreadable, that is not: n groups further, or n indexes in
+ * its group, whose end is readable then. */
+static struct store_place search(struct walk *w, struct store_place bad, bool groups)
+{
+    uint64_t base = groups ? bad.group : bad.index;
+    uint64_t low = base; /* unreadable */
     uint64_t high = UINT64_MAX;
-    for (uint64_t step = 1; step < UINT64_MAX - bad.index; step *= 2) {
-        if (seek(w, (struct store_place){bad.group, bad.index + step})) {
-            high = bad.index + step;
-            break;
-        }
-        low = bad.index + step;
-        if (step > UINT64_MAX / 2) {
-            break;
-        }
+    for (uint64_t step = 1; base + step > low && high == UINT64_MAX; step *= 2) {
+        uint64_t at = base + step;
+        bool readable =
+            seek(w, groups ? (struct store_place){at, 0} : (struct store_place){bad.group, at});
+        *(readable ? &high : &low) = at;
     }
     while (low + 1 < high) {
         uint64_t middle = low + (high - low) / 2;
-        *(seek(w, (struct store_place){bad.group, middle}) ? &high : &low) = middle;
+        bool readable = seek(w, groups ? (struct store_place){middle, 0}
+                                       : (struct store_place){bad.group, middle});
+        *(readable ? &high : &low) = middle;
     }
-    return (struct store_place){bad.group, high};
+    return groups ? (struct store_place){high, 0} : (struct store_place){bad.group, high};
 }
 
-/* The first place behind `bad`, which is not readable, that is: in its group, or in one of those
- * behind, of which the first may be unreadable at their beginning, or as a whole. */
+/* The first place behind `bad`, which is not readable, that is. The bad part ends in the group
+ * before the first one that is readable from its beginning. */
 static struct store_place next_readable(struct walk *w, struct store_place bad)
 {
-    if (!w->states && seek(w, (struct store_place){bad.group, UINT64_MAX})) {
-        return next_in_group(w, bad);
+    struct store_place next = search(w, bad, true);
+    if (w->states) {
+        return next;
     }
-    uint32_t count;
-    uint64_t *groups = disk_groups(&w->disk->store, "hs", &count); /* ascending */
-    struct store_place found = {UINT64_MAX, UINT64_MAX};
-    for (uint32_t i = 0; i < count && found.group == UINT64_MAX; i++) {
-        struct store_place begin = {groups[i], 0};
-        if (groups[i] <= bad.group) {
-            continue;
-        }
-        if (seek(w, begin)) {
-            found = begin;
-        } else if (!w->states && seek(w, (struct store_place){groups[i], UINT64_MAX})) {
-            found = next_in_group(w, begin);
-        }
-    }
-    free(groups);
-    return found;
+    uint64_t last = next.group - 1;
+    return search(w, last == bad.group ? bad : (struct store_place){last, 0}, false);
 }
 
 /* Whether the record under the iterator is what was written, which is told then; *place, *size: its
@@ -138,10 +131,7 @@ static bool walk(struct walk *w, struct store_place *at, size_t bytes, struct st
             found[(*count)++] = (struct store_damage){place, to, w->states};
         }
         rocksdb.iter_next(w->it);
-        char *text = NULL;
-        rocksdb.iter_get_error(w->it, &text);
-        readable = text == NULL;
-        free(text);
+        readable = is_readable(w);
     }
     return false;
 }

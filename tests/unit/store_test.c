@@ -327,3 +327,69 @@ Test(store, memory_is_full_at_its_limit_and_not_after_deleting)
     cr_assert_not(store_is_full(b.store));
     bed_end(&b);
 }
+
+/* A bit of the file that has the text; the store is closed. */
+static void flip(struct bed *b, const char *text)
+{
+    char command[512];
+    (void)snprintf(
+        command, sizeof command,
+        "for f in '%s'/store/*.sst; do at=$(grep -abo '%s' \"$f\" | head -n 1 | cut -d: -f1); "
+        "[ -n \"$at\" ] && printf '#' | dd of=\"$f\" bs=1 seek=\"$at\" conv=notrunc 2>/dev/null; "
+        "done; true",
+        b->folder, text);
+    cr_assert_eq(system(command), 0);
+}
+
+static bool is_hit(const struct store_damage *found, uint32_t count, bool states, uint64_t group)
+{
+    bool hit = false;
+    for (uint32_t i = 0; i < count; i++) {
+        hit = hit || (found[i].states == states && found[i].from.group <= group &&
+                      group < found[i].to.group);
+    }
+    return hit;
+}
+
+/* 300 groups, some of them to a block: what lies behind the damaged one is readable. */
+Test(store, damage_ends_with_its_block)
+{
+    struct bed b = bed_new(false);
+    struct store_batch *batch = store_batch_new();
+    for (uint64_t g = 1; g <= 300; g++) {
+        char text[300];
+        (void)snprintf(text, sizeof text, "state-%03d-%0250d", (int)g, 0);
+        store_put_state(batch, g, "hs", bytes_of(text));
+        (void)snprintf(text, sizeof text, "entry-%03d-%0250d", (int)g, 0);
+        put(batch, g, 1, 1, text, false);
+    }
+    commit(&b, batch);
+    close_store(&b);
+    open_store(&b); /* from RocksDB's log into files */
+    close_store(&b);
+    flip(&b, "state-150-");
+    flip(&b, "entry-100-");
+    open_store(&b);
+    struct store_place at = {0, 0};
+    struct store_damage found[16];
+    uint32_t count;
+    cr_assert(store_scrub(b.store, &at, SIZE_MAX, found, 16, &count));
+    for (int states = 0; states < 2; states++) {
+        uint64_t bad = states != 0 ? 150 : 100;
+        cr_expect(is_hit(found, count, states != 0, bad));
+        cr_expect(!is_hit(found, count, states != 0, bad - 70));
+        cr_expect(!is_hit(found, count, states != 0, bad + 70));
+        cr_expect(!is_hit(found, count, states != 0, 300));
+    }
+    cr_expect(store_is_damaged(b.store));
+    close_store(&b);
+    open_store(&b); /* rebuilt */
+    struct raft_entry e;
+    struct blob *state;
+    bool kept;
+    cr_assert_eq(store_get_entry(b.store, 300, 1, &e, &kept), OK);
+    blob_release(e.data);
+    cr_assert_eq(store_get_state(b.store, 300, "hs", &state), OK);
+    blob_release(state);
+    bed_end(&b);
+}
