@@ -34,6 +34,15 @@ static void login_free(struct route_login *l)
     free(l);
 }
 
+static void decide(struct route *r, bool right, const char *cluster, bool dynamic)
+{
+    if (right) {
+        route_admit(r, cluster, dynamic);
+    } else {
+        route_fail(r, CLOSE_AUTH_FAILURE, "Authorization Violation");
+    }
+}
+
 /* A reload that changed the credentials meanwhile has closed the connection. */
 static void on_work_done(uv_work_t *work, int status)
 {
@@ -44,11 +53,7 @@ static void on_work_done(uv_work_t *work, int status)
         struct buffer held = r->held;
         r->held = (struct buffer){0};
         r->verifying = false;
-        if (status == 0 && l->right) {
-            route_admit(r, l->cluster, l->dynamic);
-        } else {
-            route_fail(r, CLOSE_AUTH_FAILURE, "Authorization Violation");
-        }
+        decide(r, status == 0 && l->right, l->cluster, l->dynamic);
         if (!l->conn->closed) {
             conn_resume(l->conn);
             route_process(r, held.data, held.len);
@@ -66,11 +71,7 @@ void route_check_login(struct route *r, const json_t *connect)
     const char *cluster = json_text(connect, "cluster");
     bool dynamic = json_bool(connect, "cluster_dynamic");
     if (!auth_is_slow(o->password)) {
-        if (auth_matches(o->user, o->password, user, password)) {
-            route_admit(r, cluster, dynamic);
-        } else {
-            route_fail(r, CLOSE_AUTH_FAILURE, "Authorization Violation");
-        }
+        decide(r, auth_matches(o->user, o->password, user, password), cluster, dynamic);
         return;
     }
     struct route_login *l = NEW(struct route_login);

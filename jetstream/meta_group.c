@@ -670,14 +670,6 @@ static bool name_matches(struct bytes body, struct bytes name, struct js_error *
     return matches || js_fail(error, JS_NAME_MISMATCH);
 }
 
-static bool is_config(const struct assignment *a, const json_t *json)
-{
-    json_t *config = assignment_config(a->config);
-    bool same = json_equal(config, json) != 0;
-    json_decref(config);
-    return same;
-}
-
 void meta_create_stream(struct jetstream *js, struct account *account, struct bytes name,
                         struct bytes body, struct bytes reply)
 {
@@ -693,7 +685,7 @@ void meta_create_stream(struct jetstream *js, struct account *account, struct by
         json == NULL ? NULL : meta_find(&js->meta.meta, bytes_of(account->name), name);
     if (json == NULL) {
         /* refused below */
-    } else if (known != NULL && is_config(known, json)) {
+    } else if (known != NULL && assignment_has_config(known, json)) {
         propose(js, new_op("echo", account, name, reply));
         goto done;
     } else if (known != NULL) {

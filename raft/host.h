@@ -19,8 +19,7 @@ struct raft_group_ops {
     struct raft_storage_ops storage;
     /* In order, each once per run of the process. False: it could not, raft_stall(). */
     bool (*apply)(void *arg, const struct raft_entry *entry);
-    /* The state is replaced; it must go to disk with its index, the runs, and the log cut behind
-     * it. */
+    /* The state is replaced: raft_take_install(). */
     void (*install)(void *arg, const struct raft_install *install);
     /* Became, or stopped being, a leader whose state is complete. */
     void (*on_leader)(void *arg, bool leader);

@@ -94,8 +94,11 @@ bool raft_is_voter(const struct raft *r)
 
 bool raft_may_campaign(const struct raft *r)
 {
-    if (raft_is_voter(r) || r->stalled) {
-        return !r->stalled;
+    if (r->stalled) {
+        return false;
+    }
+    if (raft_is_voter(r)) {
+        return true;
     }
     const struct raft_members *now = raft_members(r);
     if (now->index <= r->commit || now == r->memberships || BUG(BUG_REMOVED_STAYS_SILENT)) {
@@ -222,13 +225,19 @@ void raft_members_force(struct raft *r, const raft_node *survivors, unsigned cou
     }
 }
 
-void raft_members_declare(struct raft *r)
+static void append_members(struct raft *r, const struct raft_members *members)
 {
     struct buffer data = {0};
-    raft_members_encode(raft_members(r), &data);
-    r->forced = false;
+    raft_members_encode(members, &data);
     raft_append_and_send(r, RAFT_ENTRY_MEMBERS, blob_copy(buffer_bytes(&data)));
     buffer_deinit(&data);
+}
+
+void raft_members_declare(struct raft *r)
+{
+    struct raft_members now = *raft_members(r); /* appending it moves the list */
+    r->forced = false;
+    append_members(r, &now);
 }
 
 static bool is_one_step(const struct raft_members *a, const struct raft_members *b)
@@ -260,10 +269,7 @@ enum err raft_change_members(struct raft *r, const struct raft_members *members,
     }
     raft_wake(r);
     r->idle_ticks = 0;
-    struct buffer data = {0};
-    raft_members_encode(members, &data);
-    raft_append_and_send(r, RAFT_ENTRY_MEMBERS, blob_copy(buffer_bytes(&data)));
-    buffer_deinit(&data);
+    append_members(r, members);
     *index = r->last;
     raft_maybe_commit(r);
     return OK;

@@ -33,6 +33,14 @@ json_t *assignment_config(const struct blob *text)
     return o;
 }
 
+bool assignment_has_config(const struct assignment *a, const json_t *config)
+{
+    json_t *own = assignment_config(a->config);
+    bool same = json_equal(own, config) != 0;
+    json_decref(own);
+    return same;
+}
+
 bool assignment_next_subject(struct bytes *rest, struct bytes *subject)
 {
     return bytes_token(rest, '\n', subject);
@@ -186,9 +194,7 @@ static enum err apply_op(struct meta *meta, uint64_t index, const json_t *o,
     struct assignment *known = meta_find(meta, account, stream);
     if (strcmp(op, "create") == 0) {
         if (known != NULL) {
-            json_t *config = assignment_config(known->config);
-            bool same = json_equal(config, json_object_get(o, "config")) != 0;
-            json_decref(config);
+            bool same = assignment_has_config(known, json_object_get(o, "config"));
             change->kind = same ? META_ECHO : META_NOTHING;
             change->assignment = known;
             return OK;

@@ -51,6 +51,7 @@ void meta_deinit(struct meta *meta);
 void assignment_free(struct assignment *a);
 /* A new object. */
 json_t *assignment_config(const struct blob *text);
+bool assignment_has_config(const struct assignment *a, const json_t *config);
 /* The next of the subjects, *rest before it and behind it; false: that was the last. */
 bool assignment_next_subject(struct bytes *rest, struct bytes *subject);
 /* Applies an entry. Conflicts (create of an existing stream, …) come out as META_NOTHING or, for a
