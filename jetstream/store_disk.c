@@ -274,7 +274,7 @@ static enum err settle_doubt(struct disk *s, const char *folder, struct error *e
     bool known;
     (void)snprintf(path, sizeof path, "%s.mark", folder);
     if (disk_get_number(s, "commits", &s->commits) != OK ||
-        disk_get_number(s, "doubt", &s->store.doubt) != OK) {
+        disk_get_number(s, "doubt", &s->store.doubt) != OK || disk_load_lost(s) != OK) {
         return error_set(error, ERR_CORRUPT, "JetStream store \"%s\": its own numbers are damaged",
                          folder);
     }
@@ -356,14 +356,35 @@ static enum err open_seal(struct disk *s, const struct store_keys *keys, struct 
     return err;
 }
 
-static void close_database(struct disk *s)
+struct disk *disk_open_database(const char *folder, bool read_only, char **text)
+{
+    struct disk *s = NEW(struct disk);
+    s->options = disk_options();
+    s->folder = mem_strdup(folder);
+    s->mark.fd = -1;
+    s->synced = rocksdb.writeoptions_create();
+    rocksdb.writeoptions_set_sync(s->synced, 1);
+    s->unsynced = rocksdb.writeoptions_create();
+    s->reads = rocksdb.readoptions_create();
+    rocksdb.readoptions_set_verify_checksums(s->reads, 1);
+    const rocksdb_options_t *options[CF_COUNT] = {s->options, s->options, s->options};
+    s->db = read_only ? rocksdb.open_for_read_only_column_families(
+                            s->options, folder, CF_COUNT, disk_families, options, s->cf, 0, text)
+                      : rocksdb.open_column_families(s->options, folder, CF_COUNT, disk_families,
+                                                     options, s->cf, text);
+    return s;
+}
+
+void disk_close_database(struct disk *s)
 {
     seal_free(s->seal);
     mark_close(&s->mark);
-    for (int i = 0; i < CF_COUNT; i++) {
+    for (int i = 0; i < CF_COUNT && s->db != NULL; i++) {
         rocksdb.column_family_handle_destroy(s->cf[i]);
     }
-    rocksdb.close(s->db);
+    if (s->db != NULL) {
+        rocksdb.close(s->db);
+    }
     rocksdb.writeoptions_destroy(s->synced);
     rocksdb.writeoptions_destroy(s->unsynced);
     rocksdb.readoptions_destroy(s->reads);
@@ -397,7 +418,7 @@ static void close_store(struct store *store)
     pthread_join(s->thread, NULL);
     pthread_mutex_destroy(&s->lock);
     pthread_cond_destroy(&s->more);
-    close_database(s);
+    disk_close_database(s);
 }
 
 static const struct store_damage *lost(struct store *store, uint32_t *count)
@@ -430,40 +451,21 @@ struct store *store_open(const char *folder, const struct store_keys *keys, stru
         make_folders(folder, error) != OK) {
         return NULL;
     }
-    struct disk *s = NEW(struct disk);
-    store_init(&s->store, &operations);
-    s->options = disk_options();
-    s->folder = mem_strdup(folder);
-    atomic_init(&s->space_checked_ns, clock_mono_ns() - SPACE_CHECK);
-    const rocksdb_options_t *cf_options[CF_COUNT] = {s->options, s->options, s->options};
     char *text = NULL;
-    s->db = rocksdb.open_column_families(s->options, folder, CF_COUNT, disk_families, cf_options,
-                                         s->cf, &text);
+    struct disk *s = disk_open_database(folder, false, &text);
+    store_init(&s->store, &operations);
+    atomic_init(&s->space_checked_ns, clock_mono_ns() - SPACE_CHECK);
     if (s->db == NULL) {
         (void)error_set(error, ERR_CORRUPT,
                         "JetStream store \"%s\" could not be opened: %s. Nothing was changed. In a "
                         "cluster the folder can be put aside: the server fetches its replicas anew",
                         folder, text == NULL ? "unknown reason" : text);
         free(text);
-        rocksdb.options_destroy(s->options);
-        free(s->folder);
-        free(s);
-        return NULL;
-    }
-    s->synced = rocksdb.writeoptions_create();
-    rocksdb.writeoptions_set_sync(s->synced, 1);
-    s->unsynced = rocksdb.writeoptions_create();
-    s->reads = rocksdb.readoptions_create();
-    rocksdb.readoptions_set_verify_checksums(s->reads, 1);
-    s->mark.fd = -1;
-    if (disk_load_lost(s) != OK) {
-        (void)error_set(error, ERR_CORRUPT, "JetStream store \"%s\": its own numbers are damaged",
-                        folder);
-        close_database(s);
+        disk_close_database(s);
         return NULL;
     }
     if (open_seal(s, keys, error) != OK || settle_doubt(s, folder, error) != OK) {
-        close_database(s);
+        disk_close_database(s);
         return NULL;
     }
     pthread_mutex_init(&s->lock, NULL);

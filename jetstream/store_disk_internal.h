@@ -94,6 +94,9 @@ bool disk_scrub(struct store *store, struct store_place *at, size_t bytes,
 /* --- store_disk.c --- */
 
 rocksdb_options_t *disk_options(void);
+/* Never NULL; db is NULL, and *text says why (malloc'ed), when it cannot be opened. */
+struct disk *disk_open_database(const char *folder, bool read_only, char **text);
+void disk_close_database(struct disk *s);
 /* The store's own numbers: be64 and a checksum, in the default column family. 0 when it is not
  * there. */
 enum err disk_get_number(struct disk *s, const char *name, uint64_t *number);

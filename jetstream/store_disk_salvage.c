@@ -229,64 +229,25 @@ static enum err copy_all(struct disk *from, struct disk *to, struct error *error
     return err;
 }
 
-/* Fills `s`; NULL db and *error on failure. */
-static void open_raw(struct disk *s, const char *folder, bool read_only, struct error *error)
-{
-    char *text = NULL;
-    s->options = disk_options();
-    const rocksdb_options_t *options[CF_COUNT] = {s->options, s->options, s->options};
-    s->db = read_only ? rocksdb.open_for_read_only_column_families(
-                            s->options, folder, CF_COUNT, disk_families, options, s->cf, 0, &text)
-                      : rocksdb.open_column_families(s->options, folder, CF_COUNT, disk_families,
-                                                     options, s->cf, &text);
-    if (s->db == NULL) {
-        (void)error_set(error, ERR_IO, "%s", text == NULL ? "unknown reason" : text);
-        free(text);
-    }
-    s->synced = rocksdb.writeoptions_create();
-    rocksdb.writeoptions_set_sync(s->synced, 1);
-    s->unsynced = rocksdb.writeoptions_create();
-    s->reads = rocksdb.readoptions_create();
-    rocksdb.readoptions_set_verify_checksums(s->reads, 1);
-    rocksdb.readoptions_set_fill_cache(s->reads, 0);
-}
-
-static void close_raw(struct disk *s)
-{
-    for (int i = 0; i < CF_COUNT && s->db != NULL; i++) {
-        rocksdb.column_family_handle_destroy(s->cf[i]);
-    }
-    if (s->db != NULL) {
-        rocksdb.close(s->db);
-    }
-    rocksdb.writeoptions_destroy(s->synced);
-    rocksdb.writeoptions_destroy(s->unsynced);
-    rocksdb.readoptions_destroy(s->reads);
-    rocksdb.options_destroy(s->options);
-    free(s->lost);
-    free(s->folder);
-    free(s);
-}
-
 static enum err rebuild(const char *folder, struct error *error)
 {
     char copy_path[PATH_LEN];
     path_of(copy_path, folder, "rebuilt");
-    struct disk *from = NEW(struct disk);
-    struct disk *to = NEW(struct disk);
-    from->folder = mem_strdup(folder);
-    to->folder = mem_strdup(copy_path);
-    atomic_store(&from->damaged, true); /* which is known */
     char *text = NULL;
     rocksdb_options_t *options = disk_options();
     rocksdb.destroy_db(options, copy_path, &text); /* of an attempt that did not come to its end */
     rocksdb.options_destroy(options);
     free(text);
-    open_raw(from, folder, true, error);
-    open_raw(to, copy_path, false, error);
-    enum err err = from->db == NULL || to->db == NULL ? ERR_IO : copy_all(from, to, error);
-    close_raw(from);
-    close_raw(to);
+    text = NULL;
+    struct disk *from = disk_open_database(folder, true, &text);
+    struct disk *to = text == NULL ? disk_open_database(copy_path, false, &text) : NULL;
+    atomic_store(&from->damaged, true); /* which is known */
+    enum err err = text == NULL ? copy_all(from, to, error) : error_set(error, ERR_IO, "%s", text);
+    free(text);
+    disk_close_database(from);
+    if (to != NULL) {
+        disk_close_database(to);
+    }
     return err;
 }
 
