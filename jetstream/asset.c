@@ -176,6 +176,18 @@ static void encode(void *owner, struct buffer *out)
     stream_encode(a->stream, out);
 }
 
+static void checkpoint(void *owner, struct buffer *head, const struct row_writer *rows)
+{
+    struct asset *a = owner;
+    stream_checkpoint(a->stream, head, rows);
+}
+
+static void lost_rows(void *owner)
+{
+    struct asset *a = owner;
+    stream_write_all_rows(a->stream);
+}
+
 static struct blob *read_entry(void *arg, uint64_t index)
 {
     struct asset *a = arg;
@@ -186,13 +198,27 @@ static enum err decode(void *owner, struct bytes state)
 {
     struct asset *a = owner;
     struct stream_config config = {.name = mem_strdup(a->name)};
-    struct stream *fresh = stream_new(&config, 0, read_entry, a);
-    if (stream_decode(fresh, state) != OK) {
-        stream_free(fresh);
+    a->loading = stream_new(&config, 0, read_entry, a);
+    return stream_decode(a->loading, state);
+}
+
+static enum err decode_row(void *owner, uint64_t row, struct bytes value)
+{
+    struct asset *a = owner;
+    return stream_decode_row(a->loading, row, value);
+}
+
+static enum err decode_end(void *owner, bool whole)
+{
+    struct asset *a = owner;
+    struct stream *loaded = a->loading;
+    a->loading = NULL;
+    if (!whole || stream_decode_end(loaded) != OK) {
+        stream_free(loaded);
         return ERR_CORRUPT;
     }
     stream_free(a->stream);
-    a->stream = fresh;
+    a->stream = loaded;
     publisher_deinit(&a->publisher);
     publisher_init(&a->publisher, a->stream);
     return OK;
@@ -354,7 +380,11 @@ static void describe(void *owner, uint64_t index, char *text, size_t size)
 
 static const struct group_ops asset_ops = {.apply = apply,
                                            .encode = encode,
+                                           .checkpoint = checkpoint,
+                                           .lost_rows = lost_rows,
                                            .decode = decode,
+                                           .decode_row = decode_row,
+                                           .decode_end = decode_end,
                                            .on_leader = on_leader,
                                            .next_kept = next_kept,
                                            .on_read = on_read,

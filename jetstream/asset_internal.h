@@ -27,6 +27,7 @@ struct asset {
     struct account *account;
     struct group *group;
     struct stream *stream;
+    struct stream *loading; /* takes its place when it is complete; NULL mostly */
     struct publisher publisher;
     char *name;
     uint64_t peers[META_PEERS_MAX];

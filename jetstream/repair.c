@@ -170,6 +170,9 @@ static void renew_state(struct group *g)
     log_error("JetStream state of group %llu is damaged: it is written anew",
               (unsigned long long)g->id);
     raft_group_rewrite(g->raft_group);
+    if (g->ops.lost_rows != NULL) {
+        g->ops.lost_rows(g->owner);
+    }
     (void)group_checkpoint(g);
 }
 

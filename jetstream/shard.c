@@ -11,9 +11,11 @@
  * persist requests gathered in `batch` → store_submit → … → completion → raft_group_persisted
  *
  * (1) Completions come in order; each names groups by id and life, for a group may be gone by then.
- * (2) A checkpoint's state, index, runs and deletions are one atomic write. */
+ * (2) A checkpoint's state, rows, index, runs and deletions are one atomic write. (3) Groups in
+ * memory have no checkpoints: nothing is left of them to go on with. Their logs are cut all the
+ * same. */
 
-/* Of log since the last one; or twice the state's size. */
+/* Of log since the last one; or twice what that one wrote. */
 #define CHECKPOINT_BYTES_MIN        (4u << 20)
 #define CHECKPOINT_BYTES_MIN_MEMORY (256u << 10)
 #define MAKE_ROOM_NS                (100 * NS_PER_MS) /* not more often than this */
@@ -194,6 +196,38 @@ static void drop_entries(struct group *g, struct store_batch *batch, raft_index 
     }
 }
 
+static void put_row(void *arg, uint64_t row, struct bytes value)
+{
+    struct group *g = arg;
+    store_put_row(batch_of(g), g->id, row, value);
+    g->state_bytes += 64 + value.len;
+}
+
+static void remove_rows(void *arg, uint64_t from, uint64_t to)
+{
+    struct group *g = arg;
+    store_delete_rows(batch_of(g), g->id, from, to);
+    g->state_bytes += 64;
+}
+
+static void write_state(struct group *g, raft_index index)
+{
+    const struct row_writer rows = {put_row, remove_rows, g};
+    struct buffer state = {0};
+    struct buffer record = {0};
+    g->state_bytes = 0;
+    if (g->ops.checkpoint == NULL) {
+        g->ops.encode(g->owner, &state);
+    } else {
+        g->ops.checkpoint(g->owner, &state, &rows);
+    }
+    g->state_bytes += state.len;
+    put_state_record(&record, g, index, buffer_bytes(&state));
+    store_put_state(batch_of(g), g->id, "ck", buffer_bytes(&record));
+    buffer_deinit(&state);
+    buffer_deinit(&record);
+}
+
 static void write_checkpoint(struct group *g)
 {
     struct store_batch *batch = batch_of(g);
@@ -209,19 +243,14 @@ static void write_checkpoint(struct group *g)
         store_delete_entries(batch, g->id, g->trimmed, end);
         g->trimmed = end;
     }
-    struct buffer state = {0};
-    struct buffer record = {0};
-    g->ops.encode(g->owner, &state);
-    put_state_record(&record, g, index, buffer_bytes(&state));
-    store_put_state(batch, g->id, "ck", buffer_bytes(&record));
+    if (g->writes != &g->shard->memory) {
+        write_state(g, index);
+    }
     commit_add(g, 0, g->first);
     g->checkpointing = true;
     g->previous = g->checkpointed;
     g->checkpointed = index;
-    g->state_bytes = state.len;
     g->bytes_since = 0;
-    buffer_deinit(&state);
-    buffer_deinit(&record);
 }
 
 /* The owner's state is whole, and that of applied(). */
@@ -359,11 +388,31 @@ static bool on_apply(void *arg, const struct raft_entry *e)
     return true;
 }
 
+static enum err load_row(void *arg, uint64_t row, struct bytes value)
+{
+    struct group *g = arg;
+    return g->ops.decode_row(g->owner, row, value);
+}
+
+/* `stored`: with the rows that the store has. */
+static enum err decode_state(struct group *g, const struct blob *state, bool stored)
+{
+    enum err err = g->ops.decode(g->owner, blob_bytes(state));
+    if (g->ops.decode_end == NULL) {
+        return err;
+    }
+    if (err == OK && stored) {
+        err = store_each_row(g->writes->store, g->id, load_row, g);
+    }
+    enum err end = g->ops.decode_end(g->owner, err == OK);
+    return err == OK ? end : err;
+}
+
 static void on_install(void *arg, const struct raft_install *install)
 {
     struct group *g = arg;
     raft_index index = install->index;
-    if (g->ops.decode(g->owner, blob_bytes(install->state)) != OK) {
+    if (decode_state(g, install->state, false) != OK) {
         break_group(g, "a snapshot from the leader cannot be read");
         return;
     }
@@ -377,6 +426,7 @@ static void on_install(void *arg, const struct raft_install *install)
     }
     struct buffer record = {0};
     put_state_record(&record, g, index, blob_bytes(install->state));
+    store_delete_rows(batch, g->id, 0, UINT64_MAX);
     store_put_state(batch, g->id, "ck", buffer_bytes(&record));
     commit_add(g, install->seq, 0);
     buffer_deinit(&record);
@@ -557,7 +607,7 @@ struct group *group_open(struct shard *s, uint64_t id, const uint64_t *voters, u
     const struct raft_members members_at_first = l.config.members;
     enum err err = load_state(g, fresh, &l);
     if (err == OK && l.state != NULL) {
-        err = ops->decode(owner, blob_bytes(l.state));
+        err = decode_state(g, l.state, true);
     }
     if (err == ERR_CORRUPT ||
         (err == OK && l.state == NULL && group_lost_state(g) && !has_whole_log(g))) {

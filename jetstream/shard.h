@@ -11,6 +11,7 @@
 #define JETSTREAM_SHARD_H
 
 #include "cluster/peers.h"
+#include "jetstream/state/rows.h"
 #include "jetstream/store.h"
 #include "raft/host.h"
 
@@ -44,8 +45,17 @@ struct group_ops {
      * record that it would have needed cannot be read, and the state is half-way. */
     enum err (*apply)(void *owner, uint64_t index, uint64_t term, struct bytes entry);
     void (*encode)(void *owner, struct buffer *out);
-    /* Replaces the state. ERR_CORRUPT: the group is not opened, or stops. */
+    /* A checkpoint in parts (rows.h). NULL: there are none, it is encoded whole. */
+    void (*checkpoint)(void *owner, struct buffer *head, const struct row_writer *rows);
+    /* The last checkpoint is of no use any more: the next one has everything. NULL with checkpoint,
+     * as is decode_row. */
+    void (*lost_rows)(void *owner);
+    /* Another state: what was encoded, or a head and then its rows. With rows it replaces the one
+     * of now at the end, if all of them were there (`whole`); without (decode_end NULL), at once.
+     * ERR_CORRUPT: the group is not opened, or stops. */
     enum err (*decode)(void *owner, struct bytes state);
+    enum err (*decode_row)(void *owner, uint64_t row, struct bytes value);
+    enum err (*decode_end)(void *owner, bool whole);
     void (*on_leader)(void *owner, bool leader);
     /* First index >= `index` of an entry that is data, UINT64_MAX without: others may be dropped.
      */

@@ -57,7 +57,8 @@ struct group {
     raft_index checkpointed, previous; /* indexes of the last two checkpoints */
     raft_index first;                  /* entries below may be dropped ones */
     raft_index trimmed;                /* nothing at all is stored below */
-    size_t bytes_since, state_bytes;
+    size_t bytes_since;                /* of log, since the last checkpoint */
+    size_t state_bytes;                /* that it wrote */
     int64_t room_made_ns;
     raft_index read_last; /* by group_read() */
     struct ahead *ahead;  /* NULL: nothing */

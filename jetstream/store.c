@@ -53,6 +53,23 @@ void store_put_state(struct store_batch *b, uint64_t group, const char *name, st
     b->bytes += value.len;
 }
 
+void store_put_row(struct store_batch *b, uint64_t group, uint64_t row, struct bytes value)
+{
+    struct op *op = add_op(b, OP_PUT_ROW, group);
+    op->index = row;
+    op->data = blob_copy(value);
+    b->bytes += value.len;
+}
+
+void store_delete_rows(struct store_batch *b, uint64_t group, uint64_t from, uint64_t to)
+{
+    if (from < to) {
+        struct op *op = add_op(b, OP_DELETE_ROWS, group);
+        op->index = from;
+        op->to = to;
+    }
+}
+
 void store_delete_group(struct store_batch *b, uint64_t group)
 {
     (void)add_op(b, OP_DELETE_GROUP, group);
@@ -183,6 +200,11 @@ uint32_t store_get_entries(struct store *s, uint64_t group, raft_index index,
 enum err store_get_state(struct store *s, uint64_t group, const char *name, struct blob **value)
 {
     return s->operations->get_state(s, group, name, value);
+}
+
+enum err store_each_row(struct store *s, uint64_t group, store_row_cb cb, void *arg)
+{
+    return s->operations->each_row(s, group, cb, arg);
 }
 
 uint64_t *store_groups(struct store *s, const char *name, uint32_t *count)

@@ -6,6 +6,7 @@
  *
  * Column families:  log    (group, index) → crc32c · term · kind · data
  *                   state  (group, name)  → what a group has to remember: hard state, checkpoint
+ *                          (group, row)   → numbered parts of the checkpoint
  * Keys are big-endian, so that iteration is index order.
  *
  * While the disk is nearly full nothing new may begin (store_is_full()). After a failed write or
@@ -54,6 +55,9 @@ void store_delete_entries(struct store_batch *b, uint64_t group, raft_index from
 void store_delete_entry(struct store_batch *b, uint64_t group, raft_index index);
 /* Values up to some tens of MB; a checksum is added. */
 void store_put_state(struct store_batch *b, uint64_t group, const char *name, struct bytes value);
+/* A part of the state, and parts from <= … < to. */
+void store_put_row(struct store_batch *b, uint64_t group, uint64_t row, struct bytes value);
+void store_delete_rows(struct store_batch *b, uint64_t group, uint64_t from, uint64_t to);
 /* Everything of a group. */
 void store_delete_group(struct store_batch *b, uint64_t group);
 /* Takes the batch. `sync`: the completion means durable. Calls `done` (may be NULL) later, never
@@ -83,6 +87,10 @@ uint32_t store_get_entries(struct store *store, uint64_t group, raft_index index
 /* *value is a counted blob. */
 enum err store_get_state(struct store *store, uint64_t group, const char *name,
                          struct blob **value);
+/* All rows of a group, ascending, until `cb` gives something else than OK, which is returned then;
+ * ERR_CORRUPT, ERR_IO: one cannot be read. */
+typedef enum err (*store_row_cb)(void *arg, uint64_t row, struct bytes value);
+MUST_USE enum err store_each_row(struct store *store, uint64_t group, store_row_cb cb, void *arg);
 /* Ids of all groups that have a state called `name`, ascending. Heap array, *count long. */
 uint64_t *store_groups(struct store *store, const char *name, uint32_t *count);
 

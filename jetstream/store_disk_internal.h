@@ -81,6 +81,7 @@ enum err disk_get_entry(struct store *store, uint64_t group, raft_index index, s
 uint32_t disk_get_entries(struct store *store, uint64_t group, raft_index index,
                           struct raft_entry *entries, uint32_t cap, size_t bytes);
 enum err disk_get_state(struct store *store, uint64_t group, const char *name, struct blob **out);
+enum err disk_each_row(struct store *store, uint64_t group, store_row_cb cb, void *arg);
 uint64_t *disk_groups(struct store *store, const char *name, uint32_t *count);
 /* A step of a walk through CF_LOG or CF_STATE, like store_scrub(). `on_record` (may be NULL) is
  * called with all that can be read, as it lies there. */

@@ -41,11 +41,49 @@ void disk_state_key(struct buffer *key, uint64_t group, const char *name)
     buffer_append_text(key, name);
 }
 
+#define ROW_PREFIX  "r"
+#define ROW_KEY_LEN 17 /* group · prefix · row */
+static void row_key(char key[ROW_KEY_LEN], uint64_t group, uint64_t row)
+{
+    put_be64(key, group);
+    key[8] = *ROW_PREFIX;
+    put_be64(key + 9, row);
+}
+
 /* The same value, sealed and not, has two checksums: so it is known which it is. */
 static uint32_t state_crc(struct bytes key, struct bytes value, bool sealed)
 {
     uint32_t crc = hash_crc32c(0, sealed ? "sealed" : "", sealed ? 6 : 0);
     return hash_crc32c(hash_crc32c(crc, key.ptr, key.len), value.ptr, value.len);
+}
+
+static void put_state(struct disk *s, rocksdb_writebatch_t *w, struct bytes key, struct bytes value)
+{
+    struct buffer sealed = {0};
+    if (s->seal != NULL) {
+        seal_close(s->seal, key, value, &sealed);
+        value = buffer_bytes(&sealed);
+    }
+    uint32_t crc = state_crc(key, value, s->seal != NULL);
+    const char *keys[] = {key.ptr};
+    const char *values[] = {(const char *)&crc, value.ptr == NULL ? "" : value.ptr};
+    size_t key_sizes[] = {key.len};
+    size_t value_sizes[] = {sizeof crc, value.len};
+    rocksdb.writebatch_putv_cf(w, s->cf[CF_STATE], 1, keys, key_sizes, 2, values, value_sizes);
+    buffer_deinit(&sealed);
+}
+
+/* A range with one row in it is deleted as that row: tombstones of ranges make reading slower. */
+static void delete_rows(struct disk *s, rocksdb_writebatch_t *w, const struct op *op)
+{
+    char from[ROW_KEY_LEN], to[ROW_KEY_LEN];
+    row_key(from, op->group, op->index);
+    row_key(to, op->group, op->to);
+    if (op->to == op->index + 1) {
+        rocksdb.writebatch_delete_cf(w, s->cf[CF_STATE], from, sizeof from);
+    } else {
+        rocksdb.writebatch_delete_range_cf(w, s->cf[CF_STATE], from, sizeof from, to, sizeof to);
+    }
 }
 
 static void put_range(rocksdb_writebatch_t *w, rocksdb_column_family_handle_t *cf, uint64_t group,
@@ -93,22 +131,19 @@ void disk_add_op(struct disk *s, rocksdb_writebatch_t *w, const struct op *op,
         disk_log_key(key, op->group, op->index);
         rocksdb.writebatch_delete_cf(w, s->cf[CF_LOG], key, sizeof key);
         return;
-    case OP_PUT_STATE: {
+    case OP_PUT_STATE:
         disk_state_key(scratch, op->group, op->name);
-        struct buffer sealed = {0};
-        if (s->seal != NULL) {
-            seal_close(s->seal, buffer_bytes(scratch), data, &sealed);
-            data = buffer_bytes(&sealed);
-        }
-        uint32_t crc = state_crc(buffer_bytes(scratch), data, s->seal != NULL);
-        const char *keys[] = {scratch->data};
-        const char *values[] = {(const char *)&crc, data.ptr == NULL ? "" : data.ptr};
-        size_t key_sizes[] = {scratch->len};
-        size_t value_sizes[] = {sizeof crc, data.len};
-        rocksdb.writebatch_putv_cf(w, s->cf[CF_STATE], 1, keys, key_sizes, 2, values, value_sizes);
-        buffer_deinit(&sealed);
+        put_state(s, w, buffer_bytes(scratch), data);
+        return;
+    case OP_PUT_ROW: {
+        char row[ROW_KEY_LEN];
+        row_key(row, op->group, op->index);
+        put_state(s, w, bytes_make(row, sizeof row), data);
         return;
     }
+    case OP_DELETE_ROWS:
+        delete_rows(s, w, op);
+        return;
     case OP_DELETE_GROUP:
         put_range(w, s->cf[CF_LOG], op->group, 0, UINT64_MAX);
         put_range(w, s->cf[CF_STATE], op->group, 0, UINT64_MAX);
@@ -233,6 +268,28 @@ uint32_t disk_get_entries(struct store *store, uint64_t group, raft_index index,
     return count;
 }
 
+/* What a state's value says, which `plain` may have to hold. */
+static enum err open_state(struct disk *s, struct bytes key, struct bytes value,
+                           struct buffer *plain, struct bytes *out)
+{
+    uint32_t crc;
+    if (value.len < sizeof crc) {
+        return ERR_CORRUPT;
+    }
+    memcpy(&crc, value.ptr, sizeof crc);
+    *out = bytes_skip(value, sizeof crc);
+    if (crc == state_crc(key, *out, false)) {
+        return OK;
+    }
+    if (s->seal == NULL || crc != state_crc(key, *out, true)) {
+        return ERR_CORRUPT;
+    }
+    buffer_clear(plain);
+    enum err err = seal_open(s->seal, key, *out, plain);
+    *out = buffer_bytes(plain);
+    return err;
+}
+
 enum err disk_get_state(struct store *store, uint64_t group, const char *name, struct blob **out)
 {
     struct disk *s = disk_of(store);
@@ -245,21 +302,10 @@ enum err disk_get_state(struct store *store, uint64_t group, const char *name, s
     if (text != NULL) {
         err = read_failed(s, text);
     } else if (value != NULL) {
-        uint32_t crc = 0;
-        err = ERR_CORRUPT;
-        if (len >= 4) {
-            memcpy(&crc, value, 4);
-        }
-        struct bytes body = len >= 4 ? bytes_make(value + 4, len - 4) : BYTES_NONE;
         struct buffer plain = {0};
-        if (len >= 4 && crc == state_crc(buffer_bytes(&key), body, false)) {
-            *out = blob_copy(body);
-            err = OK;
-        } else if (len >= 4 && crc == state_crc(buffer_bytes(&key), body, true) &&
-                   s->seal != NULL) {
-            err = seal_open(s->seal, buffer_bytes(&key), body, &plain);
-            *out = err == OK ? blob_copy(buffer_bytes(&plain)) : NULL;
-        }
+        struct bytes body;
+        err = open_state(s, buffer_bytes(&key), bytes_make(value, len), &plain, &body);
+        *out = err == OK ? blob_copy(body) : NULL;
         buffer_deinit(&plain);
         if (err != OK) {
             log_error("JetStream state \"%s\" of group %llu is damaged", name,
@@ -268,6 +314,42 @@ enum err disk_get_state(struct store *store, uint64_t group, const char *name, s
     }
     free(value);
     buffer_deinit(&key);
+    return err;
+}
+
+enum err disk_each_row(struct store *store, uint64_t group, store_row_cb cb, void *arg)
+{
+    struct disk *s = disk_of(store);
+    struct buffer plain = {0};
+    enum err err = OK;
+    char from[ROW_KEY_LEN];
+    row_key(from, group, 0);
+    rocksdb_iterator_t *it = rocksdb.create_iterator_cf(s->db, s->reads, s->cf[CF_STATE]);
+    for (rocksdb.iter_seek(it, from, sizeof from); err == OK && rocksdb.iter_valid(it);
+         rocksdb.iter_next(it)) {
+        size_t key_len, value_len;
+        const char *key = rocksdb.iter_key(it, &key_len);
+        const char *value = rocksdb.iter_value(it, &value_len);
+        if (key_len != ROW_KEY_LEN || memcmp(key, from, 9) != 0) {
+            break;
+        }
+        uint64_t row = get_be64(key + 9);
+        struct bytes body;
+        err = open_state(s, bytes_make(key, key_len), bytes_make(value, value_len), &plain, &body);
+        if (err != OK) {
+            log_error("JetStream state, row %llu of group %llu is damaged", (unsigned long long)row,
+                      (unsigned long long)group);
+            break;
+        }
+        err = cb(arg, row, body);
+    }
+    char *text = NULL;
+    rocksdb.iter_get_error(it, &text);
+    if (text != NULL) {
+        err = read_failed(s, text);
+    }
+    rocksdb.iter_destroy(it);
+    buffer_deinit(&plain);
     return err;
 }
 

@@ -10,7 +10,15 @@
 #define KIND_KEPT   0x80 /* with the kind of an entry: of a snapshot, not of the log */
 #define KIND_SEALED 0x40 /* the data are encrypted */
 
-enum op_kind { OP_PUT_ENTRY, OP_DELETE_RANGE, OP_DELETE, OP_PUT_STATE, OP_DELETE_GROUP };
+enum op_kind {
+    OP_PUT_ENTRY,
+    OP_DELETE_RANGE,
+    OP_DELETE,
+    OP_PUT_STATE,
+    OP_PUT_ROW, /* its number is `index` */
+    OP_DELETE_ROWS,
+    OP_DELETE_GROUP
+};
 
 struct op {
     enum op_kind kind;
@@ -54,6 +62,7 @@ struct store_operations {
                             struct raft_entry *entries, uint32_t cap, size_t bytes);
     enum err (*get_state)(struct store *store, uint64_t group, const char *name,
                           struct blob **value);
+    enum err (*each_row)(struct store *store, uint64_t group, store_row_cb cb, void *arg);
     uint64_t *(*groups)(struct store *store, const char *name, uint32_t *count);
     /* NULL: nothing can be damaged. */
     bool (*scrub)(struct store *store, struct store_place *at, size_t bytes,

@@ -2,7 +2,7 @@
  * takes is for the groups what a wiped disk is: the replica is unproven and fetches everything
  * anew.
  *
- *   group  (log: sorted by index, with a free front; states by name)
+ *   group  (log, rows: sorted by index, with a free front; states by name)
  *
  * Writes happen at the end of the turn that submitted them; completions come in the next one. */
 #include <pthread.h>
@@ -18,16 +18,20 @@ struct record {
     struct blob *data; /* counted */
 };
 
-struct log {
-    struct record *records; /* [from, count) ascend by index */
+struct records {
+    struct record *list; /* [from, count) ascend by index */
     uint32_t from, count, cap;
+};
+
+struct group {
+    struct records log, rows;
     struct map states; /* name → struct blob */
 };
 
 struct memory {
     struct store store;   /* first */
     pthread_mutex_t lock; /* leaf; guards groups */
-    struct map groups;    /* id → struct log */
+    struct map groups;    /* id → struct group */
     atomic_int_fast64_t used;
     int64_t max; /* bytes, like `used`; -1: no limit; read-only */
 };
@@ -43,13 +47,13 @@ static int64_t cost(const struct blob *data)
 }
 
 /* First position whose index is not below `index`. */
-static uint32_t position(const struct log *l, raft_index index)
+static uint32_t position(const struct records *l, raft_index index)
 {
     uint32_t low = l->from;
     uint32_t high = l->count;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        if (l->records[middle].index < index) {
+        if (l->list[middle].index < index) {
             low = middle + 1;
         } else {
             high = middle;
@@ -58,9 +62,9 @@ static uint32_t position(const struct log *l, raft_index index)
     return low;
 }
 
-static bool has(const struct log *l, uint32_t at, raft_index index)
+static bool has(const struct records *l, uint32_t at, raft_index index)
 {
-    return at < l->count && l->records[at].index == index;
+    return at < l->count && l->list[at].index == index;
 }
 
 static void release(struct memory *m, struct record *r)
@@ -69,67 +73,73 @@ static void release(struct memory *m, struct record *r)
     blob_release(r->data);
 }
 
-static void put(struct memory *m, struct log *l, const struct op *op)
+static void put(struct memory *m, struct records *l, const struct op *op)
 {
     struct record r = {op->index, op->term, op->entry_kind,
                        op->data == NULL ? NULL : blob_retain(op->data)};
     uint32_t at = position(l, op->index);
     m->used += cost(r.data);
     if (has(l, at, op->index)) {
-        release(m, &l->records[at]);
-        l->records[at] = r;
+        release(m, &l->list[at]);
+        l->list[at] = r;
         return;
     }
     if (l->count == l->cap && l->from > l->count / 2) {
         l->count -= l->from;
         at -= l->from;
-        memmove(l->records, l->records + l->from, l->count * sizeof *l->records);
+        memmove(l->list, l->list + l->from, l->count * sizeof *l->list);
         l->from = 0;
     }
-    VEC_RESERVE(l->records, l->cap, l->count);
-    memmove(l->records + at + 1, l->records + at, (l->count - at) * sizeof *l->records);
-    l->records[at] = r;
+    VEC_RESERVE(l->list, l->cap, l->count);
+    memmove(l->list + at + 1, l->list + at, (l->count - at) * sizeof *l->list);
+    l->list[at] = r;
     l->count++;
 }
 
 /* from <= index < to */
-static void delete_range(struct memory *m, struct log *l, raft_index from, raft_index to)
+static void delete_range(struct memory *m, struct records *l, raft_index from, raft_index to)
 {
     uint32_t a = position(l, from);
     uint32_t z = position(l, to);
     for (uint32_t i = a; i < z; i++) {
-        release(m, &l->records[i]);
+        release(m, &l->list[i]);
     }
     if (a == l->from) {
         l->from = z;
     } else {
-        memmove(l->records + a, l->records + z, (l->count - z) * sizeof *l->records);
+        memmove(l->list + a, l->list + z, (l->count - z) * sizeof *l->list);
         l->count -= z - a;
     }
     if (l->from == l->count) {
-        free(l->records);
-        l->records = NULL;
+        free(l->list);
+        l->list = NULL;
         l->from = l->count = l->cap = 0;
     }
 }
 
-static void delete_states(struct memory *m, struct log *l)
+static void delete_states(struct memory *m, struct group *g)
 {
     struct map_entry *e;
-    for (uint32_t i = 0; (e = map_next(&l->states, &i)) != NULL;) {
+    for (uint32_t i = 0; (e = map_next(&g->states, &i)) != NULL;) {
         m->used -= cost(e->value);
         blob_release(e->value);
     }
-    map_deinit(&l->states);
+    map_deinit(&g->states);
+}
+
+static void group_free(struct memory *m, struct group *g)
+{
+    delete_range(m, &g->log, 0, UINT64_MAX);
+    delete_range(m, &g->rows, 0, UINT64_MAX);
+    delete_states(m, g);
+    free(g);
 }
 
 static void delete_group(struct memory *m, uint64_t id)
 {
-    struct log *l = map_remove_u64(&m->groups, id);
-    if (l != NULL) {
-        delete_range(m, l, 0, UINT64_MAX);
-        delete_states(m, l);
-        free(l);
+    struct group *g = map_remove_u64(&m->groups, id);
+    if (g != NULL) {
+        group_free(m, g);
     }
 }
 
@@ -139,23 +149,29 @@ static void apply(struct memory *m, const struct op *op)
         delete_group(m, op->group);
         return;
     }
-    struct log *l = map_get_u64(&m->groups, op->group);
-    if (l == NULL) {
-        l = NEW(struct log);
-        (void)map_put_u64(&m->groups, op->group, l);
+    struct group *g = map_get_u64(&m->groups, op->group);
+    if (g == NULL) {
+        g = NEW(struct group);
+        (void)map_put_u64(&m->groups, op->group, g);
     }
     switch (op->kind) {
     case OP_PUT_ENTRY:
-        put(m, l, op);
+        put(m, &g->log, op);
         return;
     case OP_DELETE_RANGE:
-        delete_range(m, l, op->index, op->to);
+        delete_range(m, &g->log, op->index, op->to);
         return;
     case OP_DELETE:
-        delete_range(m, l, op->index, op->index + 1);
+        delete_range(m, &g->log, op->index, op->index + 1);
+        return;
+    case OP_PUT_ROW:
+        put(m, &g->rows, op);
+        return;
+    case OP_DELETE_ROWS:
+        delete_range(m, &g->rows, op->index, op->to);
         return;
     default: {
-        struct blob *old = map_put(&l->states, bytes_of(op->name), blob_retain(op->data));
+        struct blob *old = map_put(&g->states, bytes_of(op->name), blob_retain(op->data));
         m->used += cost(op->data) - (old == NULL ? 0 : cost(old));
         blob_release(old);
         return;
@@ -190,11 +206,11 @@ static enum err get_entry(struct store *store, uint64_t group, raft_index index,
     struct memory *m = memory_of(store);
     enum err err = ERR_NOT_FOUND;
     pthread_mutex_lock(&m->lock);
-    const struct log *l = map_get_u64(&m->groups, group);
-    uint32_t at = l == NULL ? 0 : position(l, index);
-    if (l != NULL && has(l, at, index)) {
-        *kept = (l->records[at].kind & KIND_KEPT) != 0;
-        *e = entry_of(&l->records[at]);
+    const struct group *g = map_get_u64(&m->groups, group);
+    uint32_t at = g == NULL ? 0 : position(&g->log, index);
+    if (g != NULL && has(&g->log, at, index)) {
+        *kept = (g->log.list[at].kind & KIND_KEPT) != 0;
+        *e = entry_of(&g->log.list[at]);
         err = OK;
     }
     pthread_mutex_unlock(&m->lock);
@@ -208,11 +224,11 @@ static uint32_t get_entries(struct store *store, uint64_t group, raft_index inde
     uint32_t count = 0;
     size_t taken = 0;
     pthread_mutex_lock(&m->lock);
-    const struct log *l = map_get_u64(&m->groups, group);
-    for (uint32_t at = l == NULL ? 0 : position(l, index);
-         l != NULL && at < l->count && count < cap && taken < bytes; at++) {
-        entries[count++] = entry_of(&l->records[at]);
-        taken += (size_t)cost(l->records[at].data);
+    const struct group *g = map_get_u64(&m->groups, group);
+    for (uint32_t at = g == NULL ? 0 : position(&g->log, index);
+         g != NULL && at < g->log.count && count < cap && taken < bytes; at++) {
+        entries[count++] = entry_of(&g->log.list[at]);
+        taken += (size_t)cost(g->log.list[at].data);
     }
     pthread_mutex_unlock(&m->lock);
     return count;
@@ -223,11 +239,36 @@ static enum err get_state(struct store *store, uint64_t group, const char *name,
 {
     struct memory *m = memory_of(store);
     pthread_mutex_lock(&m->lock);
-    const struct log *l = map_get_u64(&m->groups, group);
-    struct blob *found = l == NULL ? NULL : map_get(&l->states, bytes_of(name));
+    const struct group *g = map_get_u64(&m->groups, group);
+    struct blob *found = g == NULL ? NULL : map_get(&g->states, bytes_of(name));
     *value = found == NULL ? NULL : blob_retain(found);
     pthread_mutex_unlock(&m->lock);
     return found == NULL ? ERR_NOT_FOUND : OK;
+}
+
+/* The callback may ask the store, so it is not called under the lock: row by row. */
+static enum err each_row(struct store *store, uint64_t group, store_row_cb cb, void *arg)
+{
+    struct memory *m = memory_of(store);
+    enum err err = OK;
+    uint64_t next = 0;
+    for (bool more = true; more && err == OK;) {
+        struct blob *value = NULL;
+        pthread_mutex_lock(&m->lock);
+        const struct group *g = map_get_u64(&m->groups, group);
+        uint32_t at = g == NULL ? 0 : position(&g->rows, next);
+        more = g != NULL && at < g->rows.count;
+        if (more) {
+            next = g->rows.list[at].index + 1;
+            value = blob_retain(g->rows.list[at].data);
+        }
+        pthread_mutex_unlock(&m->lock);
+        if (more) {
+            err = cb(arg, next - 1, blob_bytes(value));
+            blob_release(value);
+        }
+    }
+    return err;
 }
 
 static uint64_t *groups(struct store *store, const char *name, uint32_t *count)
@@ -239,8 +280,8 @@ static uint64_t *groups(struct store *store, const char *name, uint32_t *count)
     *count = 0;
     pthread_mutex_lock(&m->lock);
     for (uint32_t i = 0; (e = map_next(&m->groups, &i)) != NULL;) {
-        const struct log *l = e->value;
-        if (map_get(&l->states, bytes_of(name)) != NULL) {
+        const struct group *g = e->value;
+        if (map_get(&g->states, bytes_of(name)) != NULL) {
             VEC_RESERVE(found, cap, *count);
             memcpy(&found[(*count)++], e->key.ptr, sizeof *found);
         }
@@ -267,10 +308,7 @@ static void close_store(struct store *store)
     struct memory *m = memory_of(store);
     struct map_entry *e;
     for (uint32_t i = 0; (e = map_next(&m->groups, &i)) != NULL;) {
-        struct log *l = e->value;
-        delete_range(m, l, 0, UINT64_MAX);
-        delete_states(m, l);
-        free(l);
+        group_free(m, e->value);
     }
     map_deinit(&m->groups);
     pthread_mutex_destroy(&m->lock);
@@ -281,6 +319,7 @@ static const struct store_operations operations = {.hand_over = hand_over,
                                                    .get_entry = get_entry,
                                                    .get_entries = get_entries,
                                                    .get_state = get_state,
+                                                   .each_row = each_row,
                                                    .groups = groups,
                                                    .is_full = is_full,
                                                    .is_out_of_space = is_out_of_space,

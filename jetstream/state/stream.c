@@ -35,8 +35,7 @@ struct stream_entry *stream_find_entry(const struct stream *s, uint64_t seq)
     return seq < e->first_seq + e->count ? e : NULL;
 }
 
-/* First position in `deleted` that is >= seq. */
-static uint32_t deleted_at(const struct stream *s, uint64_t seq)
+uint32_t stream_deleted_at(const struct stream *s, uint64_t seq)
 {
     uint32_t low = 0;
     uint32_t high = s->deleted_count;
@@ -53,13 +52,13 @@ static uint32_t deleted_at(const struct stream *s, uint64_t seq)
 
 bool stream_is_deleted(const struct stream *s, uint64_t seq)
 {
-    uint32_t at = deleted_at(s, seq);
+    uint32_t at = stream_deleted_at(s, seq);
     return at < s->deleted_count && s->deleted[at] == seq;
 }
 
 static void add_hole(struct stream *s, uint64_t seq)
 {
-    uint32_t at = deleted_at(s, seq);
+    uint32_t at = stream_deleted_at(s, seq);
     VEC_RESERVE(s->deleted, s->deleted_cap, s->deleted_count);
     memmove(s->deleted + at + 1, s->deleted + at, (s->deleted_count - at) * sizeof *s->deleted);
     s->deleted[at] = seq;
@@ -80,6 +79,7 @@ static void lose_entry(struct stream *s, uint64_t first_seq)
         }
     }
     e->live = 0;
+    stream_entry_changed(s, e->index);
     s->lost = true;
 }
 
@@ -225,7 +225,7 @@ uint64_t stream_count_between(const struct stream *s, uint64_t from, uint64_t to
     if (s->totals.messages == 0 || from > to) {
         return 0;
     }
-    return to - from + 1 - (deleted_at(s, to + 1) - deleted_at(s, from));
+    return to - from + 1 - (stream_deleted_at(s, to + 1) - stream_deleted_at(s, from));
 }
 
 uint64_t stream_expired_through(struct stream *s, int64_t now_ns)
@@ -241,6 +241,7 @@ struct subject_state *stream_add_subject(struct stream *s, struct bytes subject)
 {
     struct subject_state *state = mem_zalloc(sizeof *state + subject.len);
     memcpy(state->subject, subject.ptr, subject.len);
+    state->len = (uint32_t)subject.len;
     s->subjects.borrows_keys = true;
     (void)map_put(&s->subjects, bytes_make(state->subject, subject.len), state);
     return state;
@@ -256,11 +257,13 @@ static void remember_subject(struct stream *s, struct bytes subject, uint64_t se
     }
     state->count++;
     state->last_seq = seq;
+    stream_subject_changed(s, state);
 }
 
 static void forget_subjects(struct stream *s)
 {
     struct map_entry *e;
+    stream_write_all_rows(s);
     for (uint32_t i = 0; (e = map_next(&s->subjects, &i)) != NULL;) {
         free(e->value);
     }
@@ -272,10 +275,14 @@ static void forget_subject(struct stream *s, struct bytes subject, uint64_t seq)
     struct subject_state *state = map_get(&s->subjects, subject);
     CHECK(state != NULL && state->count > 0);
     if (--state->count == 0) {
-        free(map_remove(&s->subjects, subject));
-    } else if (state->last_seq == seq) {
+        (void)map_remove(&s->subjects, subject);
+        stream_subject_gone(s, state);
+        return;
+    }
+    if (state->last_seq == seq) {
         state->last_seq = 0;
     }
+    stream_subject_changed(s, state);
 }
 
 void stream_remember_id(struct stream *s, struct bytes id, uint64_t seq, int64_t time_ns)
@@ -359,6 +366,7 @@ static enum err remove_message(struct stream *s, uint64_t seq)
     }
     struct stream_entry *e = stream_find_entry(s, seq);
     e->live--;
+    stream_entry_changed(s, e->index);
     s->totals.messages--;
     s->totals.bytes -= message_bytes(m.subject.len, m.header.len, m.body.len);
     forget_subject(s, m.subject, seq);
@@ -397,6 +405,7 @@ static enum err apply_messages(struct stream *s, uint64_t index, struct bytes en
     }
     VEC_RESERVE(s->entries, s->entries_cap, s->entries_count);
     s->entries[s->entries_count++] = (struct stream_entry){index, r.next_seq, r.left, r.left};
+    stream_entry_changed(s, index);
     uint32_t count = r.left;
     struct stored_message m;
     struct bytes last_id = BYTES_NONE;
@@ -598,8 +607,7 @@ uint64_t stream_first_needed_index(const struct stream *s)
     return s->totals.messages == 0 ? UINT64_MAX : s->entries[s->entries_from].index;
 }
 
-/* The first one with messages at or above that log index; NULL without. */
-static const struct stream_entry *kept_entry(const struct stream *s, uint64_t index)
+uint32_t stream_entry_position(const struct stream *s, uint64_t index)
 {
     uint32_t low = s->entries_from;
     uint32_t high = s->entries_count;
@@ -611,10 +619,17 @@ static const struct stream_entry *kept_entry(const struct stream *s, uint64_t in
             high = middle;
         }
     }
-    while (low < s->entries_count && s->entries[low].live == 0) {
-        low++;
+    return low;
+}
+
+/* The first one with messages at or above that log index; NULL without. */
+static const struct stream_entry *kept_entry(const struct stream *s, uint64_t index)
+{
+    uint32_t at = stream_entry_position(s, index);
+    while (at < s->entries_count && s->entries[at].live == 0) {
+        at++;
     }
-    return low == s->entries_count ? NULL : &s->entries[low];
+    return at == s->entries_count ? NULL : &s->entries[at];
 }
 
 uint64_t stream_next_kept_index(const struct stream *s, uint64_t index)
@@ -638,6 +653,7 @@ struct stream *stream_new(struct stream_config *config, int64_t created_ns,
     s->config = *config;
     *config = (struct stream_config){0};
     s->created_ns = created_ns;
+    s->changes.all = true;
     s->read = read;
     s->arg = arg;
     return s;
@@ -647,6 +663,7 @@ void stream_free(struct stream *s)
 {
     struct map_entry *e;
     forget_subjects(s);
+    stream_changes_deinit(s);
     for (uint32_t i = 0; (e = map_next(&s->seen, &i)) != NULL;) {
         free(e->value);
     }

@@ -12,6 +12,7 @@
 #include "core/base/map.h"
 #include "jetstream/state/config.h"
 #include "jetstream/state/entry.h"
+#include "jetstream/state/rows.h"
 
 struct stream;
 
@@ -27,7 +28,10 @@ struct stream_entry {
 struct subject_state {
     uint64_t count;
     uint64_t last_seq; /* 0: to be looked up, the last one was deleted */
-    char subject[];    /* as long as the map's key */
+    uint64_t row;      /* of the checkpoint; 0: it is not in there */
+    uint32_t len;
+    bool changed; /* it is in stream_changes.subjects */
+    char subject[];
 };
 
 struct seen_id { /* dedupe: a Nats-Msg-Id of the window */
@@ -65,6 +69,17 @@ struct consumer {
     void *leader;           /* the leader's side; NULL elsewhere */
 };
 
+/* What the last checkpoint does not have: stream_rows.c. */
+struct stream_changes {
+    bool all;                        /* it has nothing, and the rest of this is empty */
+    uint64_t next_row;               /* the last number given */
+    struct subject_state **subjects; /* borrowed; owned those that are gone: count 0 */
+    uint32_t subject_count, subject_cap;
+    uint64_t *entry_rows; /* ascending */
+    uint32_t entry_row_count, entry_row_cap;
+    uint64_t first_entry_row; /* none before is there */
+};
+
 struct stream_totals {
     uint64_t first_seq, last_seq, messages, bytes;
     int64_t first_ns, last_ns;
@@ -85,6 +100,7 @@ struct stream {
     char *last_msg_id;     /* Nats-Msg-Id of the last message; NULL none */
     struct map consumers;  /* name → struct consumer */
     uint64_t content_hash; /* over every message applied, in order: replicas must agree */
+    struct stream_changes changes;
 
     /* Reads a MESSAGES entry of the log: a reference, or NULL when it cannot be read. */
     struct blob *(*read)(void *arg, uint64_t index);
@@ -121,6 +137,17 @@ MUST_USE enum err stream_apply(struct stream *s, uint64_t index, struct bytes en
  * unusable. */
 void stream_encode(struct stream *s, struct buffer *out);
 MUST_USE enum err stream_decode(struct stream *s, struct bytes state);
+
+/* The same as a checkpoint, which builds on the one before: appends the head, and calls for the
+ * rows that have changed since. */
+void stream_checkpoint(struct stream *s, struct buffer *head, const struct row_writer *rows);
+/* After stream_decode() of a head: its rows, in ascending order, then the end. ERR_CORRUPT on
+ * nonsense, or when something is missing. */
+MUST_USE enum err stream_decode_row(struct stream *s, uint64_t row, struct bytes value);
+MUST_USE enum err stream_decode_end(struct stream *s);
+/* No checkpoint is there to build on: the next one has all rows. */
+void stream_write_all_rows(struct stream *s);
+
 /* Log index of the first entry that still holds live messages; UINT64_MAX without any. */
 uint64_t stream_first_needed_index(const struct stream *s);
 /* Next log index at or above `index` that holds messages; UINT64_MAX when there is none. */

@@ -7,7 +7,7 @@
 #include "jetstream/state/stream.h"
 #include "jetstream/state/stream_internal.h"
 
-#define STATE_VERSION 1
+enum { STATE_WHOLE = 1, STATE_HEAD = 2 /* the rest is in rows */ };
 
 static void put_json(struct buffer *out, json_t *json)
 {
@@ -43,9 +43,48 @@ static void put_consumer(struct buffer *out, const struct consumer *c)
     }
 }
 
-void stream_encode(struct stream *s, struct buffer *out)
+void stream_encode_entries(const struct stream *s, uint32_t from, uint32_t to, struct buffer *out)
 {
-    buffer_put_u8(out, STATE_VERSION);
+    uint64_t index = 0;
+    uint64_t seq = 0;
+    buffer_put_varint(out, to - from);
+    for (uint32_t i = from; i < to; i++) {
+        const struct stream_entry *e = &s->entries[i];
+        buffer_put_varint(out, e->index - index);
+        buffer_put_varint(out, e->first_seq - seq);
+        buffer_put_varint(out, e->count);
+        buffer_put_varint(out, e->live);
+        index = e->index;
+        seq = e->first_seq;
+    }
+    uint32_t hole = from == to ? 0 : stream_deleted_at(s, s->entries[from].first_seq);
+    uint32_t end = from == to ? 0 : stream_deleted_at(s, seq + s->entries[to - 1].count);
+    seq = 0;
+    buffer_put_varint(out, end - hole);
+    for (; hole < end; hole++) {
+        buffer_put_varint(out, s->deleted[hole] - seq);
+        seq = s->deleted[hole];
+    }
+}
+
+/* Sorted, because two replicas may have met the subjects, and the consumers, in another order after
+ * a restart, and equal states must give equal bytes. */
+static void put_subjects(struct buffer *out, struct stream *s)
+{
+    struct map_entry **subjects = map_sorted(&s->subjects);
+    buffer_put_varint(out, s->subjects.count);
+    for (uint32_t i = 0; subjects[i] != NULL; i++) {
+        const struct subject_state *state = subjects[i]->value;
+        buffer_put_bytes(out, subjects[i]->key);
+        buffer_put_varint(out, state->count);
+        buffer_put_varint(out, stream_subject_last(s, subjects[i]->key));
+    }
+    free(subjects);
+}
+
+static void encode(struct stream *s, uint8_t version, struct buffer *out)
+{
+    buffer_put_u8(out, version);
     put_json(out, stream_config_json(&s->config, false));
     buffer_put_u64(out, (uint64_t)s->created_ns);
     const struct stream_totals *t = &s->totals;
@@ -57,35 +96,10 @@ void stream_encode(struct stream *s, struct buffer *out)
     buffer_put_u64(out, (uint64_t)t->last_ns);
     buffer_put_u64(out, s->content_hash);
     buffer_put_bytes(out, bytes_of(s->last_msg_id));
-    buffer_put_varint(out, s->entries_count - s->entries_from);
-    uint64_t index = 0;
-    uint64_t seq = 0;
-    for (uint32_t i = s->entries_from; i < s->entries_count; i++) {
-        const struct stream_entry *e = &s->entries[i];
-        buffer_put_varint(out, e->index - index);
-        buffer_put_varint(out, e->first_seq - seq);
-        buffer_put_varint(out, e->count);
-        buffer_put_varint(out, e->live);
-        index = e->index;
-        seq = e->first_seq;
+    if (version == STATE_WHOLE) {
+        stream_encode_entries(s, s->entries_from, s->entries_count, out);
+        put_subjects(out, s);
     }
-    buffer_put_varint(out, s->deleted_count);
-    uint64_t before = 0;
-    for (uint32_t i = 0; i < s->deleted_count; i++) {
-        buffer_put_varint(out, s->deleted[i] - before);
-        before = s->deleted[i];
-    }
-    /* Sorted, because two replicas may have met the subjects and consumers in another order after a
-     * restart, and equal states must give equal bytes. */
-    struct map_entry **subjects = map_sorted(&s->subjects);
-    buffer_put_varint(out, s->subjects.count);
-    for (uint32_t i = 0; subjects[i] != NULL; i++) {
-        const struct subject_state *state = subjects[i]->value;
-        buffer_put_bytes(out, subjects[i]->key);
-        buffer_put_varint(out, state->count);
-        buffer_put_varint(out, stream_subject_last(s, subjects[i]->key));
-    }
-    free(subjects);
     buffer_put_varint(out, s->seen_count - s->seen_from);
     for (uint32_t i = s->seen_from; i < s->seen_count; i++) {
         const struct seen_order *o = &s->seen_order[i];
@@ -99,6 +113,16 @@ void stream_encode(struct stream *s, struct buffer *out)
         put_consumer(out, consumers[i]->value);
     }
     free(consumers);
+}
+
+void stream_encode(struct stream *s, struct buffer *out)
+{
+    encode(s, STATE_WHOLE, out);
+}
+
+void stream_encode_head(struct stream *s, struct buffer *out)
+{
+    encode(s, STATE_HEAD, out);
 }
 
 /* A count is believed only as far as the bytes that are left could hold that many items. */
@@ -162,24 +186,48 @@ static void read_consumer(struct stream *s, struct reader *r)
     (void)map_put(&s->consumers, bytes_of(c->config.name), c);
 }
 
-static void read_entries(struct stream *s, struct reader *r)
+void stream_decode_entries(struct stream *s, struct reader *r)
 {
-    uint64_t entries = read_count(r, 4);
+    uint64_t left = read_count(r, 4);
     struct stream_entry e = {0};
-    for (uint64_t i = 0; i < entries && !r->bad; i++) {
+    for (; left > 0 && !r->bad; left--) {
         e.index += reader_varint(r);
         e.first_seq += reader_varint(r);
         e.count = (uint32_t)reader_varint(r);
         e.live = (uint32_t)reader_varint(r);
-        VEC_RESERVE(s->entries, s->entries_cap, s->entries_count);
-        s->entries[s->entries_count++] = e;
+        const struct stream_entry *before =
+            s->entries_count == 0 ? NULL : &s->entries[s->entries_count - 1];
+        r->bad = r->bad || e.live > e.count ||
+                 (before != NULL &&
+                  (before->index >= e.index || before->first_seq + before->count > e.first_seq));
+        if (!r->bad && e.first_seq + e.count > s->totals.first_seq) {
+            VEC_RESERVE(s->entries, s->entries_cap, s->entries_count);
+            s->entries[s->entries_count++] = e;
+        }
     }
-    uint64_t deleted = read_count(r, 1);
-    uint64_t at = 0;
-    for (uint64_t i = 0; i < deleted && !r->bad; i++) {
-        at += reader_varint(r);
-        VEC_RESERVE(s->deleted, s->deleted_cap, s->deleted_count);
-        s->deleted[s->deleted_count++] = at;
+    uint64_t seq = 0;
+    for (left = read_count(r, 1); left > 0 && !r->bad; left--) {
+        seq += reader_varint(r);
+        r->bad = r->bad || (s->deleted_count > 0 && s->deleted[s->deleted_count - 1] >= seq);
+        if (!r->bad && seq >= s->totals.first_seq) {
+            VEC_RESERVE(s->deleted, s->deleted_cap, s->deleted_count);
+            s->deleted[s->deleted_count++] = seq;
+        }
+    }
+}
+
+static void read_subjects(struct stream *s, struct reader *r)
+{
+    uint64_t subjects = read_count(r, 3);
+    for (uint64_t i = 0; i < subjects && !r->bad; i++) {
+        struct bytes subject = reader_bytes(r);
+        if (r->bad || map_get(&s->subjects, subject) != NULL) {
+            r->bad = true;
+            break;
+        }
+        struct subject_state *st = stream_add_subject(s, subject);
+        st->count = reader_varint(r);
+        st->last_seq = reader_varint(r);
     }
 }
 
@@ -187,7 +235,8 @@ enum err stream_decode(struct stream *s, struct bytes state)
 {
     struct reader r = reader_make(state);
     struct js_error error;
-    if (reader_u8(&r) != STATE_VERSION) {
+    uint8_t version = reader_u8(&r);
+    if (version != STATE_WHOLE && version != STATE_HEAD) {
         return ERR_CORRUPT;
     }
     json_t *json = read_json(&r);
@@ -209,17 +258,10 @@ enum err stream_decode(struct stream *s, struct bytes state)
     s->content_hash = reader_u64(&r);
     struct bytes last_id = reader_bytes(&r);
     s->last_msg_id = last_id.len == 0 ? NULL : mem_dup(last_id.ptr, last_id.len);
-    read_entries(s, &r);
-    uint64_t subjects = read_count(&r, 3);
-    for (uint64_t i = 0; i < subjects && !r.bad; i++) {
-        struct bytes subject = reader_bytes(&r);
-        if (r.bad || map_get(&s->subjects, subject) != NULL) {
-            r.bad = true;
-            break;
-        }
-        struct subject_state *st = stream_add_subject(s, subject);
-        st->count = reader_varint(&r);
-        st->last_seq = reader_varint(&r);
+    s->changes.all = version == STATE_WHOLE;
+    if (version == STATE_WHOLE) {
+        stream_decode_entries(s, &r);
+        read_subjects(s, &r);
     }
     uint64_t ids = read_count(&r, 10);
     for (uint64_t i = 0; i < ids && !r.bad; i++) {

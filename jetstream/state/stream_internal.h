@@ -1,4 +1,4 @@
-/* Shared by stream.c, consumer.c and stream_codec.c. */
+/* Shared by stream.c, stream_codec.c, stream_rows.c and consumer.c. */
 #ifndef JETSTREAM_STATE_STREAM_INTERNAL_H
 #define JETSTREAM_STATE_STREAM_INTERNAL_H
 
@@ -24,5 +24,29 @@ void stream_remember_id(struct stream *s, struct bytes id, uint64_t seq, int64_t
 /* Not there yet. */
 struct subject_state *stream_add_subject(struct stream *s, struct bytes subject);
 struct stream_entry *stream_find_entry(const struct stream *s, uint64_t seq);
+/* First position in `deleted` that is >= seq. */
+uint32_t stream_deleted_at(const struct stream *s, uint64_t seq);
+/* First position in `entries` whose log index is >= index. */
+uint32_t stream_entry_position(const struct stream *s, uint64_t index);
+
+/* --- stream_codec.c --- */
+
+/* The state without what is in rows. */
+void stream_encode_head(struct stream *s, struct buffer *out);
+/* Positions from <= … < to of the array, and the deleted sequences in them:
+ *   varint number, each varint index · first sequence (both less the one before) · count · live
+ *   varint number, each varint sequence, less the one before */
+void stream_encode_entries(const struct stream *s, uint32_t from, uint32_t to, struct buffer *out);
+/* Appends them, but for what is below first_seq. */
+void stream_decode_entries(struct stream *s, struct reader *r);
+
+/* --- stream_rows.c: for the next checkpoint --- */
+
+void stream_subject_changed(struct stream *s, struct subject_state *subject);
+/* It is not in the map any more. Takes it. */
+void stream_subject_gone(struct stream *s, struct subject_state *subject);
+/* The one with that log index. */
+void stream_entry_changed(struct stream *s, uint64_t index);
+void stream_changes_deinit(struct stream *s);
 
 #endif

@@ -10,6 +10,19 @@ static struct blob *read_nothing(void *arg, uint64_t index)
     return NULL;
 }
 
+/* A state, and, in the last `row_len` bytes, one of its rows. */
+static void decode(struct stream *s, struct bytes input, size_t row_len)
+{
+    size_t cut = row_len < input.len ? input.len - row_len : input.len;
+    struct bytes row = bytes_skip(input, cut);
+    bool ok = stream_decode(s, bytes_make(input.ptr, cut)) == OK;
+    if (ok && row.len > 0) {
+        uint64_t number = (row.ptr[0] & 1) != 0 ? UINT64_C(1) << 63 : 1;
+        ok = stream_decode_row(s, number, bytes_skip(row, 1)) == OK;
+    }
+    (void)(ok && stream_decode_end(s) == OK);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct stream_config config = {
@@ -17,7 +30,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct stream *s = stream_new(&config, 1, read_nothing, NULL);
     struct bytes input = bytes_make(data, size);
     if (size > 0 && (data[0] & 0x80) != 0) {
-        (void)(stream_decode(s, bytes_skip(input, 1)) == OK);
+        decode(s, bytes_skip(input, 1), data[0] & 0x7f);
     } else {
         struct apply_result result;
         (void)(stream_apply(s, 1, input, &result, NULL, NULL) == OK);

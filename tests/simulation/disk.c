@@ -8,6 +8,10 @@ static void write_free(struct pending_write *w)
     }
     free(w->entries);
     blob_release(w->state);
+    for (uint32_t i = 0; i < w->row_count; i++) {
+        blob_release(w->rows[i].value);
+    }
+    free(w->rows);
     free(w->runs);
     free(w->kept_below);
     free(w);
@@ -46,15 +50,32 @@ static void disk_delete(struct disk_group *d, raft_index index)
     blob_release(map_remove_u64(&d->records, index));
 }
 
-/* Deletes records at and above `from`. */
-static void disk_delete_from(struct disk_group *d, raft_index from)
+/* Deletes what has a number from <= … < to. */
+static void delete_numbers(struct map *m, uint64_t from, uint64_t to)
 {
     struct map_entry *e;
-    for (uint32_t i = 0; (e = map_next(&d->records, &i)) != NULL;) {
-        uint64_t index;
-        memcpy(&index, e->key.ptr, sizeof index);
-        if (index >= from) {
-            disk_delete(d, index);
+    for (uint32_t i = 0; (e = map_next(m, &i)) != NULL;) {
+        uint64_t number;
+        memcpy(&number, e->key.ptr, sizeof number);
+        if (number >= from && number < to) {
+            blob_release(map_remove_u64(m, number));
+        }
+    }
+}
+
+static void disk_delete_from(struct disk_group *d, raft_index from)
+{
+    delete_numbers(&d->records, from, UINT64_MAX);
+}
+
+static void write_rows(struct disk_group *d, struct pending_write *w)
+{
+    for (uint32_t i = 0; i < w->row_count; i++) {
+        struct row_write *row = &w->rows[i];
+        if (row->value == NULL) {
+            delete_numbers(&d->rows, row->from, row->to);
+        } else {
+            blob_release(map_put_u64(&d->rows, row->from, blob_retain(row->value)));
         }
     }
 }
@@ -79,6 +100,7 @@ static void disk_apply(struct replica *r, struct pending_write *w)
         }
     }
     if (w->kind != WRITE_PERSIST) {
+        write_rows(d, w);
         blob_release(d->state);
         d->state = blob_retain(w->state);
         free(d->runs);
@@ -260,7 +282,9 @@ unsigned damaged_nodes(void)
 void disk_clear(struct disk_group *d)
 {
     disk_delete_from(d, 0);
+    delete_numbers(&d->rows, 0, UINT64_MAX);
     map_deinit(&d->records);
+    map_deinit(&d->rows);
     blob_release(d->state);
     free(d->runs);
     *d = (struct disk_group){.unproven = true};

@@ -135,6 +135,22 @@ static struct blob *stream_read_entry(void *arg, uint64_t index)
     return read_record(r, index, &e) == OK ? e.data : NULL;
 }
 
+static struct row_write *add_row(struct pending_write *w)
+{
+    VEC_RESERVE(w->rows, w->row_cap, w->row_count);
+    return &w->rows[w->row_count++];
+}
+
+static void put_row(void *arg, uint64_t row, struct bytes value)
+{
+    *add_row(arg) = (struct row_write){row, row + 1, blob_copy(value)};
+}
+
+static void remove_rows(void *arg, uint64_t from, uint64_t to)
+{
+    *add_row(arg) = (struct row_write){from, to, NULL};
+}
+
 static void checkpoint(struct replica *r)
 {
     struct pending_write *w = NEW(struct pending_write);
@@ -142,7 +158,11 @@ static void checkpoint(struct replica *r)
     w->kind = WRITE_CHECKPOINT;
     w->group = r->number;
     w->index = raft_applied(raft);
-    w->state = encode_state(r);
+    const struct row_writer rows = {put_row, remove_rows, w};
+    struct buffer head = {0};
+    stream_checkpoint(r->stream, &head, &rows);
+    w->state = blob_copy(buffer_bytes(&head));
+    buffer_deinit(&head);
     w->runs = copy_runs(raft, w->index, &w->run_count);
     w->members = *raft_members_at(raft, w->index);
     w->first = r->previous_checkpoint + 1;
@@ -223,8 +243,31 @@ static struct stream_config stream_config(void)
     return config;
 }
 
-/* A stream with the state of `encoded`; NULL: with that of the beginning. */
-static void reset_stream(struct replica *r, struct blob *encoded)
+static int ascending(const void *a, const void *b)
+{
+    uint64_t x, y;
+    memcpy(&x, (*(struct map_entry *const *)a)->key.ptr, sizeof x);
+    memcpy(&y, (*(struct map_entry *const *)b)->key.ptr, sizeof y);
+    return x < y ? -1 : x > y;
+}
+
+static enum err decode_rows(struct stream *s, const struct map *rows)
+{
+    struct map_entry **sorted = map_sorted(rows);
+    enum err err = OK;
+    qsort(sorted, rows->count, sizeof *sorted, ascending);
+    for (uint32_t i = 0; i < rows->count && err == OK; i++) {
+        uint64_t row;
+        memcpy(&row, sorted[i]->key.ptr, sizeof row);
+        err = stream_decode_row(s, row, blob_bytes(sorted[i]->value));
+    }
+    free(sorted);
+    return err;
+}
+
+/* A stream with the state of `encoded`, and the rows that the disk has; NULL: with that of the
+ * beginning. */
+static void reset_stream(struct replica *r, struct blob *encoded, const struct map *rows)
 {
     struct stream_config config = stream_config();
     if (r->stream != NULL) {
@@ -232,7 +275,9 @@ static void reset_stream(struct replica *r, struct blob *encoded)
         stream_free(r->stream);
     }
     r->stream = stream_new(&config, START_NS, stream_read_entry, r);
-    if (encoded != NULL && stream_decode(r->stream, blob_bytes(encoded)) != OK) {
+    if (encoded != NULL && (stream_decode(r->stream, blob_bytes(encoded)) != OK ||
+                            (rows != NULL && decode_rows(r->stream, rows) != OK) ||
+                            stream_decode_end(r->stream) != OK)) {
         fail("a state does not decode");
     }
     publisher_init(&r->publisher, r->stream);
@@ -242,8 +287,9 @@ static void on_install(void *arg, const struct raft_install *install)
 {
     struct replica *r = arg;
     const struct raft *raft = raft_group_raft(r->group);
-    reset_stream(r, install->state);
+    reset_stream(r, install->state, NULL);
     struct pending_write *w = NEW(struct pending_write);
+    remove_rows(w, 0, UINT64_MAX);
     w->kind = WRITE_INSTALL;
     w->group = r->number;
     w->seq = install->seq;
@@ -329,7 +375,7 @@ static void start_replica(struct node *n, unsigned g)
         blob_release(entries[i].data);
     }
     free(entries);
-    reset_stream(r, d->state);
+    reset_stream(r, d->state, &d->rows);
     r->leading = false;
     r->checkpointed = d->state_index;
     r->previous_checkpoint = d->first == 0 ? 0 : d->first - 1;

@@ -65,6 +65,7 @@ struct disk_group {
     raft_index last;    /* end of the contiguous log */
     raft_index state_index;
     struct blob *state; /* stream state, and runs */
+    struct map rows;    /* of the state: number → struct blob */
     struct raft_run *runs;
     uint32_t run_count;
     struct raft_members members; /* as of state_index; count 0: those of the beginning */
@@ -72,6 +73,11 @@ struct disk_group {
 };
 
 enum write_kind { WRITE_PERSIST, WRITE_INSTALL, WRITE_CHECKPOINT };
+
+struct row_write {
+    uint64_t from, to;
+    struct blob *value; /* of `from`; NULL: rows from <= … < to are gone */
+};
 
 /* A write that waits for its sync. Owned copies. */
 struct pending_write {
@@ -90,6 +96,8 @@ struct pending_write {
     bool log_stays;   /* INSTALL */
     raft_index index; /* INSTALL, CHECKPOINT */
     struct blob *state;
+    struct row_write *rows; /* in this order, before the state */
+    uint32_t row_count, row_cap;
     struct raft_run *runs;
     uint32_t run_count;
     struct raft_members members;

@@ -276,6 +276,57 @@ ON_BOTH(groups_have_states_until_they_are_deleted)
     free(groups);
 }
 
+struct row_list {
+    char text[256]; /* "1=one 2=two " */
+    uint64_t stop;  /* the callback fails there */
+};
+
+static enum err list_row(void *arg, uint64_t row, struct bytes value)
+{
+    struct row_list *list = arg;
+    size_t len = strlen(list->text);
+    (void)snprintf(list->text + len, sizeof list->text - len, "%llx=%.*s ", (unsigned long long)row,
+                   (int)value.len, value.ptr);
+    return row == list->stop ? ERR_INVALID : OK;
+}
+
+static void rows_are(struct bed *b, uint64_t group, const char *text)
+{
+    struct row_list list = {.stop = UINT64_MAX};
+    cr_assert_eq(store_each_row(b->store, group, list_row, &list), OK);
+    cr_assert_str_eq(list.text, text);
+}
+
+ON_BOTH(states_have_numbered_rows)
+{
+    struct store_batch *batch = store_batch_new();
+    store_put_state(batch, 3, "hs", BYTES_LIT("three"));
+    store_put_row(batch, 3, 2, BYTES_LIT("two"));
+    store_put_row(batch, 3, 1, BYTES_LIT("one"));
+    store_put_row(batch, 3, UINT64_C(1) << 63, BYTES_LIT("high"));
+    store_put_row(batch, 4, 1, BYTES_LIT("other"));
+    commit(b, batch);
+    rows_are(b, 3, "1=one 2=two 8000000000000000=high ");
+    rows_are(b, 4, "1=other ");
+    rows_are(b, 5, "");
+    struct row_list list = {.stop = 2};
+    cr_assert_eq(store_each_row(b->store, 3, list_row, &list), ERR_INVALID);
+    cr_assert_str_eq(list.text, "1=one 2=two ");
+    batch = store_batch_new();
+    store_delete_rows(batch, 3, 1, 2);
+    store_put_row(batch, 3, 2, BYTES_LIT("new"));
+    store_delete_rows(batch, 3, UINT64_C(1) << 63, UINT64_MAX);
+    store_put_row(batch, 3, UINT64_C(1) << 63, BYTES_LIT("again")); /* in the order given */
+    commit(b, batch);
+    rows_are(b, 3, "2=new 8000000000000000=again ");
+    state_is(b, 3, "hs", "three");
+    batch = store_batch_new();
+    store_delete_group(batch, 3);
+    commit(b, batch);
+    rows_are(b, 3, "");
+    rows_are(b, 4, "1=other ");
+}
+
 ON_BOTH(the_backlog_is_what_waits)
 {
     cr_assert_eq(store_backlog(b->store), 0);
