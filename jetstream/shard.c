@@ -15,9 +15,10 @@
  * memory have no checkpoints: nothing is left of them to go on with. Their logs are cut all the
  * same. */
 
-/* Of log since the last one; or twice what that one wrote. */
+/* Of log since the last one, or as much as that one wrote. */
 #define CHECKPOINT_BYTES_MIN        (4u << 20)
 #define CHECKPOINT_BYTES_MIN_MEMORY (256u << 10)
+#define ROW_BYTES                   20                /* and its value */
 #define MAKE_ROOM_NS                (100 * NS_PER_MS) /* not more often than this */
 
 /* What one store batch completes. */
@@ -200,14 +201,14 @@ static void put_row(void *arg, uint64_t row, struct bytes value)
 {
     struct group *g = arg;
     store_put_row(batch_of(g), g->id, row, value);
-    g->state_bytes += 64 + value.len;
+    g->state_bytes += ROW_BYTES + value.len;
 }
 
 static void remove_rows(void *arg, uint64_t from, uint64_t to)
 {
     struct group *g = arg;
     store_delete_rows(batch_of(g), g->id, from, to);
-    g->state_bytes += 64;
+    g->state_bytes += ROW_BYTES;
 }
 
 static void write_state(struct group *g, raft_index index)
@@ -273,7 +274,7 @@ static void maybe_checkpoint(struct group *g)
 {
     size_t least =
         g->writes == &g->shard->memory ? CHECKPOINT_BYTES_MIN_MEMORY : CHECKPOINT_BYTES_MIN;
-    size_t limit = 2 * g->state_bytes > least ? 2 * g->state_bytes : least;
+    size_t limit = g->state_bytes > least ? g->state_bytes : least;
     if (g->bytes_since > limit) {
         (void)group_checkpoint(g);
     }
