@@ -2,117 +2,146 @@
  *
  *   bench_store FOLDER SECONDS
  *
- * Prints the disk's own fdatasync time, then for 1, 64 and 512 producers the entries per second and
- * the mean time of one. A producer appends 128 bytes, waits until they are on disk, and begins
- * anew: all to one group, then each to its own. Last, how many entries a second can be read in
- * order. */
+ * A producer hands over a message of 128 bytes, waits until it is on disk, and begins anew. What is
+ * printed: the disk's own fdatasync time; then, for 1, 64 and 512 producers, messages per second
+ * and the mean time of one,
+ *
+ *   - all to one stream, whose leader makes one record of what comes in a turn of its loop,
+ *   - all to one group, each message a record,
+ *   - each producer to a group of its own;
+ *
+ * last, how many records, and messages, a second can be read in order. */
 #include <fcntl.h>
 #include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "bench/gather.h"
 #include "core/base/clock.h"
 #include "core/base/mem.h"
-#include "core/base/random.h"
 #include "jetstream/store.h"
 
-#define LONGEST_GROUP (1 + 1 + 64 + 1) /* 512 producers, one group: the first of that run */
+struct run;
 
 struct group {
-    uint64_t id, last;
-};
-
-struct producer {
     struct run *run;
-    struct group *group;
-    struct blob *payload;
+    uint64_t id, last;
+    struct gather gather;
 };
 
 struct run {
     struct store *store;
     int64_t until_ns;
-    unsigned running;
+    unsigned groups;
+    struct group *group;
+    unsigned running; /* producers */
     uint64_t written;
     sem_t over;
 };
 
-static void append_next(struct producer *p);
+/* An entry under way. */
+struct written {
+    struct group *group;
+    uint32_t count;
+};
 
 static void on_written(void *arg, enum err err)
 {
-    struct producer *p = arg;
+    struct written *w = arg;
+    struct run *run = w->group->run;
     if (err != OK) {
         fprintf(stderr, "a write failed\n");
         exit(1);
     }
-    p->run->written++;
-    if (clock_mono_ns() < p->run->until_ns) {
-        append_next(p);
-    } else if (--p->run->running == 0) {
-        sem_post(&p->run->over);
+    run->written += w->count;
+    bool over = clock_mono_ns() >= run->until_ns;
+    for (uint32_t i = 0; i < w->count && !over; i++) {
+        gather_add(&w->group->gather);
+    }
+    run->running -= over ? w->count : 0;
+    if (run->running == 0) {
+        sem_post(&run->over);
+    }
+    free(w);
+}
+
+static void submit(void *arg, struct blob *entry, int64_t *starts, uint32_t count)
+{
+    struct group *g = arg;
+    struct written *w = NEW(struct written);
+    *w = (struct written){g, count};
+    struct store_batch *b = store_batch_new();
+    store_put_entry(b, g->id, &(struct raft_entry){++g->last, 1, RAFT_ENTRY_DATA, entry}, false);
+    store_submit(g->run->store, b, true, on_written, w);
+    blob_release(entry);
+    free(starts);
+}
+
+static void start(void *arg)
+{
+    struct run *run = arg;
+    for (unsigned i = 0; i < run->running; i++) {
+        gather_add(&run->group[i % run->groups].gather);
     }
 }
 
-static void append_next(struct producer *p)
-{
-    struct store_batch *b = store_batch_new();
-    struct raft_entry e = {++p->group->last, 1, RAFT_ENTRY_DATA, p->payload};
-    store_put_entry(b, p->group->id, &e, false);
-    store_submit(p->run->store, b, true, on_written, p);
-}
-
-static void start_producer(void *arg)
-{
-    append_next(arg);
-}
-
-static double measure(struct store *store, struct loop *loop, unsigned producers,
-                      unsigned group_count, int64_t seconds)
+/* Returns the id of the first group. */
+static uint64_t measure(struct store *store, struct loop *loop, unsigned producers, unsigned groups,
+                        size_t limit, int64_t seconds)
 {
     static uint64_t last_group;
-    struct run run = {.store = store, .running = producers};
+    struct run run = {.store = store, .groups = groups, .running = producers};
     (void)sem_init(&run.over, 0, 0);
-    struct producer *all = mem_zalloc(producers * sizeof *all);
-    struct group *groups = mem_zalloc(group_count * sizeof *groups);
-    char bytes[128];
-    random_system(bytes, sizeof bytes);
-    int64_t start = clock_mono_ns();
-    run.until_ns = start + seconds * NS_PER_SEC;
-    for (unsigned i = 0; i < group_count; i++) {
-        groups[i].id = ++last_group;
+    run.group = mem_zalloc(groups * sizeof *run.group);
+    for (unsigned i = 0; i < groups; i++) {
+        struct group *g = &run.group[i];
+        g->run = &run;
+        g->id = ++last_group;
+        gather_init(&g->gather, loop, limit, submit, g);
     }
-    for (unsigned i = 0; i < producers; i++) {
-        all[i] = (struct producer){&run, &groups[i % group_count],
-                                   blob_copy(bytes_make(bytes, sizeof bytes))};
-        loop_post(loop, start_producer, &all[i]);
-    }
+    int64_t begin = clock_mono_ns();
+    run.until_ns = begin + seconds * NS_PER_SEC;
+    loop_post(loop, start, &run);
     while (sem_wait(&run.over) != 0) { /* interrupted by a signal */
     }
-    double taken = (double)(clock_mono_ns() - start) / 1e9;
-    for (unsigned i = 0; i < producers; i++) {
-        blob_release(all[i].payload);
+    double rate = (double)run.written / ((double)(clock_mono_ns() - begin) / 1e9);
+    printf("%u waiting, %s: %.0f messages/s, %.0f us each\n", producers,
+           limit > 1    ? "1 stream"
+           : groups > 1 ? "a group each"
+                        : "1 group",
+           rate, 1e6 * producers / rate);
+    for (unsigned i = 0; i < groups; i++) {
+        gather_deinit(&run.group[i].gather);
     }
-    free(all);
-    free(groups);
+    free(run.group);
     (void)sem_destroy(&run.over);
-    return (double)run.written / taken;
+    return last_group - groups + 1;
 }
 
-/* Entries per second, of the group that has the most. */
-static double read_all(struct store *store, uint64_t group)
+static void read_all(struct store *store, uint64_t group, const char *name)
 {
     struct raft_entry entries[64];
     raft_index index = 1;
+    uint64_t messages = 0;
     uint32_t count;
-    int64_t start = clock_mono_ns();
+    int64_t begin = clock_mono_ns();
     while ((count = store_get_entries(store, group, index, entries, 64, 1u << 18)) > 0) {
         for (uint32_t i = 0; i < count; i++) {
+            struct messages_reader reader;
+            struct stored_message m;
+            if (messages_open(&reader, blob_bytes(entries[i].data))) {
+                while (messages_next(&reader, &m)) {
+                    messages++;
+                }
+            }
             blob_release(entries[i].data);
         }
         index += count;
     }
-    return (double)(index - 1) / ((double)(clock_mono_ns() - start) / 1e9);
+    double seconds = (double)(clock_mono_ns() - begin) / 1e9;
+    printf("read in order, %s: %.0f messages/s in %.0f records/s\n", name,
+           (double)messages / seconds, (double)(index - 1) / seconds);
 }
 
 /* Microseconds for 512 bytes behind the others and their way to the disk. */
@@ -122,7 +151,7 @@ static double disk_us(const char *folder)
     enum { ROUNDS = 500 };
     (void)snprintf(path, sizeof path, "%s/fdatasync", folder);
     int fd = open(path, O_CREAT | O_WRONLY | O_APPEND, 0640);
-    int64_t start = clock_mono_ns();
+    int64_t begin = clock_mono_ns();
     for (int i = 0; i < ROUNDS; i++) {
         if (write(fd, block, sizeof block) != (ssize_t)sizeof block || fdatasync(fd) != 0) {
             perror(path);
@@ -130,7 +159,7 @@ static double disk_us(const char *folder)
         }
     }
     close(fd);
-    return (double)(clock_mono_ns() - start) / ROUNDS / 1e3;
+    return (double)(clock_mono_ns() - begin) / ROUNDS / 1e3;
 }
 
 int main(int argc, char **argv)
@@ -142,6 +171,8 @@ int main(int argc, char **argv)
     char folder[4096];
     struct error error;
     const struct store_keys keys = {0};
+    const size_t batch = 64u * 1024;
+    long seconds = strtol(argv[2], NULL, 10);
     (void)snprintf(folder, sizeof folder, "%s/store", argv[1]);
     struct store *store = store_open(folder, &keys, &error);
     if (store == NULL) {
@@ -149,20 +180,17 @@ int main(int argc, char **argv)
         return 1;
     }
     struct loops *loops = loops_start(1);
+    struct loop *loop = loops_at(loops, 0);
     printf("fdatasync of the disk: %.0f us\n", disk_us(argv[1]));
-    static const unsigned producers[] = {1, 64, 512};
-    for (int i = 0; i < 3; i++) {
-        for (unsigned groups = 1; groups <= producers[i]; groups += producers[i] - 1) {
-            double rate =
-                measure(store, loops_at(loops, 0), producers[i], groups, strtol(argv[2], NULL, 10));
-            printf("%u waiting, %u group%s: %.0f entries/s, %.0f us each\n", producers[i], groups,
-                   groups == 1 ? "" : "s", rate, 1e6 * producers[i] / rate);
-            if (producers[i] == 1) {
-                break;
-            }
-        }
-    }
-    printf("read in order: %.0f entries/s\n", read_all(store, LONGEST_GROUP));
+    (void)measure(store, loop, 1, 1, 1, seconds);
+    (void)measure(store, loop, 64, 1, batch, seconds);
+    (void)measure(store, loop, 64, 1, 1, seconds);
+    (void)measure(store, loop, 64, 64, 1, seconds);
+    uint64_t stream = measure(store, loop, 512, 1, batch, seconds);
+    uint64_t records = measure(store, loop, 512, 1, 1, seconds);
+    (void)measure(store, loop, 512, 512, 1, seconds);
+    read_all(store, stream, "a stream");
+    read_all(store, records, "each a record");
     loops_stop(loops);
     store_close(store);
     loops_free(loops);
