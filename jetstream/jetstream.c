@@ -67,6 +67,9 @@ static void on_raft_frame(struct jetstream *js, uint64_t from, struct bytes body
             log_error("A frame from server \"%s\" is malformed", peers_name(js->peers, from));
             break;
         }
+        if (group == META_GROUP_ID && js->meta.group == NULL) {
+            meta_group_heard(js, message);
+        }
         unsigned i = (unsigned)(group % count);
         if (mails[i] == NULL) {
             mails[i] = NEW(struct raft_mail);

@@ -94,6 +94,8 @@ void js_publish(struct jetstream *js, struct account *account, struct bytes subj
 /* --- the meta group (meta_group.c); loop 0 --- */
 
 void meta_group_start(struct jetstream *js);
+/* Loop 0: a Raft message for the meta group, while there is none here. */
+void meta_group_heard(struct jetstream *js, struct bytes message);
 void meta_group_stop(struct jetstream *js, bool checkpoint);
 bool meta_is_leader(const struct jetstream *js);
 /* The servers of the meta group, learners included; *voters: how many of them vote. */

@@ -4,7 +4,8 @@
  * Forming: a server that has the list of voters on disk uses it. One that has none waits until as
  * many servers with JetStream are connected as its configuration names, and takes those; with the
  * same configuration everywhere all arrive at the same list, and none at a smaller one (reliability
- * rule 7: an empty server never starts a new group beside old data).
+ * rule 7: an empty server never starts a new group beside old data). Or it hears from a leader that
+ * takes it for a member: then there is a group, and it belongs to it, whoever else is down.
  *
  * Growing: a server that comes later takes itself for a member, unproven, and so without a say. The
  * leader sees it connected, lets it in as a learner, and makes it a voter once it has caught up. */
@@ -16,6 +17,7 @@
 #include "core/base/mem.h"
 #include "core/subject/subject.h"
 #include "jetstream/asset_internal.h"
+#include "raft/wire.h"
 
 #define FORM_RETRY_MS  100
 #define LEADERLESS_NS  (10 * NS_PER_SEC)
@@ -487,29 +489,54 @@ static void save_voters(struct jetstream *js)
     buffer_deinit(&b);
 }
 
-static void try_form(void *arg)
+/* Of those that are connected, when there are so many. */
+static bool form(struct jetstream *js, unsigned at_least)
 {
-    struct jetstream *js = arg;
     unsigned count;
     struct peer_node *nodes = peers_nodes(js->peers, &count);
     unsigned up = 0;
     for (unsigned i = 0; i < count; i++) {
         up += nodes[i].up;
     }
-    unsigned expected = routes_expected_servers(js->routes);
-    if (up >= expected && up <= RAFT_VOTERS_MAX) {
-        for (unsigned i = 0; i < count; i++) {
-            if (nodes[i].up) {
-                js->meta.voters[js->meta.voter_count++] = nodes[i].id;
-            }
+    bool enough = up >= at_least && up <= RAFT_VOTERS_MAX;
+    for (unsigned i = 0; i < count && enough; i++) {
+        if (nodes[i].up) {
+            js->meta.voters[js->meta.voter_count++] = nodes[i].id;
         }
+    }
+    free(nodes);
+    if (enough) {
         qsort(js->meta.voters, js->meta.voter_count, sizeof js->meta.voters[0], by_id);
         save_voters(js);
-    } else {
+    }
+    return enough;
+}
+
+static void try_form(void *arg)
+{
+    struct jetstream *js = arg;
+    if (!form(js, routes_expected_servers(js->routes))) {
         loop_timer_arm(loops_at(js->loops, 0), &js->meta.form_timer,
                        clock_mono_ns() + FORM_RETRY_MS * NS_PER_MS, try_form, js);
     }
-    free(nodes);
+}
+
+/* The list may lack members that are down. It holds only until the leader's log or state says who
+ * they are: before, this replica is unproven, and an election of all that it knows of would include
+ * the leader, whose log is longer (raft.h, invariant (6)). */
+void meta_group_heard(struct jetstream *js, struct bytes message)
+{
+    struct raft_message m;
+    if (!loop_timer_armed(&js->meta.form_timer) || raft_wire_decode(message, &m) != OK) {
+        return;
+    }
+    bool leads = m.type == RAFT_APPEND || m.type == RAFT_SNAPSHOT;
+    raft_message_deinit(&m);
+    if (leads && form(js, 2)) {
+        loop_timer_cancel(loops_at(js->loops, 0), &js->meta.form_timer);
+        log_info("JetStream cluster: the meta group's leader knows this server, which has nothing "
+                 "of it: it catches up");
+    }
 }
 
 void meta_group_start(struct jetstream *js)

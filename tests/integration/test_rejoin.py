@@ -32,7 +32,7 @@ async def publish_all(server, values):
 
 async def make(cluster, count):
     nc = await connect(cluster[0])
-    await nc.jetstream().add_stream(name="S", subjects=["s"], num_replicas=3)
+    await nc.jetstream().add_stream(name="S", subjects=["s"], num_replicas=len(cluster.servers))
     await nc.close()
     await publish_all(cluster[0], [f"v{i}" for i in range(count)])
     await asyncio.to_thread(eventually, lambda: cluster.replicas_agree("S"), 20, "replicas agreeing")
@@ -118,6 +118,23 @@ async def test_it_becomes_whole_again(tmp_path, loss):
     await publish_all(c[1], [f"v{i}" for i in range(60, 80)])
     c[0].start()
     await whole(c, 80)
+    c.stop()
+
+
+async def test_a_wiped_one_need_not_wait_for_one_that_is_down(tmp_path):
+    c = Cluster(tmp_path, 5).start()
+    await make(c, 20)
+    down = next(s for s in c.servers if s is not c.leader("S"))
+    wiped = next(s for s in c.servers if s not in (down, c.leader("S")))
+    down.kill()
+    wiped.kill()
+    wipe(wiped, None)
+    wiped.start()
+    await asyncio.to_thread(eventually, wiped.healthy, 40, "the wiped server healthy")
+    assert "which has nothing of it: it catches up" in wiped.text()
+    await publish_all(wiped, [f"v{i}" for i in range(20, 40)])
+    down.start()
+    await whole(c, 40)
     c.stop()
 
 
