@@ -35,6 +35,7 @@ static bool is_readable(struct group *g, raft_index index)
 
 static void forget(struct damage *d, uint32_t at)
 {
+    (void)map_remove_u64(&d->known, d->list[at]);
     d->list[at] = d->list[--d->count];
 }
 
@@ -96,12 +97,7 @@ void group_note_damage(struct group *g, raft_index index)
 {
     struct damage *d = &g->damage;
     char what[256] = "";
-    for (uint32_t i = 0; i < d->count; i++) {
-        if (d->list[i] == index) {
-            return;
-        }
-    }
-    if (d->count == DAMAGE_MAX || !is_needed(g, index)) {
+    if (d->count == DAMAGE_MAX || map_get_u64(&d->known, index) != NULL || !is_needed(g, index)) {
         return;
     }
     if (g->ops.describe != NULL) {
@@ -109,6 +105,7 @@ void group_note_damage(struct group *g, raft_index index)
     }
     VEC_RESERVE(d->list, d->cap, d->count);
     d->list[d->count++] = index;
+    (void)map_put_u64(&d->known, index, g);
     log_error("JetStream record %llu of group %llu is damaged%s%s: %s", (unsigned long long)index,
               (unsigned long long)g->id, what[0] == '\0' ? "" : ", ", what,
               group_has_others(g) ? "it is fetched from another replica"
@@ -121,6 +118,7 @@ void group_note_damage(struct group *g, raft_index index)
 void group_forget_damage(struct group *g)
 {
     free(g->damage.list);
+    map_deinit(&g->damage.known);
     g->damage = (struct damage){0};
 }
 

@@ -740,16 +740,6 @@ enum err group_propose_bytes(struct group *g, struct bytes data, uint64_t *index
     return err;
 }
 
-static bool has_member(const struct raft_members *members, raft_node node)
-{
-    for (unsigned i = 0; i < members->count; i++) {
-        if (members->list[i].node == node) {
-            return true;
-        }
-    }
-    return false;
-}
-
 const char *group_admit(struct group *g, const uint64_t *wanted, unsigned count, uint64_t *who)
 {
     const struct raft *raft = raft_group_raft(g->raft_group);
@@ -768,7 +758,7 @@ const char *group_admit(struct group *g, const uint64_t *wanted, unsigned count,
     }
     for (unsigned i = 0; i < count && step == NULL && members.count < RAFT_MEMBERS_MAX; i++) {
         bool up = g->shard->peers != NULL && peers_is_up(g->shard->peers, wanted[i]);
-        if (up && !has_member(&members, wanted[i])) {
+        if (up && raft_members_find(&members, wanted[i]) == members.count) {
             members.list[members.count++] = (struct raft_member){wanted[i], true};
             *who = wanted[i];
             step = "joins and catches up";

@@ -6,6 +6,7 @@
 #ifndef JETSTREAM_SHARD_INTERNAL_H
 #define JETSTREAM_SHARD_INTERNAL_H
 
+#include "core/base/map.h"
 #include "jetstream/shard.h"
 
 #define AHEAD_ENTRIES 64
@@ -22,7 +23,8 @@ struct writes {
 struct damage {
     raft_index *list; /* in the order found; owned */
     uint32_t count, cap;
-    uint32_t next; /* where to go on asking for them */
+    struct map known; /* those in the list: index → anything */
+    uint32_t next;    /* where to go on asking for them */
 };
 
 struct shard {

@@ -19,14 +19,19 @@ static unsigned count_voters(const struct raft_members *m)
     return count;
 }
 
+unsigned raft_members_find(const struct raft_members *m, raft_node node)
+{
+    unsigned at = 0;
+    while (at < m->count && m->list[at].node != node) {
+        at++;
+    }
+    return at;
+}
+
 static const struct raft_member *find(const struct raft_members *m, raft_node node)
 {
-    for (unsigned i = 0; i < m->count; i++) {
-        if (m->list[i].node == node) {
-            return &m->list[i];
-        }
-    }
-    return NULL;
+    unsigned at = raft_members_find(m, node);
+    return at == m->count ? NULL : &m->list[at];
 }
 
 /* Nobody twice, and somebody to vote. */

@@ -89,6 +89,8 @@ struct raft_members {
         bool learner;
     } list[RAFT_MEMBERS_MAX];
 };
+/* Where in the list a node is; its count: nowhere. */
+unsigned raft_members_find(const struct raft_members *members, raft_node node);
 /* As bytes: u8 count, each varint node · u8 learner. False: these are none. */
 void raft_members_encode(const struct raft_members *members, struct buffer *out);
 MUST_USE bool raft_members_decode(struct reader *reader, struct raft_members *out);

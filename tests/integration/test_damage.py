@@ -15,9 +15,17 @@ MESSAGES = 400
 
 def scrubbing(server):
     """Its jetstream block, with a scrub that does not keep a test waiting."""
+    with open(server.conf) as f:
+        rest = f.read()[len(server.base):]
     server.base = server.base.replace("jetstream {", f"jetstream {{ {SCRUB},")
-    server.configure("")
+    server.configure(rest)
     return server
+
+
+def to_be_rebuilt(server, stage="damaged"):
+    """As a store leaves it that has found a damaged file: the next start rebuilds it."""
+    with open(os.path.join(server.store, "jetstream.damaged"), "w") as f:
+        f.write(stage + "\n")
 
 
 def body(i):
@@ -88,11 +96,7 @@ async def read_all(url):
 async def test_scrub_finds_damage_and_other_replicas_repair_it(tmp_path):
     cluster = Cluster(tmp_path)
     for s in cluster.servers:
-        conf = s.base
-        with open(s.conf) as f:
-            routes = f.read()[len(conf):]
-        s.base = conf.replace("jetstream {", f"jetstream {{ {SCRUB},")
-        s.configure(routes)
+        scrubbing(s)
     cluster.start()
     await publish(cluster[0].url, 3)
     victim = cluster[1]
@@ -127,8 +131,7 @@ async def test_rebuilt_store_fetches_what_it_has_lost(tmp_path):
     into_files(victim)
     for i in (7, 200, 399):
         flip(victim, b"payload-%06d-" % i)
-    with open(os.path.join(victim.store, "jetstream.damaged"), "w") as f:
-        f.write("damaged\n")
+    to_be_rebuilt(victim)
     victim.start()
     assert "was rebuilt from what could be read of it" in victim.text()
     eventually(lambda: "its damaged records are repaired" in victim.text(), 20, "the damage repaired")
@@ -146,8 +149,7 @@ async def test_a_block_that_spans_groups_takes_no_more_than_itself(tmp_path):
     await publish(s.url, 1)
     into_files(s)
     flip(s, b'"op":"create"')
-    with open(os.path.join(s.store, "jetstream.damaged"), "w") as f:
-        f.write("damaged\n")
+    to_be_rebuilt(s)
     s.start()
     lost = s.text().count("it is lost")
     assert 0 < lost < 50
@@ -163,8 +165,7 @@ async def test_states_that_are_lost_come_from_the_others(tmp_path):
     victim = cluster[1]
     into_files(victim)
     flip(victim, b'"stream":"S"', without=b"payload-")
-    with open(os.path.join(victim.store, "jetstream.damaged"), "w") as f:
-        f.write("damaged\n")
+    to_be_rebuilt(victim)
     victim.start()
     cluster.wait_healthy(30)
     eventually(lambda: cluster.replicas_agree("S"), 30, "replicas that agree")
@@ -187,8 +188,7 @@ async def test_a_state_that_is_lost_without_others_is_no_empty_stream(tmp_path, 
         await nc.close()
     into_files(s)
     flip(s, b'"stream":"S"', without=b"payload-")
-    with open(os.path.join(s.store, "jetstream.damaged"), "w") as f:
-        f.write("damaged\n")
+    to_be_rebuilt(s)
     s.start()
     if limit is None:
         assert await read_all(s.url) == [body(i) for i in range(MESSAGES)]
@@ -205,15 +205,13 @@ async def test_rebuild_that_was_interrupted_goes_on(tmp_path):
     into_files(s)
     store = os.path.join(s.store, "jetstream")
     marker = store + ".damaged"
-    with open(marker, "w") as f:  # it began, and left a part of a copy
-        f.write("damaged\n")
-    os.mkdir(store + ".rebuilt")
+    to_be_rebuilt(s)
+    os.mkdir(store + ".rebuilt")  # it began, and left a part of a copy
     s.start()
     s.stop()
     assert not os.path.exists(marker) and not os.path.exists(store + ".rebuilt")
     os.rename(store, store + ".rebuilt")  # the copy was whole, and the old one already away
-    with open(marker, "w") as f:
-        f.write("rebuilt\n")
+    to_be_rebuilt(s, "rebuilt")
     s.start()
     assert await read_all(s.url) == [body(i) for i in range(MESSAGES)]
     s.stop()

@@ -1,16 +1,6 @@
 /* What has to be true at the end. */
 #include "simulation/simulator.h"
 
-bool is_member(const struct raft_members *m, raft_node node, unsigned *at)
-{
-    for (*at = 0; *at < m->count; ++*at) {
-        if (m->list[*at].node == node) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* Of the latest term; NULL: nobody leads. */
 static struct replica *leader_of(unsigned g)
 {
@@ -76,11 +66,10 @@ void check_end(void)
         struct buffer first = {0};
         const struct replica *leader = leader_of(g);
         const struct raft_members *members = raft_members(raft_group_raft(leader->group));
-        unsigned at;
         stream_encode(leader->stream, &first);
         for (unsigned i = 0; i < sim->plan.nodes; i++) {
             struct buffer state = {0};
-            if (!is_member(members, sim->nodes[i].id, &at)) {
+            if (raft_members_find(members, sim->nodes[i].id) == members->count) {
                 continue;
             }
             stream_encode(sim->nodes[i].replicas[g].stream, &state);
@@ -99,7 +88,7 @@ void check_end(void)
             for (unsigned i = 0; i < sim->plan.nodes; i++) {
                 struct stored_message m;
                 char body[64];
-                if (!is_member(members, sim->nodes[i].id, &at)) {
+                if (raft_members_find(members, sim->nodes[i].id) == members->count) {
                     continue;
                 }
                 snprintf(body, sizeof body, "value %llu", (unsigned long long)a->value);

@@ -103,9 +103,9 @@ void change_members(struct replica *r, uint64_t (*pick)(uint64_t bound))
     const struct raft *raft = raft_group_raft(r->group);
     struct raft_members m = *raft_members(raft);
     raft_node voters[RAFT_VOTERS_MAX];
-    unsigned at;
     raft_node node = sim->nodes[pick(sim->plan.nodes)].id;
-    if (!is_member(&m, node, &at)) {
+    unsigned at = raft_members_find(&m, node);
+    if (at == m.count) {
         m.list[m.count++] = (struct raft_member){node, pick(100) < 80};
     } else if (m.list[at].learner && pick(100) < 70) {
         m.list[at].learner = false;

@@ -259,7 +259,6 @@ void change_members(struct replica *r, uint64_t (*pick)(uint64_t bound));
 
 /* --- checks.c --- */
 
-bool is_member(const struct raft_members *m, raft_node node, unsigned *at);
 /* Every group has a leader, and its members all that it has. */
 bool converged(void);
 /* For whoever looks into a failed seed. */
