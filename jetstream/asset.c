@@ -182,6 +182,12 @@ static void checkpoint(void *owner, struct buffer *head, const struct row_writer
     stream_checkpoint(a->stream, head, rows);
 }
 
+static void rewrite(void *owner, uint64_t from, uint64_t to, const struct record_writer *records)
+{
+    struct asset *a = owner;
+    stream_rewrite(a->stream, from, to, records);
+}
+
 static void lost_rows(void *owner)
 {
     struct asset *a = owner;
@@ -387,6 +393,7 @@ static const struct group_ops asset_ops = {.apply = apply,
                                            .decode_end = decode_end,
                                            .on_leader = on_leader,
                                            .next_kept = next_kept,
+                                           .rewrite = rewrite,
                                            .on_read = on_read,
                                            .on_repaired = on_repaired,
                                            .describe = describe};

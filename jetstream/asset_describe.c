@@ -55,6 +55,18 @@ json_t *asset_cluster_json(struct asset *a)
     return o;
 }
 
+static json_t *deleted_json(const struct holes *holes)
+{
+    json_t *list = json_array();
+    struct hole hole = {0};
+    while (holes_next(holes, hole.to + 1, &hole)) {
+        for (uint64_t seq = hole.from; seq <= hole.to; seq++) {
+            (void)json_array_append_new(list, json_integer((json_int_t)seq));
+        }
+    }
+    return list;
+}
+
 json_t *asset_state_json(struct asset *a, bool deleted, const char *filter)
 {
     const struct stream *s = a->stream;
@@ -82,14 +94,10 @@ json_t *asset_state_json(struct asset *a, bool deleted, const char *filter)
         free(sorted);
         json_put(o, "subjects", subjects);
     }
-    if (s->deleted_count > 0) {
-        json_put_int(o, "num_deleted", s->deleted_count);
+    if (s->deleted.total > 0) {
+        json_put_u64(o, "num_deleted", s->deleted.total);
         if (deleted) {
-            json_t *list = json_array();
-            for (uint32_t i = 0; i < s->deleted_count; i++) {
-                (void)json_array_append_new(list, json_integer((json_int_t)s->deleted[i]));
-            }
-            json_put(o, "deleted", list);
+            json_put(o, "deleted", deleted_json(&s->deleted));
         }
     }
     json_put_int(o, "consumer_count", s->consumers.count);

@@ -229,14 +229,34 @@ static void write_state(struct group *g, raft_index index)
     buffer_deinit(&record);
 }
 
+static void put_record(void *arg, uint64_t index, struct blob *data)
+{
+    struct group *g = arg;
+    struct raft_entry e = {.index = index, .kind = RAFT_ENTRY_DATA, .data = data};
+    e.term = raft_term_at(raft_group_raft(g->raft_group), index);
+    CHECK(e.term != 0 && index < g->first);
+    store_put_entry(batch_of(g), g->id, &e, false);
+}
+
+static void remove_record(void *arg, uint64_t index)
+{
+    struct group *g = arg;
+    store_delete_entry(batch_of(g), g->id, index);
+}
+
 static void write_checkpoint(struct group *g)
 {
     struct store_batch *batch = batch_of(g);
     raft_index index = raft_applied(raft_group_raft(g->raft_group));
+    raft_index old_first = g->first;
     raft_index new_first = g->previous + 1;
     if (new_first > g->first) {
         drop_entries(g, batch, g->first, new_first);
         g->first = new_first;
+    }
+    if (g->ops.rewrite != NULL) {
+        const struct record_writer records = {put_record, remove_record, g};
+        g->ops.rewrite(g->owner, old_first, g->first, &records);
     }
     uint64_t needed = g->ops.next_kept(g->owner, 0);
     raft_index end = needed < g->first ? needed : g->first;

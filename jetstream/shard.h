@@ -60,6 +60,9 @@ struct group_ops {
     /* First index >= `index` of an entry that is data, UINT64_MAX without: others may be dropped.
      */
     uint64_t (*next_kept)(void *owner, uint64_t index);
+    /* Records below `from` that hold more than they need to are written anew, or removed; what
+     * holds nothing from there to below `to` is dropped already. NULL: there are none. */
+    void (*rewrite)(void *owner, uint64_t from, uint64_t to, const struct record_writer *records);
     /* What group_read_barrier() asked for. NULL: it never does. */
     void (*on_read)(void *owner, uint64_t id, bool allowed);
     /* A record that could not be read can be again. NULL: nobody cares. */

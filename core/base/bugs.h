@@ -46,6 +46,7 @@ enum {
     BUG_STATE_CUTS_LOG = 32,       /* elusive; a stalled replica's, which it has acknowledged */
     BUG_STRANGER_PROVES_NOBODY = 33, /* elusive; a winner that has voted itself out */
     BUG_RESUMES_AFTER_APPEND = 35,   /* elusive; a snapshot, over records that have been replaced */
+    BUG_REWRITES_WITH_LESS = 36,     /* than is left of a record */
     BUG_LEADS_UNPROVEN = 34 /* elusive; stays, though nobody is there who could be proven */
 };
 

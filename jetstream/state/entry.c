@@ -3,17 +3,35 @@
 #include "core/base/check.h"
 #include "core/base/clock.h"
 
-void messages_begin(struct messages_builder *b, uint64_t first_seq, int64_t now_ns)
+static void begin(struct messages_builder *b, enum entry_kind kind, uint64_t first_seq,
+                  int64_t now_ns)
 {
     buffer_clear(&b->data);
-    b->first_seq = first_seq;
+    b->first_seq = b->next_seq = first_seq;
     b->count = 0;
     b->base_ns = now_ns;
-    buffer_put_u8(&b->data, ENTRY_MESSAGES);
+    buffer_put_u8(&b->data, (uint8_t)kind);
     buffer_put_varint(&b->data, first_seq);
     b->count_at = b->data.len;
     buffer_put_u32(&b->data, 0);
     buffer_put_u64(&b->data, (uint64_t)now_ns);
+}
+
+void messages_begin(struct messages_builder *b, uint64_t first_seq, int64_t now_ns)
+{
+    begin(b, ENTRY_MESSAGES, first_seq, now_ns);
+}
+
+void remains_begin(struct messages_builder *b, uint64_t first_seq, int64_t now_ns)
+{
+    begin(b, ENTRY_REMAINS, first_seq, now_ns);
+}
+
+void remains_add(struct messages_builder *b, const struct stored_message *m)
+{
+    buffer_put_varint(&b->data, m->seq - b->next_seq);
+    b->next_seq = m->seq + 1;
+    messages_add(b, m->time_ns, m->subject, m->header, m->body);
 }
 
 void messages_add(struct messages_builder *b, int64_t now_ns, struct bytes subject,
@@ -44,14 +62,23 @@ struct blob *messages_finish(struct messages_builder *b)
     return entry;
 }
 
+static void skip_gap(struct messages_reader *r)
+{
+    if (r->remains && r->left > 0) {
+        r->next_seq += reader_varint(&r->reader);
+    }
+}
+
 bool messages_open(struct messages_reader *r, struct bytes entry)
 {
     r->reader = reader_make(entry);
     uint8_t kind = reader_u8(&r->reader);
-    r->next_seq = reader_varint(&r->reader);
+    r->first_seq = r->next_seq = reader_varint(&r->reader);
     r->left = reader_u32(&r->reader);
     r->base_ns = reader_time(&r->reader);
-    return !r->reader.bad && kind == ENTRY_MESSAGES && r->next_seq > 0;
+    r->remains = kind == ENTRY_REMAINS;
+    skip_gap(r);
+    return !r->reader.bad && (kind == ENTRY_MESSAGES || r->remains) && r->first_seq > 0;
 }
 
 bool messages_next(struct messages_reader *r, struct stored_message *m)
@@ -75,6 +102,7 @@ bool messages_next(struct messages_reader *r, struct stored_message *m)
     }
     r->next_seq++;
     r->left--;
+    skip_gap(r);
     return true;
 }
 

@@ -1,8 +1,11 @@
 /* entry: what a stream's log entries look like inside. One batch of publishes is one entry, so that
  * a batch is one record on disk; consumer state and configuration are entries of the same log.
  *
- *   MESSAGES  u8 kind · varint first_seq · varint count · u64 time
+ *   MESSAGES  u8 kind · varint first_seq · u32 count · u64 time
  *             then per message: varint time delta · varint subject, header, body length · bytes
+ *   REMAINS   what is left of a MESSAGES entry when most of its messages are deleted, written in
+ * its place once the log does not need it any more. As MESSAGES, but that before each message
+ * stands a varint: how many sequences are left out. Never proposed.
  *
  * Sequences and times are in the entry: replicas decide nothing by themselves. Little endian. */
 #ifndef JETSTREAM_STATE_ENTRY_H
@@ -20,7 +23,8 @@ enum entry_kind {
     ENTRY_CONSUMER,        /* u64 time · bytes JSON: create or update */
     ENTRY_CONSUMER_DELETE, /* bytes name */
     ENTRY_DELIVER,         /* bytes consumer · u64 time · varint count · varint seqs */
-    ENTRY_ACKS /* bytes consumer · u64 time · varint count · (u8 op · varint seq, arg) */
+    ENTRY_ACKS, /* bytes consumer · u64 time · varint count · (u8 op · varint seq, arg) */
+    ENTRY_REMAINS
 };
 
 enum ack_op {
@@ -38,29 +42,36 @@ struct stored_message {
     struct bytes subject, header, body;
 };
 
-/* Builds a MESSAGES entry. */
+/* Builds a MESSAGES or REMAINS entry. */
 struct messages_builder {
     struct buffer data;
     uint64_t first_seq;
     uint32_t count;
     int64_t base_ns;
-    size_t count_at; /* where the fixed-width count is patched in */
+    size_t count_at;   /* where the fixed-width count is patched in */
+    uint64_t next_seq; /* REMAINS: if the next message leaves none out */
 };
 /* The entry holds sequences first_seq, first_seq + 1, … in the order added. */
 void messages_begin(struct messages_builder *b, uint64_t first_seq, int64_t now_ns);
 void messages_add(struct messages_builder *b, int64_t now_ns, struct bytes subject,
                   struct bytes header, struct bytes body);
+/* For what remains of a MESSAGES entry that began with first_seq. */
+void remains_begin(struct messages_builder *b, uint64_t first_seq, int64_t now_ns);
+/* In ascending order. */
+void remains_add(struct messages_builder *b, const struct stored_message *m);
 /* Hands out the finished entry; the builder is empty afterwards. */
 struct blob *messages_finish(struct messages_builder *b);
 
-/* Walks a MESSAGES entry. */
+/* Walks a MESSAGES or REMAINS entry. */
 struct messages_reader {
     struct reader reader;
-    uint64_t next_seq;
+    uint64_t first_seq;
+    uint64_t next_seq; /* of the message that comes next */
     uint32_t left;
     int64_t base_ns;
+    bool remains;
 };
-/* False when it is no well-formed MESSAGES entry. */
+/* False when it is neither. */
 bool messages_open(struct messages_reader *r, struct bytes entry);
 bool messages_next(struct messages_reader *r, struct stored_message *m);
 

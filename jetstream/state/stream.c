@@ -11,8 +11,11 @@
 #include "jetstream/state/stream_internal.h"
 
 /* (1) entries are ascending in index and first_seq, and cover (first live, last_seq] without
- * overlap. (2) totals.messages = sum of live over entries = sum of count over subjects. (3) deleted
- * holds no sequence below first_seq or above last_seq. */
+ * overlap, but for those without live messages, which may be dropped. (2) totals.messages = sum of
+ * live over entries = sum of count over subjects. (3) messages and deleted together are all
+ * sequences from first_seq to last_seq. */
+
+#define REWRITE_LEAST 2048
 
 /* --- finding and reading --- */
 
@@ -35,34 +38,9 @@ struct stream_entry *stream_find_entry(const struct stream *s, uint64_t seq)
     return seq < e->first_seq + e->count ? e : NULL;
 }
 
-uint32_t stream_deleted_at(const struct stream *s, uint64_t seq)
-{
-    uint32_t low = 0;
-    uint32_t high = s->deleted_count;
-    while (low < high) {
-        uint32_t middle = (low + high) / 2;
-        if (s->deleted[middle] < seq) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return low;
-}
-
 bool stream_is_deleted(const struct stream *s, uint64_t seq)
 {
-    uint32_t at = stream_deleted_at(s, seq);
-    return at < s->deleted_count && s->deleted[at] == seq;
-}
-
-static void add_hole(struct stream *s, uint64_t seq)
-{
-    uint32_t at = stream_deleted_at(s, seq);
-    VEC_RESERVE(s->deleted, s->deleted_cap, s->deleted_count);
-    memmove(s->deleted + at + 1, s->deleted + at, (s->deleted_count - at) * sizeof *s->deleted);
-    s->deleted[at] = seq;
-    s->deleted_count++;
+    return holes_has(&s->deleted, seq);
 }
 
 /* What is left of an entry that nobody can read any more is removed. Bytes, subjects and filters
@@ -73,11 +51,12 @@ static void lose_entry(struct stream *s, uint64_t first_seq)
     uint64_t seq = first_seq < s->totals.first_seq ? s->totals.first_seq : first_seq;
     for (; seq < first_seq + e->count; seq++) {
         if (!stream_is_deleted(s, seq)) {
-            add_hole(s, seq);
+            holes_add(&s->deleted, seq, seq);
             s->totals.messages--;
             consumers_on_remove(s, seq, BYTES_NONE);
         }
     }
+    s->entries_dead += e->live > 0;
     e->live = 0;
     stream_entry_changed(s, e->index);
     s->lost = true;
@@ -102,7 +81,7 @@ static enum err seek(struct stream *s, const struct stream_entry *e, uint64_t se
     }
     if (!here || s->cursor_reader.next_seq > seq) {
         if (!messages_open(&s->cursor_reader, blob_bytes(s->cursor)) ||
-            s->cursor_reader.next_seq != e->first_seq) {
+            s->cursor_reader.first_seq != e->first_seq) {
             return ERR_CORRUPT;
         }
     }
@@ -111,6 +90,10 @@ static enum err seek(struct stream *s, const struct stream_entry *e, uint64_t se
         if (!messages_next(&s->cursor_reader, &skipped)) {
             return ERR_CORRUPT;
         }
+    }
+    if (s->cursor_reader.next_seq != seq) { /* from a replica that has deleted it already */
+        s->unreadable = true;
+        return ERR_CORRUPT;
     }
     return OK;
 }
@@ -148,6 +131,11 @@ enum err stream_next(struct stream *s, uint64_t seq, char *const *filters, uint3
         seq = s->totals.first_seq;
     }
     for (; seq <= s->totals.last_seq; seq++) {
+        struct hole hole;
+        if (holes_next(&s->deleted, seq, &hole) && hole.from <= seq) {
+            seq = hole.to;
+            continue;
+        }
         enum err err = stream_read(s, seq, m);
         if (err == ERR_CORRUPT) {
             m->seq = seq;
@@ -225,7 +213,7 @@ uint64_t stream_count_between(const struct stream *s, uint64_t from, uint64_t to
     if (s->totals.messages == 0 || from > to) {
         return 0;
     }
-    return to - from + 1 - (stream_deleted_at(s, to + 1) - stream_deleted_at(s, from));
+    return to - from + 1 - (holes_below(&s->deleted, to + 1) - holes_below(&s->deleted, from));
 }
 
 uint64_t stream_expired_through(struct stream *s, int64_t now_ns)
@@ -317,6 +305,19 @@ static void forget_old_ids(struct stream *s, int64_t now_ns)
     }
 }
 
+/* The array without what is in front of it, or dead in the middle of it. */
+static void squeeze_entries(struct stream *s)
+{
+    uint32_t to = 0;
+    for (uint32_t i = s->entries_from; i < s->entries_count; i++) {
+        if (s->entries[i].live > 0) {
+            s->entries[to++] = s->entries[i];
+        }
+    }
+    s->entries_from = s->entries_dead = 0;
+    s->entries_count = to;
+}
+
 /* first_seq and first_ns after something was removed at the front. */
 static enum err settle_first(struct stream *s)
 {
@@ -324,27 +325,23 @@ static enum err settle_first(struct stream *s)
     if (t->messages == 0) {
         t->first_seq = t->last_seq + 1;
         t->first_ns = 0;
-        s->deleted_count = 0;
-        s->entries_from = s->entries_count = 0;
+        holes_clear(&s->deleted);
+        s->entries_from = s->entries_count = s->entries_dead = s->sparse_count = 0;
         consumers_on_first(s);
         return OK;
     }
-    uint32_t holes = 0;
-    while (holes < s->deleted_count && s->deleted[holes] == t->first_seq) {
-        holes++;
-        t->first_seq++;
-    }
-    if (holes > 0) {
-        s->deleted_count -= holes;
-        memmove(s->deleted, s->deleted + holes, s->deleted_count * sizeof *s->deleted);
+    struct hole hole;
+    if (holes_next(&s->deleted, t->first_seq, &hole) && hole.from <= t->first_seq) {
+        t->first_seq = hole.to + 1;
+        holes_forget_below(&s->deleted, t->first_seq);
     }
     while (s->entries[s->entries_from].live == 0) {
         s->entries_from++;
+        s->entries_dead--;
     }
-    if (s->entries_from > 1024 && s->entries_from > s->entries_count / 2) {
-        s->entries_count -= s->entries_from;
-        memmove(s->entries, s->entries + s->entries_from, s->entries_count * sizeof *s->entries);
-        s->entries_from = 0;
+    uint32_t gone = s->entries_from + s->entries_dead;
+    if (gone > 1024 && gone > s->entries_count / 2) {
+        squeeze_entries(s);
     }
     struct stored_message m;
     enum err err = stream_read(s, t->first_seq, &m);
@@ -354,6 +351,20 @@ static enum err settle_first(struct stream *s)
     t->first_ns = err == OK ? m.time_ns : 0;
     consumers_on_first(s);
     return err;
+}
+
+/* It has lost a message in the middle: worth another look when only half of them are left, a
+ * quarter, and so on. */
+static void note_sparse(struct stream *s, const struct stream_entry *e)
+{
+    uint32_t part = e->count / 2;
+    while (part > e->live) {
+        part /= 2;
+    }
+    if (part == e->live) {
+        VEC_RESERVE(s->sparse, s->sparse_cap, s->sparse_count);
+        s->sparse[s->sparse_count++] = e->index;
+    }
 }
 
 /* Removes a live message. Its entry must be readable, for the accounting is exact to the byte. */
@@ -366,6 +377,7 @@ static enum err remove_message(struct stream *s, uint64_t seq)
     }
     struct stream_entry *e = stream_find_entry(s, seq);
     e->live--;
+    s->entries_dead += e->live == 0;
     stream_entry_changed(s, e->index);
     s->totals.messages--;
     s->totals.bytes -= message_bytes(m.subject.len, m.header.len, m.body.len);
@@ -375,7 +387,8 @@ static enum err remove_message(struct stream *s, uint64_t seq)
         s->totals.first_seq++;
         return OK; /* the caller settles */
     }
-    add_hole(s, seq);
+    holes_add(&s->deleted, seq, seq);
+    note_sparse(s, e);
     return OK;
 }
 
@@ -400,7 +413,8 @@ static enum err enforce_limits(struct stream *s)
 static enum err apply_messages(struct stream *s, uint64_t index, struct bytes entry)
 {
     struct messages_reader r;
-    if (!messages_open(&r, entry) || r.next_seq != s->totals.last_seq + 1 || r.left == 0) {
+    if (!messages_open(&r, entry) || r.remains || r.next_seq != s->totals.last_seq + 1 ||
+        r.left == 0) {
         return ERR_CORRUPT; /* the leader fixed the sequences: a gap would be a lost entry */
     }
     VEC_RESERVE(s->entries, s->entries_cap, s->entries_count);
@@ -546,6 +560,9 @@ static enum err apply_entry(struct stream *s, uint64_t index, struct bytes entry
         return apply_delete(s, &r, result);
     case ENTRY_EXPIRE:
         return apply_expire(s, &r);
+    case ENTRY_REMAINS: /* from a replica that needs no more of it: a state has to make up for it */
+        s->unreadable = true;
+        return OK;
     case ENTRY_CONFIG:
         return apply_config(s, &r);
     case ENTRY_CONSUMER:
@@ -654,6 +671,7 @@ struct stream *stream_new(struct stream_config *config, int64_t created_ns,
     *config = (struct stream_config){0};
     s->created_ns = created_ns;
     s->changes.all = true;
+    s->rewrite_least = REWRITE_LEAST;
     s->read = read;
     s->arg = arg;
     return s;
@@ -679,7 +697,8 @@ void stream_free(struct stream *s)
     free(s->seen_order);
     free(s->last_msg_id);
     free(s->entries);
-    free(s->deleted);
+    free(s->sparse);
+    holes_clear(&s->deleted);
     blob_release(s->cursor);
     stream_config_deinit(&s->config);
     free(s);

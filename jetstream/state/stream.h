@@ -12,6 +12,7 @@
 #include "core/base/map.h"
 #include "jetstream/state/config.h"
 #include "jetstream/state/entry.h"
+#include "jetstream/state/holes.h"
 #include "jetstream/state/rows.h"
 
 struct stream;
@@ -21,7 +22,7 @@ struct stream_entry {
     uint64_t index; /* in the Raft log */
     uint64_t first_seq;
     uint32_t count;
-    uint32_t live; /* not deleted and not below first_seq */
+    uint32_t live; /* not deleted and not below first_seq; 0: it may be dropped any time */
 };
 
 /* One allocation with its subject, which the map borrows: streams may have millions. */
@@ -91,8 +92,11 @@ struct stream {
     struct stream_totals totals;
     struct stream_entry *entries; /* live part: [entries_from, entries_count) */
     uint32_t entries_from, entries_count, entries_cap;
-    uint64_t *deleted; /* interior holes, ascending, within [first_seq, last_seq] */
-    uint32_t deleted_count, deleted_cap;
+    uint32_t entries_dead; /* of them without live messages */
+    struct holes deleted;  /* within [first_seq, last_seq] */
+    uint64_t *sparse;      /* log indexes of entries that have lost messages in the middle */
+    uint32_t sparse_count, sparse_cap;
+    uint32_t rewrite_least;        /* bytes of a record that is worth writing anew */
     struct map subjects;           /* subject → struct subject_state */
     struct map seen;               /* Nats-Msg-Id → struct seen_id */
     struct seen_order *seen_order; /* the ids again, oldest first */
@@ -147,6 +151,12 @@ MUST_USE enum err stream_decode_row(struct stream *s, uint64_t row, struct bytes
 MUST_USE enum err stream_decode_end(struct stream *s);
 /* No checkpoint is there to build on: the next one has all rows. */
 void stream_write_all_rows(struct stream *s);
+
+/* Together with a checkpoint: records that hold mostly deleted messages are written anew with what
+ * is left, or removed, if they are below log index `from`: the log does not need those any more. In
+ * from <= … < `to` the caller drops now what holds nothing; what is above waits. */
+void stream_rewrite(struct stream *s, uint64_t from, uint64_t to,
+                    const struct record_writer *records);
 
 /* Log index of the first entry that still holds live messages; UINT64_MAX without any. */
 uint64_t stream_first_needed_index(const struct stream *s);

@@ -43,27 +43,47 @@ static void put_consumer(struct buffer *out, const struct consumer *c)
     }
 }
 
+static uint64_t holes_in(const struct stream *s, const struct stream_entry *e)
+{
+    return holes_below(&s->deleted, e->first_seq + e->count) -
+           holes_below(&s->deleted, e->first_seq);
+}
+
 void stream_encode_entries(const struct stream *s, uint32_t from, uint32_t to, struct buffer *out)
 {
     uint64_t index = 0;
     uint64_t seq = 0;
-    buffer_put_varint(out, to - from);
+    uint64_t live = 0;
+    uint64_t holes = 0;
+    for (uint32_t i = from; i < to; i++) {
+        live += s->entries[i].live > 0;
+    }
+    buffer_put_varint(out, live);
     for (uint32_t i = from; i < to; i++) {
         const struct stream_entry *e = &s->entries[i];
-        buffer_put_varint(out, e->index - index);
-        buffer_put_varint(out, e->first_seq - seq);
-        buffer_put_varint(out, e->count);
-        buffer_put_varint(out, e->live);
-        index = e->index;
-        seq = e->first_seq;
+        if (e->live > 0) {
+            buffer_put_varint(out, e->index - index);
+            buffer_put_varint(out, e->first_seq - seq);
+            buffer_put_varint(out, e->count);
+            buffer_put_varint(out, e->live);
+            index = e->index;
+            seq = e->first_seq;
+            holes += holes_in(s, e);
+        }
     }
-    uint32_t hole = from == to ? 0 : stream_deleted_at(s, s->entries[from].first_seq);
-    uint32_t end = from == to ? 0 : stream_deleted_at(s, seq + s->entries[to - 1].count);
     seq = 0;
-    buffer_put_varint(out, end - hole);
-    for (; hole < end; hole++) {
-        buffer_put_varint(out, s->deleted[hole] - seq);
-        seq = s->deleted[hole];
+    buffer_put_varint(out, holes);
+    for (uint32_t i = from; i < to; i++) {
+        const struct stream_entry *e = &s->entries[i];
+        struct hole hole = {.to = e->first_seq - 1};
+        uint64_t end = e->first_seq + e->count;
+        while (e->live > 0 && holes_next(&s->deleted, hole.to + 1, &hole) && hole.from < end) {
+            uint64_t at = hole.from < e->first_seq ? e->first_seq : hole.from;
+            for (; at <= hole.to && at < end; at++) {
+                buffer_put_varint(out, at - seq);
+                seq = at;
+            }
+        }
     }
 }
 
@@ -186,34 +206,78 @@ static void read_consumer(struct stream *s, struct reader *r)
     (void)map_put(&s->consumers, bytes_of(c->config.name), c);
 }
 
+static const struct stream_entry *last_entry(const struct stream *s)
+{
+    return s->entries_count == 0 ? NULL : &s->entries[s->entries_count - 1];
+}
+
+/* The sequence behind the entries so far, or first_seq. */
+static uint64_t end_of_entries(const struct stream *s)
+{
+    const struct stream_entry *last = last_entry(s);
+    return last == NULL ? s->totals.first_seq : last->first_seq + last->count;
+}
+
+static bool add_entry(struct stream *s, const struct stream_entry *e)
+{
+    const struct stream_entry *before = last_entry(s);
+    uint64_t end = end_of_entries(s);
+    uint64_t from = e->first_seq < s->totals.first_seq ? s->totals.first_seq : e->first_seq;
+    if (e->live > e->count || from < end || e->first_seq > s->totals.last_seq ||
+        e->count > s->totals.last_seq + 1 - e->first_seq ||
+        (before != NULL && before->index >= e->index)) {
+        return false;
+    }
+    if (from > end) {
+        holes_add(&s->deleted, end, from - 1);
+    }
+    VEC_RESERVE(s->entries, s->entries_cap, s->entries_count);
+    s->entries[s->entries_count++] = *e;
+    return true;
+}
+
 void stream_decode_entries(struct stream *s, struct reader *r)
 {
-    uint64_t left = read_count(r, 4);
     struct stream_entry e = {0};
-    for (; left > 0 && !r->bad; left--) {
+    for (uint64_t left = read_count(r, 4); left > 0 && !r->bad; left--) {
         e.index += reader_varint(r);
         e.first_seq += reader_varint(r);
         e.count = (uint32_t)reader_varint(r);
         e.live = (uint32_t)reader_varint(r);
-        const struct stream_entry *before =
-            s->entries_count == 0 ? NULL : &s->entries[s->entries_count - 1];
-        r->bad = r->bad || e.live > e.count ||
-                 (before != NULL &&
-                  (before->index >= e.index || before->first_seq + before->count > e.first_seq));
-        if (!r->bad && e.first_seq + e.count > s->totals.first_seq) {
-            VEC_RESERVE(s->entries, s->entries_cap, s->entries_count);
-            s->entries[s->entries_count++] = e;
-        }
+        bool gone = e.first_seq < s->totals.first_seq &&
+                    e.count <= s->totals.first_seq - e.first_seq; /* below first_seq */
+        bool there = e.live > 0 && !gone;
+        r->bad = r->bad || (there && !add_entry(s, &e));
     }
     uint64_t seq = 0;
-    for (left = read_count(r, 1); left > 0 && !r->bad; left--) {
+    for (uint64_t left = read_count(r, 1); left > 0 && !r->bad; left--) {
         seq += reader_varint(r);
-        r->bad = r->bad || (s->deleted_count > 0 && s->deleted[s->deleted_count - 1] >= seq);
+        r->bad = r->bad || seq > s->totals.last_seq;
         if (!r->bad && seq >= s->totals.first_seq) {
-            VEC_RESERVE(s->deleted, s->deleted_cap, s->deleted_count);
-            s->deleted[s->deleted_count++] = seq;
+            holes_add(&s->deleted, seq, seq);
         }
     }
+}
+
+bool stream_decode_settle(struct stream *s)
+{
+    const struct stream_totals *t = &s->totals;
+    uint64_t end = end_of_entries(s);
+    uint64_t live = 0;
+    uint64_t counted = 0;
+    struct map_entry *e;
+    if (end <= t->last_seq) {
+        holes_add(&s->deleted, end, t->last_seq);
+    }
+    for (uint32_t i = 0; i < s->entries_count; i++) {
+        live += s->entries[i].live;
+    }
+    for (uint32_t i = 0; (e = map_next(&s->subjects, &i)) != NULL;) {
+        const struct subject_state *subject = e->value;
+        counted += subject->count;
+    }
+    return live == t->messages && counted == t->messages &&
+           t->first_seq + t->messages + s->deleted.total == t->last_seq + 1;
 }
 
 static void read_subjects(struct stream *s, struct reader *r)
@@ -262,6 +326,9 @@ enum err stream_decode(struct stream *s, struct bytes state)
     if (version == STATE_WHOLE) {
         stream_decode_entries(s, &r);
         read_subjects(s, &r);
+    }
+    if (version == STATE_WHOLE && !r.bad) {
+        r.bad = !stream_decode_settle(s);
     }
     uint64_t ids = read_count(&r, 10);
     for (uint64_t i = 0; i < ids && !r.bad; i++) {

@@ -24,8 +24,6 @@ void stream_remember_id(struct stream *s, struct bytes id, uint64_t seq, int64_t
 /* Not there yet. */
 struct subject_state *stream_add_subject(struct stream *s, struct bytes subject);
 struct stream_entry *stream_find_entry(const struct stream *s, uint64_t seq);
-/* First position in `deleted` that is >= seq. */
-uint32_t stream_deleted_at(const struct stream *s, uint64_t seq);
 /* First position in `entries` whose log index is >= index. */
 uint32_t stream_entry_position(const struct stream *s, uint64_t index);
 
@@ -33,12 +31,17 @@ uint32_t stream_entry_position(const struct stream *s, uint64_t index);
 
 /* The state without what is in rows. */
 void stream_encode_head(struct stream *s, struct buffer *out);
-/* Positions from <= … < to of the array, and the deleted sequences in them:
+/* Positions from <= … < to of the array, those with live messages, and the deleted sequences in
+ * them:
  *   varint number, each varint index · first sequence (both less the one before) · count · live
- *   varint number, each varint sequence, less the one before */
+ *   varint number, each varint sequence, less the one before
+ * What is between entries is deleted. */
 void stream_encode_entries(const struct stream *s, uint32_t from, uint32_t to, struct buffer *out);
 /* Appends them, but for what is below first_seq. */
 void stream_decode_entries(struct stream *s, struct reader *r);
+/* What is behind the last entry is deleted, too. False: it does not add up (invariants (2), (3) of
+ * stream.c). */
+bool stream_decode_settle(struct stream *s);
 
 /* --- stream_rows.c: for the next checkpoint --- */
 

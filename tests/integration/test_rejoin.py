@@ -138,6 +138,48 @@ async def test_a_wiped_one_need_not_wait_for_one_that_is_down(tmp_path):
     c.stop()
 
 
+async def test_records_of_deleted_messages_are_written_anew(tmp_path):
+    """Nine of ten messages are purged; a replica that begins anew gets what is left of their records, and no more."""
+    c = Cluster(tmp_path).start()
+    nc = await connect(c[0])
+    js = nc.jetstream()
+    await js.add_stream(name="S", subjects=["s.*"], num_replicas=3)
+    for i in range(0, 600, 200):  # many at once: records of many messages
+        await asyncio.gather(*(js.publish("s.keep" if n % 10 == 0 else "s.drop", b"body-%05d-" % n + b"x" * 500)
+                               for n in range(i, i + 200)))
+    await js.purge_stream("S", subject="s.drop")
+    for i in range(200):  # past four checkpoints: the log needs the records no more, and the next one finds them
+        await js.publish("s.more", b"x" * 100_000)
+    kept = [(m.subject, m.data) for m in [await js.get_msg("S", seq) for seq in range(1, 602, 10)]]
+    await nc.close()
+    assert all(subject == "s.keep" for subject, _ in kept[:60])
+    victim = c[1]
+    victim.kill()
+    wipe(victim, None)
+    victim.start()
+    await asyncio.to_thread(c.wait_healthy, 40)
+    await asyncio.to_thread(eventually, lambda: c.replicas_agree("S"), 40, "replicas agreeing")
+    victim.stop()
+    there = b""
+    for name in os.listdir(store(victim)):
+        with open(os.path.join(store(victim), name), "rb") as f:
+            there += f.read()
+    assert sum(b"body-%05d-" % n in there for n in range(600)) < 200
+    assert all(b"body-%05d-" % n in there for n in range(0, 600, 10))
+    victim.start()
+    c[0].kill()
+    c[2].kill()
+    c[2].start()
+    await asyncio.to_thread(eventually, victim.healthy, 40, "the replica healthy")
+    nc = await connect(victim)
+    js = nc.jetstream()
+    assert kept == [(m.subject, m.data) for m in [await js.get_msg("S", seq) for seq in range(1, 602, 10)]]
+    info = await js.stream_info("S")
+    assert info.state.messages == 260 and info.state.num_deleted == 540
+    await nc.close()
+    c.stop()
+
+
 @pytest.mark.parametrize("loss", LOSSES[:3], ids=lambda f: f.__name__)
 async def test_it_helps_nobody_who_never_had_the_messages(tmp_path, loss):
     """A is down while B and C acknowledge; B forgets; A and B must not go on without C (nats-server #7567)."""

@@ -13,12 +13,13 @@ void publish(struct node *n, unsigned g)
     struct waiting *w = NEW(struct waiting);
     w->first_value = sim->next_value;
     for (uint32_t i = 0; i < count; i++) {
-        char body[64], header[96];
+        char body[64], header[96], subject[16];
+        snprintf(subject, sizeof subject, "S.%u", (unsigned)(sim->next_value % 11));
         snprintf(body, sizeof body, "value %llu", (unsigned long long)sim->next_value);
         snprintf(header, sizeof header, "NATS/1.0\r\nNats-Msg-Id: %llu\r\n\r\n",
                  (unsigned long long)sim->next_value++);
-        struct publish_decision d =
-            publisher_decide(&r->publisher, BYTES_LIT("S"), bytes_of(header), bytes_of(body), now);
+        struct publish_decision d = publisher_decide(&r->publisher, bytes_of(subject),
+                                                     bytes_of(header), bytes_of(body), now);
         if (d.action != PUBLISH_STORE) {
             fail("a new message was refused");
         }
@@ -26,7 +27,7 @@ void publish(struct node *n, unsigned g)
             messages_begin(&b, d.seq, now);
             w->first_seq = d.seq;
         }
-        messages_add(&b, now, BYTES_LIT("S"), bytes_of(header), bytes_of(body));
+        messages_add(&b, now, bytes_of(subject), bytes_of(header), bytes_of(body));
     }
     w->count = count;
     raft_index index;
@@ -92,6 +93,24 @@ void consume(struct replica *r)
         return;
     }
     propose_bytes(r, &b);
+}
+
+void delete_some(struct replica *r)
+{
+    const struct stream_totals *t = &r->stream->totals;
+    if (t->messages < 5) {
+        return;
+    }
+    uint64_t seq = t->first_seq + draw_delete(t->last_seq - t->first_seq + 1);
+    for (unsigned i = 0; i < 12 && seq <= t->last_seq; i++, seq++) {
+        if (draw_delete(5) > 0 && !stream_is_deleted(r->stream, seq)) {
+            struct buffer b = {0};
+            buffer_put_u8(&b, ENTRY_DELETE);
+            buffer_put_varint(&b, seq);
+            (void)map_put_u64(&sim->deleted[r->number], seq, r);
+            propose_bytes(r, &b);
+        }
+    }
 }
 
 /* --- members --- */

@@ -12,6 +12,10 @@ static void write_free(struct pending_write *w)
         blob_release(w->rows[i].value);
     }
     free(w->rows);
+    for (uint32_t i = 0; i < w->rewritten_count; i++) {
+        blob_release(w->rewritten[i].data);
+    }
+    free(w->rewritten);
     free(w->runs);
     free(w->kept_below);
     free(w);
@@ -68,6 +72,15 @@ static void disk_delete_from(struct disk_group *d, raft_index from)
     delete_numbers(&d->records, from, UINT64_MAX);
 }
 
+static void rewrite_records(struct disk_group *d, struct pending_write *w)
+{
+    for (uint32_t i = 0; i < w->rewritten_count; i++) {
+        const struct raft_entry *e = &w->rewritten[i];
+        blob_release(e->data == NULL ? map_remove_u64(&d->records, e->index)
+                                     : map_put_u64(&d->records, e->index, encode_entry(e, false)));
+    }
+}
+
 static void write_rows(struct disk_group *d, struct pending_write *w)
 {
     for (uint32_t i = 0; i < w->row_count; i++) {
@@ -101,6 +114,7 @@ static void disk_apply(struct replica *r, struct pending_write *w)
     }
     if (w->kind != WRITE_PERSIST) {
         write_rows(d, w);
+        rewrite_records(d, w);
         blob_release(d->state);
         d->state = blob_retain(w->state);
         free(d->runs);

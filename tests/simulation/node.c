@@ -151,6 +151,27 @@ static void remove_rows(void *arg, uint64_t from, uint64_t to)
     *add_row(arg) = (struct row_write){from, to, NULL};
 }
 
+struct rewriting {
+    struct pending_write *write;
+    const struct raft *raft;
+};
+
+static void rewrite_record(void *arg, uint64_t index, struct blob *data)
+{
+    struct rewriting *rw = arg;
+    struct pending_write *w = rw->write;
+    VEC_RESERVE(w->rewritten, w->rewritten_cap, w->rewritten_count);
+    w->rewritten[w->rewritten_count++] =
+        (struct raft_entry){index, raft_term_at(rw->raft, index), RAFT_ENTRY_DATA,
+                            data == NULL ? NULL : blob_retain(data)};
+    sim->rewrites += data != NULL;
+}
+
+static void remove_record(void *arg, uint64_t index)
+{
+    rewrite_record(arg, index, NULL);
+}
+
 static void checkpoint(struct replica *r)
 {
     struct pending_write *w = NEW(struct pending_write);
@@ -166,6 +187,9 @@ static void checkpoint(struct replica *r)
     w->runs = copy_runs(raft, w->index, &w->run_count);
     w->members = *raft_members_at(raft, w->index);
     w->first = r->previous_checkpoint + 1;
+    struct rewriting rewriting = {w, raft};
+    const struct record_writer records = {rewrite_record, remove_record, &rewriting};
+    stream_rewrite(r->stream, r->disk.first, w->first, &records);
     uint32_t cap = 0;
     for (uint64_t i = stream_next_kept_index(r->stream, 0); i < w->first;
          i = stream_next_kept_index(r->stream, i + 1)) {
@@ -275,6 +299,7 @@ static void reset_stream(struct replica *r, struct blob *encoded, const struct m
         stream_free(r->stream);
     }
     r->stream = stream_new(&config, START_NS, stream_read_entry, r);
+    r->stream->rewrite_least = 0;
     if (encoded != NULL && (stream_decode(r->stream, blob_bytes(encoded)) != OK ||
                             (rows != NULL && decode_rows(r->stream, rows) != OK) ||
                             stream_decode_end(r->stream) != OK)) {

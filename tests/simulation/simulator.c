@@ -170,6 +170,10 @@ static void dispatch(struct event e)
                     if (sim->nodes[i].replicas[g].leading && chance(60)) {
                         consume(&sim->nodes[i].replicas[g]);
                     }
+                    if (sim->plan.deletes && sim->nodes[i].replicas[g].leading &&
+                        draw_delete(10) < 3) {
+                        delete_some(&sim->nodes[i].replicas[g]);
+                    }
                     process_soon(&sim->nodes[i]);
                 }
             }
@@ -258,6 +262,7 @@ static void draw_plan(struct plan *p)
     p->rots = p->nodes > 1 && draw_rot(100) < 40;
     p->throttled = draw_rot(100) < 30;
     p->io_errors = draw_rot(100) < 30;
+    p->deletes = draw_delete(100) < 60;
     p->cut_changes = p->changes && draw_cut(100) < 60;
     if (p->changes) {
         p->nodes = 5;
@@ -273,6 +278,7 @@ static uint64_t run_seed(uint64_t seed, bool trace, struct sim *totals)
     random_seed(&s.random, seed);
     random_seed(&s.rot_random, ~seed);
     random_seed(&s.cut_random, seed ^ 0xcafe);
+    random_seed(&s.delete_random, seed ^ 0xde1e12);
     draw_plan(&s.plan);
     for (unsigned i = 0; i < s.plan.nodes; i++) {
         s.nodes[i].number = i;
@@ -315,6 +321,7 @@ static uint64_t run_seed(uint64_t seed, bool trace, struct sim *totals)
     totals->rots += s.rots;
     totals->states_taken += s.states_taken;
     totals->io_errors += s.io_errors;
+    totals->rewrites += s.rewrites;
     for (unsigned i = 0; i < s.plan.nodes; i++) {
         stop_node(&s.nodes[i], true);
         for (unsigned g = 0; g < s.plan.groups; g++) {
@@ -324,6 +331,7 @@ static uint64_t run_seed(uint64_t seed, bool trace, struct sim *totals)
     }
     for (unsigned g = 0; g < GROUPS_MAX; g++) {
         map_deinit(&s.applied[g]);
+        map_deinit(&s.deleted[g]);
         free(s.acked[g]);
     }
     while (s.heap_count > 0) {
@@ -355,12 +363,12 @@ int main(int argc, char **argv)
     }
     printf("%llu seeds from %llu: %llu elections, %llu acknowledged messages, %llu crashes, "
            "%llu damaged disks, %llu changes of members, %llu reads, %llu records gone bad, %llu "
-           "states taken over, %llu I/O errors\n",
+           "states taken over, %llu I/O errors, %llu records written anew\n",
            (unsigned long long)count, (unsigned long long)seed,
            (unsigned long long)totals.elections, (unsigned long long)totals.acks,
            (unsigned long long)totals.crashes, (unsigned long long)totals.damages,
            (unsigned long long)totals.changes, (unsigned long long)totals.reads,
            (unsigned long long)totals.rots, (unsigned long long)totals.states_taken,
-           (unsigned long long)totals.io_errors);
+           (unsigned long long)totals.io_errors, (unsigned long long)totals.rewrites);
     return 0;
 }

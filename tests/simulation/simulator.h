@@ -48,6 +48,7 @@ struct plan {
     bool rots;        /* records go bad one by one, while the node runs */
     bool cut_changes; /* by leaders that have just been cut off, too: what is to be truncated */
     bool changes;     /* members come and go */
+    bool deletes;     /* messages are deleted, in the middle of their records */
     unsigned voters;  /* at first: so many of the nodes, in every group others */
     unsigned sync_mean_us;
     unsigned checkpoint_every; /* entries */
@@ -104,6 +105,8 @@ struct pending_write {
     raft_index first; /* CHECKPOINT: entries below that are not in `keep` are dropped */
     raft_index *kept_below;
     uint32_t kept_count;
+    struct raft_entry *rewritten; /* records; without data: removed */
+    uint32_t rewritten_count, rewritten_cap;
 };
 
 struct node;
@@ -150,7 +153,7 @@ struct sim {
     uint64_t seed;
     struct plan plan;
     /* The others are apart so that seeds keep their meaning. */
-    struct random random, rot_random, cut_random;
+    struct random random, rot_random, cut_random, delete_random;
     bool trace, calm;
     uint64_t now_us, event_number;
     struct event *heap;
@@ -164,8 +167,10 @@ struct sim {
     struct acked *acked[GROUPS_MAX];
     uint32_t acked_count[GROUPS_MAX], acked_cap[GROUPS_MAX];
     uint64_t last_acked[GROUPS_MAX];
+    struct map deleted[GROUPS_MAX]; /* sequences that somebody wanted deleted → anything */
     uint64_t next_value;
-    uint64_t elections, acks, crashes, damages, changes, reads, rots, states_taken, io_errors;
+    uint64_t elections, acks, crashes, damages, changes, reads, rots, states_taken, io_errors,
+        rewrites;
 };
 
 enum event_kind {
@@ -200,9 +205,10 @@ __attribute__((noreturn)) void fail(const char *what);
 /* Below `bound`. */
 uint64_t draw(uint64_t bound);
 bool chance(unsigned percent);
-/* draw() for what rots, and for what leaders do that are cut off. */
+/* draw() for what rots, for what leaders do that are cut off, and for what is deleted. */
 uint64_t draw_rot(uint64_t bound);
 uint64_t draw_cut(uint64_t bound);
+uint64_t draw_delete(uint64_t bound);
 /* A line of the trace, part of its hash. */
 void note(const char *what, uint64_t a, uint64_t b, uint64_t c);
 /* Events come out in the order of (time, number). Takes what the event owns. */
@@ -254,6 +260,8 @@ void publish(struct node *n, unsigned g);
 void read_all(struct replica *r);
 /* A consumer that delivers and acknowledges at random, and the other entries a stream can get. */
 void consume(struct replica *r);
+/* Deletes of some messages that lie together all but a few. */
+void delete_some(struct replica *r);
 /* `pick`: draw() or a like one. */
 void change_members(struct replica *r, uint64_t (*pick)(uint64_t bound));
 

@@ -138,7 +138,7 @@ Test(stream, purge_by_subject_keep_and_sequence)
     cr_assert_eq(stream_read(s, 5, &m), ERR_NOT_FOUND);
     cr_assert_eq(purge(s, 7, 0, "").count, 3); /* 2 4 6 */
     cr_assert_eq(s->totals.first_seq, 7);
-    cr_assert_eq(s->deleted_count, 0);
+    cr_assert_eq(s->deleted.total, 0);
     cr_assert_eq(purge(s, 100, 0, "").count, 4);
     cr_assert_eq(s->totals.first_seq, 100);
     cr_assert_eq(s->totals.last_seq, 99);
@@ -628,4 +628,143 @@ Test(stream, a_checkpoint_with_a_part_missing_is_refused)
     loads_as(&saved, s);
     saved_deinit(&saved);
     stream_free(s);
+}
+
+/* --- records written anew --- */
+
+static void store_batch_of(struct stream *s, unsigned count, int64_t ns)
+{
+    struct messages_builder b = {0};
+    char body[32];
+    messages_begin(&b, s->totals.last_seq + 1, ns);
+    for (unsigned i = 0; i < count; i++) {
+        (void)snprintf(body, sizeof body, "body %llu",
+                       (unsigned long long)(s->totals.last_seq + 1 + i));
+        messages_add(&b, ns + i, i % 2 == 0 ? BYTES_LIT("a.1") : BYTES_LIT("a.2"), BYTES_NONE,
+                     bytes_of(body));
+    }
+    (void)apply(s, messages_finish(&b));
+    buffer_deinit(&b.data);
+}
+
+static unsigned records_put, records_removed;
+
+static void put_record(void *arg, uint64_t index, struct blob *data)
+{
+    (void)arg;
+    cr_assert_lt(data->len, entries[index]->len);
+    blob_release(entries[index]);
+    entries[index] = blob_retain(data);
+    records_put++;
+}
+
+static void remove_record(void *arg, uint64_t index)
+{
+    (void)arg;
+    blob_release(entries[index]);
+    entries[index] = NULL;
+    records_removed++;
+}
+
+static void rewrite(struct stream *s, uint64_t from, uint64_t to)
+{
+    const struct record_writer records = {put_record, remove_record, NULL};
+    records_put = records_removed = 0;
+    blob_release(s->cursor); /* it would go on reading the old one */
+    s->cursor = NULL;
+    stream_rewrite(s, from, to, &records);
+}
+
+static void reads_all(struct stream *s)
+{
+    for (uint64_t seq = s->totals.first_seq; seq <= s->totals.last_seq; seq++) {
+        struct stored_message m;
+        char body[32];
+        (void)snprintf(body, sizeof body, "body %llu", (unsigned long long)seq);
+        if (stream_is_deleted(s, seq)) {
+            cr_assert_eq(stream_read(s, seq, &m), ERR_NOT_FOUND);
+        } else {
+            cr_assert_eq(stream_read(s, seq, &m), OK);
+            cr_assert(bytes_is(m.body, body));
+            cr_assert_eq(m.seq, seq);
+        }
+    }
+}
+
+Test(stream, what_is_left_of_a_record_is_written_anew)
+{
+    struct stream *s = make("{\"name\":\"S\",\"subjects\":[\"a.*\"]}");
+    s->rewrite_least = 0;
+    for (int i = 0; i < 4; i++) {
+        store_batch_of(s, 10, 100 * (i + 1)); /* entries 1 to 4: messages 1-10, … 31-40 */
+    }
+    for (uint64_t seq = 12; seq <= 15; seq++) {
+        delete_message(s, seq);
+    }
+    rewrite(s, 100, 100);
+    cr_assert_eq(records_put, 0); /* more than half is there */
+    delete_message(s, 16);
+    delete_message(s, 20);
+    rewrite(s, 2, 100);
+    cr_assert_eq(records_put, 0); /* the log needs it */
+    rewrite(s, 3, 100);
+    cr_assert_eq(records_put, 1);
+    reads_all(s);
+    for (uint64_t seq = 17; seq <= 19; seq++) {
+        delete_message(s, seq);
+    }
+    rewrite(s, 100, 100);
+    cr_assert_eq(records_put, 1); /* again, only 11 is left */
+    reads_all(s);
+    delete_message(s, 11);
+    rewrite(s, 100, 100);
+    cr_assert_eq(records_removed, 1);
+    for (uint64_t seq = 21; seq <= 30; seq++) {
+        delete_message(s, seq);
+    }
+    rewrite(s, 3, 100); /* the caller drops it */
+    cr_assert_eq(records_removed + records_put, 0);
+    rewrite(s, 100, 100);
+    cr_assert_eq(records_removed + records_put, 0);
+    reads_all(s);
+    cr_assert_eq(stream_count_between(s, 1, 40), 20);
+    cr_assert_eq(purge(s, 0, 3, "a.1").count, 7);
+    for (uint64_t seq = 34; seq <= 36; seq++) {
+        delete_message(s, seq);
+    }
+    rewrite(s, 100, 100);
+    cr_assert_eq(records_put, 1); /* 31-40; not the first one, though only half of it is left */
+    reads_all(s);
+    stream_free(s);
+}
+
+Test(stream, remains_are_nothing_for_whoever_needs_more)
+{
+    struct stream *s = make("{\"name\":\"S\",\"subjects\":[\"a.*\"],\"num_replicas\":3}");
+    struct stream_config empty = {.name = mem_strdup("S"), .replicas = 3};
+    struct apply_result result;
+    s->rewrite_least = 0;
+    store_batch_of(s, 4, 1);
+    store_batch_of(s, 4, 2);
+    struct stream *behind = stream_new(&empty, 0, read_log, NULL);
+    for (uint64_t i = 1; i <= 2; i++) {
+        cr_assert_eq(stream_apply(behind, i, blob_bytes(entries[i]), &result, NULL, NULL), OK);
+    }
+    blob_release(behind->cursor);
+    behind->cursor = NULL;
+    delete_message(s, 6);
+    delete_message(s, 7);
+    rewrite(s, 100, 100);
+    cr_assert_eq(records_put, 1);
+    struct stored_message m;
+    cr_assert_eq(stream_read(behind, 5, &m), OK);
+    cr_assert_eq(stream_read(behind, 6, &m), ERR_CORRUPT);
+    cr_assert_eq(stream_read(behind, 8, &m), OK);
+    cr_assert_eq(stream_apply(behind, 3, blob_bytes(entries[3]), &result, NULL, NULL), ERR_IO);
+    struct stream_config anew = {.name = mem_strdup("S"), .replicas = 3};
+    struct stream *t = stream_new(&anew, 0, read_log, NULL);
+    cr_assert_eq(stream_apply(t, 2, blob_bytes(entries[2]), &result, NULL, NULL), ERR_IO);
+    stream_free(s);
+    stream_free(t);
+    stream_free(behind);
 }
