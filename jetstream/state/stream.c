@@ -86,13 +86,11 @@ static enum err seek(struct stream *s, const struct stream_entry *e, uint64_t se
         }
     }
     struct stored_message skipped;
-    while (s->cursor_reader.next_seq < seq) {
-        if (!messages_next(&s->cursor_reader, &skipped)) {
-            return ERR_CORRUPT;
-        }
+    struct messages_reader *r = &s->cursor_reader;
+    while (r->next_seq < seq && messages_next(r, &skipped)) { /* to it */
     }
-    if (s->cursor_reader.next_seq != seq) { /* from a replica that has deleted it already */
-        s->unreadable = true;
+    if (r->next_seq != seq || r->left == 0) {
+        s->unreadable = s->unreadable || r->remains; /* of a replica that has deleted it already */
         return ERR_CORRUPT;
     }
     return OK;
