@@ -143,16 +143,37 @@ void asset_add_consumer_info(struct asset *a, const struct consumer *c, json_t *
     json_put_time(o, "ts", clock_now_ns());
 }
 
-json_t *asset_describe(struct asset *a, bool only_leader)
+static json_t *begin_description(const struct asset *a)
 {
-    if (only_leader && !a->leading) {
-        return NULL;
-    }
     json_t *o = json_object();
     json_put_text(o, "name", a->name);
     json_put_text(o, "account", a->account->name);
     json_put_bool(o, "leading", a->leading);
     json_put_int(o, "replicas", a->peer_count);
+    return o;
+}
+
+json_t *asset_summary(struct asset *a)
+{
+    json_t *o = begin_description(a);
+    json_t *info = json_object();
+    json_t *config = json_object();
+    json_t *state = json_object();
+    json_put_int(config, "max_bytes", a->stream->config.max_bytes);
+    json_put_text(config, "storage", a->stream->config.memory ? "memory" : "file");
+    json_put_u64(state, "messages", a->stream->totals.messages);
+    json_put_u64(state, "bytes", a->stream->totals.bytes);
+    json_put_u64(state, "last_seq", a->stream->totals.last_seq);
+    json_put_int(state, "consumer_count", a->stream->consumers.count);
+    json_put(info, "config", config);
+    json_put(info, "state", state);
+    json_put(o, "info", info);
+    return o;
+}
+
+json_t *asset_describe(struct asset *a)
+{
+    json_t *o = begin_description(a);
     char hash[20];
     (void)snprintf(hash, sizeof hash, "%016llx", (unsigned long long)a->stream->content_hash);
     json_put_text(o, "content_hash", hash);

@@ -3,7 +3,9 @@
 #include <stdlib.h>
 
 #include "core/base/clock.h"
+#include "core/base/log.h"
 #include "core/base/mem.h"
+#include "jetstream/asset_internal.h"
 
 /* question → ask each server that is up (and ourselves) → answers, or COLLECT_MS → reply */
 #define COLLECT_MS 4000 /* JetStream API reference §3 */
@@ -24,19 +26,28 @@ struct question {
 
 struct here {
     struct jetstream *js;
-    bool only_leader;
+    bool only_leader, summary, named;
+    char *account;    /* NULL: of all */
+    struct map names; /* if `named`: these */
     json_t *streams;
     void (*done)(void *arg, json_t *streams);
     void *arg;
 };
+
+static bool is_wanted(const struct here *h, const struct asset *a)
+{
+    return (!h->only_leader || a->leading) &&
+           (h->account == NULL || strcmp(h->account, a->account->name) == 0) &&
+           (!h->named || map_get(&h->names, bytes_of(a->name)) != NULL);
+}
 
 static void gather(void *arg, struct loop *loop)
 {
     (void)loop;
     struct here *h = arg;
     for (struct asset *a = asset_next(NULL); a != NULL; a = asset_next(a)) {
-        json_t *o = asset_describe(a, h->only_leader);
-        if (o != NULL) {
+        if (is_wanted(h, a)) {
+            json_t *o = h->summary ? asset_summary(a) : asset_describe(a);
             (void)json_array_append_new(h->streams, o);
         }
     }
@@ -47,14 +58,31 @@ static void gathered(void *arg)
     struct here *h = arg;
     h->done(h->arg, h->streams);
     json_decref(h->streams);
+    map_deinit(&h->names);
+    free(h->account);
     free(h);
 }
 
-void collect_here(struct jetstream *js, bool only_leader, void (*done)(void *arg, json_t *streams),
-                  void *arg)
+void collect_here(struct jetstream *js, const struct collect_wanted *wanted,
+                  void (*done)(void *arg, json_t *streams), void *arg)
 {
     struct here *h = NEW(struct here);
-    *h = (struct here){js, only_leader, json_array(), done, arg};
+    *h = (struct here){.js = js,
+                       .only_leader = wanted->only_leader,
+                       .summary = wanted->summary,
+                       .named = wanted->names != NULL,
+                       .streams = json_array(),
+                       .done = done,
+                       .arg = arg};
+    h->account = wanted->account == NULL ? NULL : mem_strdup(wanted->account);
+    size_t i;
+    json_t *name;
+    json_array_foreach(wanted->names, i, name)
+    {
+        if (json_is_string(name)) {
+            (void)map_put(&h->names, bytes_of(json_string_value(name)), h);
+        }
+    }
     broker_gather(js->broker, gather, gathered, h);
 }
 
@@ -73,8 +101,7 @@ static void reply_list(struct question *q)
         json_t *s;
         json_array_foreach(q->streams, k, s)
         {
-            if (strcmp(json_text(s, "name"), json_string_value(name)) == 0 &&
-                strcmp(json_text(s, "account"), q->account->name) == 0) {
+            if (strcmp(json_text(s, "name"), json_string_value(name)) == 0) {
                 found = json_object_get(s, "info");
             }
         }
@@ -98,16 +125,14 @@ static void reply_account_info(struct question *q)
     json_t *s;
     json_array_foreach(q->streams, i, s)
     {
-        if (strcmp(json_text(s, "account"), q->account->name) != 0) {
-            continue;
-        }
         const json_t *info = json_object_get(s, "info");
         int64_t replicas = json_int(s, "replicas");
         int64_t max_bytes = json_int(json_object_get(info, "config"), "max_bytes");
         bool memory = jetstream_is_in_memory(info);
-        used[memory] += replicas * json_int(json_object_get(info, "state"), "bytes");
+        const json_t *state = json_object_get(info, "state");
+        used[memory] += replicas * json_int(state, "bytes");
         reserved[memory] += max_bytes > 0 ? replicas * max_bytes : 0;
-        consumers += (int64_t)json_array_size(json_object_get(s, "consumers"));
+        consumers += json_int(state, "consumer_count");
         streams++;
     }
     json_t *o = js_response("account_info_response");
@@ -187,6 +212,20 @@ static void on_own_answer(void *arg, json_t *streams)
     free(own);
 }
 
+/* u64 question · bytes account · bytes JSON array of the names to describe; empty: a summary of all
+ */
+static void put_ask(struct buffer *out, const struct question *q)
+{
+    struct buffer names = {0};
+    if (q->names != NULL) {
+        json_write(&names, q->names, 0);
+    }
+    buffer_put_u64(out, q->id);
+    buffer_put_bytes(out, bytes_of(q->account->name));
+    buffer_put_bytes(out, buffer_bytes(&names));
+    buffer_deinit(&names);
+}
+
 static void ask(struct jetstream *js, struct account *account, struct bytes reply, json_t *response,
                 json_t *names)
 {
@@ -206,7 +245,7 @@ static void ask(struct jetstream *js, struct account *account, struct bytes repl
         unsigned count;
         struct peer_node *nodes = peers_nodes(js->peers, &count);
         struct buffer body = {0};
-        buffer_put_u64(&body, q->id);
+        put_ask(&body, q);
         struct bytes part = buffer_bytes(&body);
         for (unsigned i = 1; i < count; i++) {
             if (nodes[i].up && peers_send(js->peers, nodes[i].id, JS_FRAME_ASK, &part, 1)) {
@@ -218,7 +257,9 @@ static void ask(struct jetstream *js, struct account *account, struct bytes repl
     }
     struct own_answer *own = NEW(struct own_answer);
     *own = (struct own_answer){js, q->id};
-    collect_here(js, true, on_own_answer, own);
+    const struct collect_wanted wanted = {
+        .only_leader = true, .summary = names == NULL, .account = account->name, .names = names};
+    collect_here(js, &wanted, on_own_answer, own);
 }
 
 void collect_stream_list(struct jetstream *js, struct account *account, struct bytes reply,
@@ -257,11 +298,22 @@ void collect_on_ask(struct jetstream *js, uint64_t node, struct bytes body)
 {
     struct reader r = reader_make(body);
     uint64_t id = reader_u64(&r);
-    if (reader_done(&r)) {
-        struct asked *a = NEW(struct asked);
-        *a = (struct asked){js, node, id};
-        collect_here(js, true, send_answer, a);
+    struct bytes account = reader_bytes(&r);
+    struct bytes text = reader_bytes(&r);
+    json_error_t reason;
+    json_t *names = reader_done(&r) && text.len > 0 ? json_parse(text, &reason) : NULL;
+    if (!reader_done(&r) || (text.len > 0 && names == NULL)) {
+        log_error("A question from server \"%s\" is malformed", peers_name(js->peers, node));
+        return;
     }
+    struct asked *a = NEW(struct asked);
+    *a = (struct asked){js, node, id};
+    char *name = mem_dup(account.ptr, account.len);
+    const struct collect_wanted wanted = {
+        .only_leader = true, .summary = names == NULL, .account = name, .names = names};
+    collect_here(js, &wanted, send_answer, a);
+    free(name);
+    json_decref(names);
 }
 
 void collect_on_answer(struct jetstream *js, uint64_t node, struct bytes body)

@@ -16,8 +16,14 @@ void collect_on_answer(struct jetstream *js, uint64_t node, struct bytes body);
 /* Frees what waits. */
 void collect_stop(struct jetstream *js);
 
-/* What this server knows, all loops: done(arg, array of asset_describe()), on loop 0. */
-void collect_here(struct jetstream *js, bool only_leader, void (*done)(void *arg, json_t *streams),
-                  void *arg);
+struct collect_wanted {
+    bool only_leader;    /* streams that this server leads */
+    bool summary;        /* asset_summary() of each, not asset_describe() */
+    const char *account; /* NULL: of all */
+    json_t *names;       /* array: these; NULL: all */
+};
+/* What this server knows, all loops: done(arg, array), on loop 0; the array is borrowed. */
+void collect_here(struct jetstream *js, const struct collect_wanted *wanted,
+                  void (*done)(void *arg, json_t *streams), void *arg);
 
 #endif

@@ -477,9 +477,11 @@ void jetstream_health(struct jetstream *js, void (*done)(void *arg, const char *
     broker_gather(js->broker, check_assets, assets_checked, h);
 }
 
-void jetstream_describe(struct jetstream *js, void (*done)(void *arg, json_t *streams), void *arg)
+void jetstream_describe(struct jetstream *js, bool summary,
+                        void (*done)(void *arg, json_t *streams), void *arg)
 {
-    collect_here(js, false, done, arg);
+    const struct collect_wanted wanted = {.summary = summary};
+    collect_here(js, &wanted, done, arg);
 }
 
 json_t *jetstream_meta_json(struct jetstream *js)

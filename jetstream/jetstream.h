@@ -40,8 +40,10 @@ const char *jetstream_meta_health(struct jetstream *js);
 void jetstream_health(struct jetstream *js, void (*done)(void *arg, const char *problem),
                       void *arg);
 /* Calls back on loop 0 with an array of all streams this server has a replica of: name, account,
- * config, state, cluster, consumer_detail, leader. The array is borrowed. */
-void jetstream_describe(struct jetstream *js, void (*done)(void *arg, json_t *streams), void *arg);
+ * leading, replicas, info (as STREAM.INFO), consumers. `summary`: of info only what sums are made
+ * of. The array is borrowed. */
+void jetstream_describe(struct jetstream *js, bool summary,
+                        void (*done)(void *arg, json_t *streams), void *arg);
 /* Of a description of a stream, its member "info". */
 bool jetstream_is_in_memory(const json_t *info);
 /* The meta group as /jsz shows it; NULL without cluster. New reference. */

@@ -149,8 +149,10 @@ void asset_echo(struct asset *asset, const char *reply);
 /* `reply`: the leader confirms STREAM.DELETE there. */
 void asset_delete(struct asset *asset, const char *reply);
 void asset_close(struct asset *asset);
-/* All assets of a loop, for descriptions. */
-json_t *asset_describe(struct asset *asset, bool only_leader);
+/* For /jsz and STREAM.LIST. */
+json_t *asset_describe(struct asset *asset);
+/* Of that, what sums are made of. */
+json_t *asset_summary(struct asset *asset);
 bool asset_is_current(struct asset *asset);
 /* Walks the assets of the current loop; NULL begins, NULL ends. */
 struct asset *asset_next(struct asset *after);

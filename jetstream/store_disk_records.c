@@ -361,13 +361,22 @@ uint64_t *disk_groups(struct store *store, const char *name, uint32_t *count)
     size_t name_len = strlen(name);
     *count = 0;
     rocksdb_iterator_t *it = rocksdb.create_iterator_cf(s->db, s->reads, s->cf[CF_STATE]);
-    for (rocksdb.iter_seek_to_first(it); rocksdb.iter_valid(it); rocksdb.iter_next(it)) {
+    rocksdb.iter_seek_to_first(it);
+    while (rocksdb.iter_valid(it)) {
         size_t len;
         const char *key = rocksdb.iter_key(it, &len);
+        if (len == ROW_KEY_LEN && key[8] == *ROW_PREFIX) { /* there may be millions */
+            char behind[9];
+            memcpy(behind, key, 8);
+            behind[8] = *ROW_PREFIX + 1;
+            rocksdb.iter_seek(it, behind, sizeof behind);
+            continue;
+        }
         if (len == 8 + name_len && memcmp(key + 8, name, name_len) == 0) {
             VEC_RESERVE(found, cap, *count);
             found[(*count)++] = get_be64(key);
         }
+        rocksdb.iter_next(it);
     }
     rocksdb.iter_destroy(it);
     return found;

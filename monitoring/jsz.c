@@ -126,5 +126,5 @@ void on_jsz(struct monitoring *m, struct http_request *q)
     s->streams = streams || consumers;
     s->accounts = accounts || s->streams || s->account != NULL;
     s->config = config;
-    jetstream_describe(m->js, jsz_done, s);
+    jetstream_describe(m->js, !s->streams, jsz_done, s);
 }

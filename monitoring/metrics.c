@@ -88,6 +88,6 @@ void on_metrics(struct monitoring *m, struct http_request *q)
     if (live_jetstream(m) == NULL) {
         metrics_done(s, NULL);
     } else {
-        jetstream_describe(m->js, metrics_done, s);
+        jetstream_describe(m->js, true, metrics_done, s);
     }
 }

@@ -296,6 +296,6 @@ void on_varz(struct monitoring *m, struct http_request *q)
     if (live_jetstream(m) == NULL) {
         reply_json(q, 200, varz(m, NULL), 2);
     } else {
-        jetstream_describe(m->js, varz_done, scrape_new(m, q));
+        jetstream_describe(m->js, true, varz_done, scrape_new(m, q));
     }
 }

@@ -508,7 +508,7 @@ bool stream_config_parse(json_t *o, bool clustered, struct stream_config *c, str
     return ok;
 }
 
-json_t *stream_config_json(const struct stream_config *c, bool with_version)
+json_t *stream_config_json(const struct stream_config *c, bool for_clients)
 {
     json_t *o = json_object();
     json_put_text(o, "name", c->name);
@@ -520,12 +520,14 @@ json_t *stream_config_json(const struct stream_config *c, bool with_version)
         (void)json_array_append_new(subjects, json_string(c->subjects[i]));
     }
     json_put(o, "subjects", subjects);
-    json_put_text(o, "retention", "limits");
+    if (for_clients) {
+        json_put_text(o, "retention", "limits");
+        json_put_int(o, "max_msgs_per_subject", -1);
+    }
     json_put_int(o, "max_consumers", c->max_consumers);
     json_put_int(o, "max_msgs", c->max_msgs);
     json_put_int(o, "max_bytes", c->max_bytes);
     json_put_int(o, "max_age", c->max_age_ns);
-    json_put_int(o, "max_msgs_per_subject", -1);
     json_put_int(o, "max_msg_size", c->max_msg_size);
     json_put_text(o, "discard", c->discard == DISCARD_OLD ? "old" : "new");
     json_put_text(o, "storage", c->memory ? "memory" : "file");
@@ -539,16 +541,24 @@ json_t *stream_config_json(const struct stream_config *c, bool with_version)
         json_put_text(placement, "cluster", c->placement_cluster);
         json_put(o, "placement", placement);
     }
-    json_put_text(o, "compression", "none");
-    json_put_bool(o, "allow_direct", false);
-    json_put_bool(o, "mirror_direct", false);
-    json_put_bool(o, "sealed", false);
-    json_put_bool(o, "deny_delete", c->deny_delete);
-    json_put_bool(o, "deny_purge", c->deny_purge);
-    json_put_bool(o, "allow_rollup_hdrs", false);
-    json_put(o, "consumer_limits", json_object());
-    json_put_bool(o, "allow_msg_ttl", false);
-    json_put(o, "metadata", metadata_json(c->metadata, with_version));
+    if (for_clients || c->deny_delete) {
+        json_put_bool(o, "deny_delete", c->deny_delete);
+    }
+    if (for_clients || c->deny_purge) {
+        json_put_bool(o, "deny_purge", c->deny_purge);
+    }
+    if (for_clients) {
+        json_put_text(o, "compression", "none");
+        json_put_bool(o, "allow_direct", false);
+        json_put_bool(o, "mirror_direct", false);
+        json_put_bool(o, "sealed", false);
+        json_put_bool(o, "allow_rollup_hdrs", false);
+        json_put(o, "consumer_limits", json_object());
+        json_put_bool(o, "allow_msg_ttl", false);
+    }
+    if (for_clients || json_object_size(c->metadata) > 0) {
+        json_put(o, "metadata", metadata_json(c->metadata, for_clients));
+    }
     return o;
 }
 

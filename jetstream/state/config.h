@@ -33,8 +33,9 @@ struct stream_config {
 bool stream_config_parse(json_t *object, bool clustered, struct stream_config *config,
                          struct js_error *error);
 void stream_config_deinit(struct stream_config *config);
-/* As STREAM.INFO prints it; with_version adds the metadata that only replies carry. */
-json_t *stream_config_json(const struct stream_config *config, bool with_version);
+/* As STREAM.INFO prints it; or, not for clients, as short as it can be parsed from: every server
+ * keeps one of every stream. */
+json_t *stream_config_json(const struct stream_config *config, bool for_clients);
 bool stream_config_equal(const struct stream_config *a, const struct stream_config *b);
 /* May `old` become `new`? */
 bool stream_config_check_update(const struct stream_config *old, const struct stream_config *new,

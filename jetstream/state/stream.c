@@ -122,13 +122,26 @@ static bool matches_any(char *const *filters, uint32_t count, struct bytes subje
     return count == 0;
 }
 
+/* Nothing behind that can match: known at once when the filters are subjects. */
+static uint64_t last_match(struct stream *s, char *const *filters, uint32_t filter_count)
+{
+    uint64_t last = 0;
+    for (uint32_t i = 0; i < filter_count; i++) {
+        struct bytes filter = bytes_of(filters[i]);
+        uint64_t of_subject =
+            subject_has_wildcard(filter) ? UINT64_MAX : stream_subject_last(s, filter);
+        last = of_subject > last ? of_subject : last;
+    }
+    return filter_count == 0 || last > s->totals.last_seq ? s->totals.last_seq : last;
+}
+
 enum err stream_next(struct stream *s, uint64_t seq, char *const *filters, uint32_t filter_count,
                      struct stored_message *m)
 {
     if (seq < s->totals.first_seq) {
         seq = s->totals.first_seq;
     }
-    for (; seq <= s->totals.last_seq; seq++) {
+    for (uint64_t end = last_match(s, filters, filter_count); seq <= end; seq++) {
         struct hole hole;
         if (holes_next(&s->deleted, seq, &hole) && hole.from <= seq) {
             seq = hole.to;

@@ -305,7 +305,14 @@ ON_BOTH(states_have_numbered_rows)
     store_put_row(batch, 3, 1, BYTES_LIT("one"));
     store_put_row(batch, 3, UINT64_C(1) << 63, BYTES_LIT("high"));
     store_put_row(batch, 4, 1, BYTES_LIT("other"));
+    store_put_state(batch, 3, "voters", BYTES_LIT("behind the rows"));
+    store_put_state(batch, 5, "voters", BYTES_LIT("without"));
     commit(b, batch);
+    uint32_t count;
+    uint64_t *groups = store_groups(b->store, "voters", &count);
+    cr_assert_eq(count, 2);
+    cr_assert_eq(groups[0] + groups[1], 8);
+    free(groups);
     rows_are(b, 3, "1=one 2=two 8000000000000000=high ");
     rows_are(b, 4, "1=other ");
     rows_are(b, 5, "");
