@@ -364,18 +364,20 @@ static enum err settle_first(struct stream *s)
     return err;
 }
 
-/* It has lost a message in the middle: worth another look when only half of them are left, a
- * quarter, and so on. */
-static void note_sparse(struct stream *s, const struct stream_entry *e)
+void stream_note_sparse(struct stream *s, const struct stream_entry *e)
+{
+    VEC_RESERVE(s->sparse, s->sparse_cap, s->sparse_count);
+    s->sparse[s->sparse_count++] = e->index;
+}
+
+/* Worth another look: half of its messages are left, a quarter, and so on. */
+static bool has_halved(const struct stream_entry *e)
 {
     uint32_t part = e->count / 2;
     while (part > e->live) {
         part /= 2;
     }
-    if (part == e->live) {
-        VEC_RESERVE(s->sparse, s->sparse_cap, s->sparse_count);
-        s->sparse[s->sparse_count++] = e->index;
-    }
+    return part == e->live;
 }
 
 /* Removes a live message. Its entry must be readable, for the accounting is exact to the byte. */
@@ -399,7 +401,9 @@ static enum err remove_message(struct stream *s, uint64_t seq)
         return OK; /* the caller settles */
     }
     holes_add(&s->deleted, seq, seq);
-    note_sparse(s, e);
+    if (has_halved(e)) {
+        stream_note_sparse(s, e);
+    }
     return OK;
 }
 

@@ -271,6 +271,9 @@ bool stream_decode_settle(struct stream *s)
     }
     for (uint32_t i = 0; i < s->entries_count; i++) {
         live += s->entries[i].live;
+        if (s->entries[i].live <= s->entries[i].count / 2) {
+            stream_note_sparse(s, &s->entries[i]);
+        }
     }
     for (uint32_t i = 0; (e = map_next(&s->subjects, &i)) != NULL;) {
         const struct subject_state *subject = e->value;

@@ -24,6 +24,8 @@ void stream_remember_id(struct stream *s, struct bytes id, uint64_t seq, int64_t
 /* Not there yet. */
 struct subject_state *stream_add_subject(struct stream *s, struct bytes subject);
 struct stream_entry *stream_find_entry(const struct stream *s, uint64_t seq);
+/* For stream_rewrite() to look at. */
+void stream_note_sparse(struct stream *s, const struct stream_entry *e);
 /* First position in `entries` whose log index is >= index. */
 uint32_t stream_entry_position(const struct stream *s, uint64_t index);
 

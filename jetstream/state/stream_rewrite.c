@@ -33,7 +33,8 @@ static void rewrite(struct stream *s, const struct stream_entry *e,
     struct stored_message m;
     struct blob *record = s->read(s->arg, e->index);
     if (record == NULL || record->len < s->rewrite_least ||
-        !messages_open(&r, blob_bytes(record)) || r.first_seq != e->first_seq) {
+        !messages_open(&r, blob_bytes(record)) || r.first_seq != e->first_seq ||
+        r.left == e->live) { /* nothing to gain */
         blob_release(record);
         return;
     }
@@ -43,9 +44,9 @@ static void rewrite(struct stream *s, const struct stream_entry *e,
             remains_add(&b, &m);
         }
     }
-    if (b.count == e->live ||
-        (BUG(BUG_REWRITES_WITH_LESS) &&
-         b.count > 0)) { /* else something is missing, which must not be made official */
+    /* When something is missing, that must not be made official. */
+    bool whole = b.count == e->live || (BUG(BUG_REWRITES_WITH_LESS) && b.count > 0);
+    if (whole) {
         struct blob *remains = messages_finish(&b);
         records->put(records->arg, e->index, remains);
         blob_release(remains);
