@@ -18,7 +18,7 @@
 /* What is not kept goes with the next checkpoint. */
 static bool is_needed(const struct group *g, raft_index index)
 {
-    return g->ops.next_kept(g->owner, index) == index &&
+    return g->ops->next_kept(g->owner, index) == index &&
            index <= raft_commit(raft_group_raft(g->raft_group));
 }
 
@@ -82,8 +82,8 @@ static void on_repair(void *arg)
         if (g->damage.count == 0 || g->broken || !group_has_others(g)) {
             continue;
         }
-        if (fetch_some(g) && g->ops.on_repaired != NULL) {
-            g->ops.on_repaired(g->owner);
+        if (fetch_some(g) && g->ops->on_repaired != NULL) {
+            g->ops->on_repaired(g->owner);
         }
         more = more || g->damage.count > 0;
     }
@@ -100,8 +100,8 @@ void group_note_damage(struct group *g, raft_index index)
     if (d->count == DAMAGE_MAX || map_get_u64(&d->known, index) != NULL || !is_needed(g, index)) {
         return;
     }
-    if (g->ops.describe != NULL) {
-        g->ops.describe(g->owner, index, what, sizeof what);
+    if (g->ops->describe != NULL) {
+        g->ops->describe(g->owner, index, what, sizeof what);
     }
     VEC_RESERVE(d->list, d->cap, d->count);
     d->list[d->count++] = index;
@@ -126,12 +126,12 @@ static void note_entries(struct group *g, const struct store_damage *damage)
 {
     raft_index from = g->id == damage->from.group ? damage->from.index : 0;
     raft_index to = g->id == damage->to.group ? damage->to.index : UINT64_MAX;
-    raft_index index = g->ops.next_kept(g->owner, from);
+    raft_index index = g->ops->next_kept(g->owner, from);
     while (index < to && index <= raft_commit(raft_group_raft(g->raft_group))) {
         if (!is_readable(g, index)) { /* it may be another one by now */
             group_note_damage(g, index);
         }
-        index = g->ops.next_kept(g->owner, index + 1);
+        index = g->ops->next_kept(g->owner, index + 1);
     }
 }
 
@@ -168,8 +168,8 @@ static void renew_state(struct group *g)
     log_error("JetStream state of group %llu is damaged: it is written anew",
               (unsigned long long)g->id);
     raft_group_rewrite(g->raft_group);
-    if (g->ops.lost_rows != NULL) {
-        g->ops.lost_rows(g->owner);
+    if (g->ops->lost_rows != NULL) {
+        g->ops->lost_rows(g->owner);
     }
     (void)group_checkpoint(g);
 }

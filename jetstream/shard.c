@@ -186,7 +186,7 @@ static void put_state_record(struct buffer *out, struct group *g, raft_index ind
 static void drop_entries(struct group *g, struct store_batch *batch, raft_index from, raft_index to)
 {
     while (from < to) {
-        uint64_t kept = g->ops.next_kept(g->owner, from);
+        uint64_t kept = g->ops->next_kept(g->owner, from);
         raft_index end = kept < to ? kept : to;
         if (end == from + 1) {
             store_delete_entry(batch, g->id, from);
@@ -217,10 +217,10 @@ static void write_state(struct group *g, raft_index index)
     struct buffer state = {0};
     struct buffer record = {0};
     g->state_bytes = 0;
-    if (g->ops.checkpoint == NULL) {
-        g->ops.encode(g->owner, &state);
+    if (g->ops->checkpoint == NULL) {
+        g->ops->encode(g->owner, &state);
     } else {
-        g->ops.checkpoint(g->owner, &state, &rows);
+        g->ops->checkpoint(g->owner, &state, &rows);
     }
     g->state_bytes += state.len;
     put_state_record(&record, g, index, buffer_bytes(&state));
@@ -254,11 +254,11 @@ static void write_checkpoint(struct group *g)
         drop_entries(g, batch, g->first, new_first);
         g->first = new_first;
     }
-    if (g->ops.rewrite != NULL) {
+    if (g->ops->rewrite != NULL) {
         const struct record_writer records = {put_record, remove_record, g};
-        g->ops.rewrite(g->owner, old_first, g->first, &records);
+        g->ops->rewrite(g->owner, old_first, g->first, &records);
     }
-    uint64_t needed = g->ops.next_kept(g->owner, 0);
+    uint64_t needed = g->ops->next_kept(g->owner, 0);
     raft_index end = needed < g->first ? needed : g->first;
     if (end > g->trimmed) { /* limits have moved past these */
         store_delete_entries(batch, g->id, g->trimmed, end);
@@ -364,7 +364,7 @@ static enum err on_read(void *arg, raft_index index, struct raft_entry *e)
 static enum err on_read_kept(void *arg, raft_index index, raft_index limit, struct raft_entry *e)
 {
     struct group *g = arg;
-    uint64_t next = g->ops.next_kept(g->owner, index);
+    uint64_t next = g->ops->next_kept(g->owner, index);
     if (next > limit) {
         return ERR_NOT_FOUND;
     }
@@ -382,7 +382,7 @@ static enum err on_state(void *arg, raft_index *index, struct blob **state)
 {
     struct group *g = arg;
     struct buffer b = {0};
-    g->ops.encode(g->owner, &b);
+    g->ops->encode(g->owner, &b);
     *index = raft_applied(raft_group_raft(g->raft_group));
     *state = blob_copy(buffer_bytes(&b));
     buffer_deinit(&b);
@@ -394,7 +394,7 @@ static bool on_apply(void *arg, const struct raft_entry *e)
     struct group *g = arg;
     enum err err = OK;
     if (e->kind == RAFT_ENTRY_DATA && !g->broken) {
-        err = g->ops.apply(g->owner, e->index, e->term, blob_bytes(e->data));
+        err = g->ops->apply(g->owner, e->index, e->term, blob_bytes(e->data));
     }
     if (err == ERR_IO && group_has_others(g)) {
         log_error("JetStream group %llu: entry %llu cannot be applied without a damaged record; "
@@ -412,20 +412,20 @@ static bool on_apply(void *arg, const struct raft_entry *e)
 static enum err load_row(void *arg, uint64_t row, struct bytes value)
 {
     struct group *g = arg;
-    return g->ops.decode_row(g->owner, row, value);
+    return g->ops->decode_row(g->owner, row, value);
 }
 
 /* `stored`: with the rows that the store has. */
 static enum err decode_state(struct group *g, const struct blob *state, bool stored)
 {
-    enum err err = g->ops.decode(g->owner, blob_bytes(state));
-    if (g->ops.decode_end == NULL) {
+    enum err err = g->ops->decode(g->owner, blob_bytes(state));
+    if (g->ops->decode_end == NULL) {
         return err;
     }
     if (err == OK && stored) {
         err = store_each_row(g->writes->store, g->id, load_row, g);
     }
-    enum err end = g->ops.decode_end(g->owner, err == OK);
+    enum err end = g->ops->decode_end(g->owner, err == OK);
     return err == OK ? end : err;
 }
 
@@ -456,13 +456,13 @@ static void on_install(void *arg, const struct raft_install *install)
 static void on_leader(void *arg, bool leader)
 {
     struct group *g = arg;
-    g->ops.on_leader(g->owner, leader && !g->broken);
+    g->ops->on_leader(g->owner, leader && !g->broken);
 }
 
 static void on_read_answered(void *arg, uint64_t id, bool allowed)
 {
     struct group *g = arg;
-    g->ops.on_read(g->owner, id, allowed && !g->broken);
+    g->ops->on_read(g->owner, id, allowed && !g->broken);
 }
 
 static const struct raft_group_ops raft_ops = {
@@ -617,7 +617,7 @@ struct group *group_open(struct shard *s, uint64_t id, const uint64_t *voters, u
     g->writes = memory ? &s->memory : &s->disk;
     g->id = id;
     g->life = ++s->next_life;
-    g->ops = *ops;
+    g->ops = ops;
     g->owner = owner;
     struct loaded l = {0};
     l.config = (struct raft_config){

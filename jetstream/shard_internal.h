@@ -54,7 +54,7 @@ struct group {
     struct writes *writes; /* the shard's, of the store that it lives in */
     struct raft_group *raft_group;
     uint64_t id, life;
-    struct group_ops ops;
+    const struct group_ops *ops;
     void *owner;
     raft_index checkpointed, previous; /* indexes of the last two checkpoints */
     raft_index first;                  /* entries below may be dropped ones */
