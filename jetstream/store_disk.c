@@ -149,6 +149,7 @@ static void await_batches(struct disk *s)
             s->waiting.first == NULL && !s->stopping) {
             pthread_mutex_unlock(&s->lock);
             flush(s);
+            mem_give_back(); /* what was written has left holes on the heap, too */
             pthread_mutex_lock(&s->lock);
         }
     }
