@@ -58,6 +58,7 @@ static struct {
     double rate;      /* paced: messages a second */
     uint64_t given;
     struct loop_timer pace;
+    bool ended;
 } load;
 
 static void fail(const char *what)
@@ -79,11 +80,20 @@ static void submit(void *arg, struct blob *entry, int64_t *starts, uint32_t coun
     load.sent[load.sent_count++] = (struct sent){starts, count};
 }
 
+static void end_if_over(int64_t now)
+{
+    if (now >= load.until_ns && load.sent_count == 0 && load.gather.count == 0 && !load.ended) {
+        load.ended = true;
+        sem_post(&over);
+    }
+}
+
 static void on_pace(void *arg)
 {
     (void)arg;
     int64_t now = clock_mono_ns();
     if (now >= load.until_ns) {
+        end_if_over(now); /* the last message may have been applied in time */
         return;
     }
     uint64_t due = (uint64_t)((double)(now - load.begun_ns) / 1e9 * load.rate);
@@ -125,9 +135,7 @@ static void on_applied(void)
         }
     }
     free(s.starts);
-    if (ends && load.sent_from == load.sent_count && load.gather.count == 0) {
-        sem_post(&over);
-    }
+    end_if_over(now);
 }
 
 /* --- the group --- */
@@ -292,6 +300,7 @@ static double measure(const char *name, unsigned waiting, double rate, size_t li
     load.waiting = waiting;
     load.rate = rate;
     load.applied = load.given = load.sample_count = 0;
+    load.ended = false;
     load.begun_ns = clock_mono_ns();
     load.until_ns = load.begun_ns + seconds * NS_PER_SEC;
     loop_post(loop, begin, NULL);
