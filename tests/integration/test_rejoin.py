@@ -306,13 +306,16 @@ async def test_a_full_disk_refuses_and_recovers(tmp_path, volumes):
         s.configure(text[text.index("cluster {"):])
     c.start()
     await make(c, 10)
+    def is_full(server):  # asking is what makes an idle server look
+        return server.get("/healthz", expect=None).get("error", "").startswith("JetStream store is full")
     volumes[2].fill(leave_mb=10)  # one of three: the others go on
-    eventually(lambda: "is full" in c[2].text(), 10)
+    eventually(lambda: is_full(c[2]), 10)
+    assert "is full" in c[2].text()
     await publish_all(c[0], [f"v{i}" for i in range(10, 20)])
     volumes[0].fill(leave_mb=30)
     volumes[1].fill(leave_mb=30)
     for s in c.servers:
-        eventually(lambda: s.get("/healthz", expect=None).get("error", "").startswith("JetStream store is full"), 10)
+        eventually(lambda: is_full(s), 10)
     nc = await connect(c[1])
     js = nc.jetstream()
 
