@@ -55,7 +55,9 @@ static json_t *account_details(const struct scrape *s, json_t *streams)
                 const json_t *info = json_object_get(stream, "info");
                 used[jetstream_is_in_memory(info)] +=
                     json_int(json_object_get(info, "state"), "bytes");
-                (void)json_array_append_new(list, stream_detail(s, stream));
+                if (s->streams) {
+                    (void)json_array_append_new(list, stream_detail(s, stream));
+                }
             }
         }
         json_put_text(d, "name", name);

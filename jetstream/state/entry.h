@@ -3,9 +3,9 @@
  *
  *   MESSAGES  u8 kind · varint first_seq · u32 count · u64 time
  *             then per message: varint time delta · varint subject, header, body length · bytes
- *   REMAINS   what is left of a MESSAGES entry when most of its messages are deleted, written in
- * its place once the log does not need it any more. As MESSAGES, but that before each message
- * stands a varint: how many sequences are left out. Never proposed.
+ *   REMAINS   what is left of a MESSAGES entry when most of its messages are deleted; stands in
+ *             its place once the log does not need it any more, and is never proposed.
+ *             As MESSAGES, but before each message a varint: how many sequences are left out
  *
  * Sequences and times are in the entry: replicas decide nothing by themselves. Little endian. */
 #ifndef JETSTREAM_STATE_ENTRY_H

@@ -696,7 +696,6 @@ void stream_free(struct stream *s)
 {
     struct map_entry *e;
     forget_subjects(s);
-    stream_changes_deinit(s);
     for (uint32_t i = 0; (e = map_next(&s->seen, &i)) != NULL;) {
         free(e->value);
     }

@@ -329,9 +329,7 @@ enum err stream_decode(struct stream *s, struct bytes state)
     if (version == STATE_WHOLE) {
         stream_decode_entries(s, &r);
         read_subjects(s, &r);
-    }
-    if (version == STATE_WHOLE && !r.bad) {
-        r.bad = !stream_decode_settle(s);
+        r.bad = r.bad || !stream_decode_settle(s);
     }
     uint64_t ids = read_count(&r, 10);
     for (uint64_t i = 0; i < ids && !r.bad; i++) {

@@ -1,4 +1,4 @@
-/* Shared by stream.c, stream_codec.c, stream_rows.c and consumer.c. */
+/* Shared by stream.c, stream_codec.c, stream_rows.c, stream_rewrite.c and consumer.c. */
 #ifndef JETSTREAM_STATE_STREAM_INTERNAL_H
 #define JETSTREAM_STATE_STREAM_INTERNAL_H
 
@@ -52,6 +52,5 @@ void stream_subject_changed(struct stream *s, struct subject_state *subject);
 void stream_subject_gone(struct stream *s, struct subject_state *subject);
 /* The one with that log index. */
 void stream_entry_changed(struct stream *s, uint64_t index);
-void stream_changes_deinit(struct stream *s);
 
 #endif

@@ -96,11 +96,6 @@ void stream_write_all_rows(struct stream *s)
     s->changes.all = true;
 }
 
-void stream_changes_deinit(struct stream *s)
-{
-    forget_changes(s);
-}
-
 /* --- writing --- */
 
 static void put_subject(struct stream *s, struct subject_state *subject,

@@ -42,7 +42,7 @@ struct node {
 };
 
 static struct node nodes[NODES];
-static sem_t elected, over;
+static sem_t connected, elected, over;
 
 /* What the leader does; its loop's. */
 static struct {
@@ -201,6 +201,9 @@ static void on_change(void *arg, uint64_t id, const char *name, bool up)
     struct node *n = arg;
     (void)name;
     shard_peer_changed(n->shard, id, up);
+    if (up) {
+        sem_post(&connected);
+    }
 }
 
 static void start_peers(void *arg)
@@ -322,6 +325,7 @@ int main(int argc, char **argv)
         return 2;
     }
     long seconds = strtol(argv[2], NULL, 10);
+    (void)sem_init(&connected, 0, 0);
     (void)sem_init(&elected, 0, 0);
     (void)sem_init(&over, 0, 0);
     load.samples = mem_alloc(SAMPLES_MAX * sizeof *load.samples);
@@ -331,8 +335,10 @@ int main(int argc, char **argv)
     for (unsigned i = 0; i < NODES; i++) {
         start_node(&nodes[i], argv[1], i == 0 ? 0 : routes_port(nodes[0].routes));
     }
+    for (unsigned i = 0; i < NODES * (NODES - 1); i++) { /* each sees all others */
+        wait_for(&connected);
+    }
     wait_for(&elected);
-    sleep(1); /* the third node may not be there yet */
     const size_t batch = 64u * 1024;
     (void)measure("64 waiting", 64, 0, batch, seconds);
     (void)measure("512 waiting", 512, 0, batch, seconds);

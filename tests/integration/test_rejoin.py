@@ -124,8 +124,8 @@ async def test_it_becomes_whole_again(tmp_path, loss):
 async def test_a_wiped_one_need_not_wait_for_one_that_is_down(tmp_path):
     c = Cluster(tmp_path, 5).start()
     await make(c, 20)
-    down = next(s for s in c.servers if s is not c.leader("S"))
-    wiped = next(s for s in c.servers if s not in (down, c.leader("S")))
+    leader = c.leader("S")
+    down, wiped = [s for s in c.servers if s is not leader][:2]
     down.kill()
     wiped.kill()
     wipe(wiped, None)
