@@ -4,7 +4,10 @@
  *     per pinned account. The first one in a place stays. When two Trireme nodes dial each other at
  *     the same time, each may see another one first; the one dialled by the smaller id stays then,
  *     so that both keep the same. A nats-server closes the newer one, and redialling sorts it out.
- * (2) Who dialled the first connection dials the others, one after another.
+ * (2) Who dialled the first connection dials the others, one after another. A nats-server dials an
+ *     account's connection when gossip tells it of the other's, whoever dialled the first; when the
+ *     two are told of each other in different orders, nobody may. It does not dial again what it
+ *     had dialled by gossip and lost, either. So whoever sees a place stay empty dials it.
  * (3) The list and the places change under told_lock, for interest is announced from all loops.
  *     Source: NATS route protocol §3, §5, §6. */
 #include <stdio.h>
@@ -18,7 +21,8 @@
 #include "core/base/log.h"
 #include "core/base/mem.h"
 
-#define CROSSING_MS 500 /* two routes registered within this may have been dialled crosswise */
+#define CROSSING_MS   500  /* two routes registered within this may have been dialled crosswise */
+#define COMPLETION_MS 1000 /* for the other side to dial what is its to dial */
 
 struct remote *remote_find(const struct routes *routes, const char *id)
 {
@@ -91,6 +95,12 @@ static bool gossip_mode(const struct route *newcomer, const json_t *info, const 
     return by->configured || by->gossip == GOSSIP_OVERRIDE;
 }
 
+static void put_url(struct buffer *out, const char *host, int port)
+{
+    bool is_ipv6 = strchr(host, ':') != NULL;
+    buffer_printf(out, is_ipv6 ? "nats-route://[%s]:%d/" : "nats-route://%s:%d/", host, port);
+}
+
 /* Tells the other servers of a new one; of a connection for an account, those that have one, too.
  */
 static void gossip(const struct route *newcomer, const json_t *said)
@@ -99,8 +109,7 @@ static void gossip(const struct route *newcomer, const json_t *said)
     int port;
     route_address(newcomer, said, host, sizeof host, &port);
     struct buffer ip = {0};
-    buffer_printf(&ip, strchr(host, ':') != NULL ? "nats-route://[%s]:%d/" : "nats-route://%s:%d/",
-                  host, port);
+    put_url(&ip, host, port);
     json_t *info = json_deep_copy(said);
     (void)json_object_del(info, "nonce");
     (void)json_object_del(info, "route_pool_idx");
@@ -127,8 +136,31 @@ static void gossip(const struct route *newcomer, const json_t *said)
     json_decref(info);
 }
 
+/* The address of a server, with what it takes to log in there. NULL: it cannot be one. */
+static struct target *target_of(struct routes *routes, const char *host, int port, const char *id)
+{
+    struct target *t = target_find(routes, host, port);
+    if (t == NULL) {
+        struct buffer url = {0};
+        put_url(&url, host, port);
+        buffer_append(&url, "", 1);
+        t = target_add(routes, url.data, false);
+        buffer_deinit(&url);
+        if (t == NULL) {
+            return NULL;
+        }
+        option_set(&t->user, routes_options(routes)->user);
+        option_set(&t->password, routes_options(routes)->password);
+    }
+    if (!t->configured) {
+        t->retired = false;
+    }
+    (void)snprintf(t->remote_id, sizeof t->remote_id, "%s", id);
+    return t;
+}
+
 /* An INFO about somebody else: dial, unless we know that server. What is said of an account's own
- * connection is left out: whoever dials the first one dials those, too. */
+ * connection is left out: invariant (2). */
 static void on_gossip(struct route *r, const json_t *info)
 {
     struct routes *routes = r->routes;
@@ -143,22 +175,12 @@ static void on_gossip(struct route *r, const json_t *info)
     }
     free(user);
     free(password);
-    struct target *known = target_find(routes, host, port);
+    struct target *t = target_of(routes, host, port, id);
     free(host);
-    if (known == NULL) {
-        known = target_add(routes, ip, false);
-        if (known == NULL) {
-            return;
-        }
-        option_set(&known->user, routes_options(routes)->user);
-        option_set(&known->password, routes_options(routes)->password);
-    } else if (known->configured) {
-        return; /* it is being dialled anyway */
+    if (t != NULL && !t->configured) { /* else it is being dialled anyway */
+        t->gossip = (enum gossip_mode)json_int(info, "gossip_mode");
+        target_dial(t, (struct route_place){0}, 0);
     }
-    known->retired = false;
-    known->gossip = (enum gossip_mode)json_int(info, "gossip_mode");
-    (void)snprintf(known->remote_id, sizeof known->remote_id, "%s", id);
-    target_dial(known, (struct route_place){0}, 0);
 }
 
 /* --- pools --- */
@@ -193,6 +215,52 @@ static void dial_pinned(struct route *r)
         }
     }
     free(accounts);
+}
+
+static void complete_later(struct remote *remote);
+
+/* Invariant (2): dials what is missing. */
+static void complete(void *arg)
+{
+    struct remote *remote = arg;
+    struct routes *routes = remote->routes;
+    if (!remote->pooled) {
+        return;
+    }
+    char host[256];
+    int port;
+    route_address(remote_any_route(remote), remote->info, host, sizeof host, &port);
+    struct target *t = target_of(routes, host, port, remote->id);
+    if (t == NULL) {
+        return;
+    }
+    bool missing = false;
+    for (unsigned i = 0; i < remote->pool_size; i++) {
+        if (remote->pool[i] == NULL) {
+            missing = true;
+            target_dial(t, (struct route_place){.index = i}, 0);
+        }
+    }
+    struct account **accounts = accounts_list(broker_accounts(routes->broker));
+    for (uint32_t i = 0; accounts[i] != NULL; i++) {
+        if (routes_pin(routes, accounts[i]->name) &&
+            map_get(&remote->pinned, bytes_of(accounts[i]->name)) == NULL) {
+            missing = true;
+            target_dial(t, (struct route_place){0, mem_strdup(accounts[i]->name)}, 0);
+        }
+    }
+    free(accounts);
+    if (missing) {
+        complete_later(remote);
+    }
+}
+
+static void complete_later(struct remote *remote)
+{
+    struct loop *loop = remote->routes->loop;
+    int64_t jitter = (int64_t)random_below(loop_random(loop), COMPLETION_MS);
+    loop_timer_arm(loop, &remote->completion,
+                   clock_mono_ns() + (COMPLETION_MS + jitter) * NS_PER_MS, complete, remote);
 }
 
 /* --- registration --- */
@@ -271,7 +339,6 @@ static struct remote *remote_new(struct route *r, json_t *info, bool pooled, uns
     remote->pooled = pooled;
     remote->pool_size = pool_size;
     remote->info = json_incref(info);
-    remote->target = r->target;
     return remote;
 }
 
@@ -288,6 +355,7 @@ static void put_in_place(struct remote *remote, const struct route_place *place,
 
 static void remote_free(struct remote *remote)
 {
+    loop_timer_cancel(remote->routes->loop, &remote->completion);
     map_deinit(&remote->pinned);
     json_decref(remote->info);
     free(remote);
@@ -386,6 +454,7 @@ void route_register(struct route *r, json_t *info)
     }
     if (is_new) {
         greet_newcomer(r, info);
+        complete_later(r->remote);
     }
     if (r->target != NULL) {
         go_on_dialling(r);
@@ -414,7 +483,9 @@ void route_unregister(struct route *r)
     pthread_mutex_unlock(&routes->told_lock);
     broker_link_down(routes->broker, &r->link);
     count_routes(routes);
-    if (gone) {
+    if (!gone) {
+        complete_later(remote);
+    } else {
         update_neighbour_urls(routes);
         if (routes->peers != NULL && remote->is_trireme) {
             peers_forget_address(routes->peers, remote->name);

@@ -68,7 +68,7 @@ struct remote {
     struct route *pool[ROUTE_POOL_MAX]; /* registered connections; told_lock to change */
     struct map pinned;                  /* account → struct route; the same */
     json_t *info;                       /* owned: INFO of its first connection */
-    struct target *target;              /* that we dialled it by; NULL: it dialled us */
+    struct loop_timer completion;       /* to look what is missing */
 };
 
 /* --- a connection --- */

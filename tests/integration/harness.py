@@ -9,13 +9,14 @@ import subprocess
 import time
 import urllib.request
 
+from ports import free_port
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BINARY = os.environ.get("TRIREME_BIN", os.path.join(ROOT, "build", "bin", "trireme"))
 PEER = os.environ.get("NATS_SERVER_BIN") or shutil.which("nats-server") or next(
     (p for p in [os.path.expanduser("~/go/bin/nats-server")] if os.path.exists(p)), None)
 SLOW = float(os.environ.get("TRIREME_TEST_SLOWNESS", "1"))  # sanitizer builds: 4
 
-_taken = set()
 _started = []
 
 
@@ -28,18 +29,9 @@ def end_leftovers():
             process.wait()
 
 
-def free_port():
-    while True:
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            port = s.getsockname()[1]
-        if port not in _taken:
-            _taken.add(port)
-            return port
-
-
 def eventually(check, timeout=10.0, what="the condition"):
-    """Waits until check() is true; returns what it returned."""
+    """Waits until check() is true; returns what it returned. `what` (a text, or a function that gives one) is said
+    when it does not come."""
     deadline = time.monotonic() + timeout * SLOW
     while True:
         try:
@@ -48,7 +40,7 @@ def eventually(check, timeout=10.0, what="the condition"):
             result = None
         if result:
             return result
-        assert time.monotonic() < deadline, f"{what} did not come true within {timeout} s"
+        assert time.monotonic() < deadline, f"{what() if callable(what) else what} did not come true within {timeout} s"
         time.sleep(0.02)  # the poll interval of this wait, bounded by the deadline
 
 

@@ -50,7 +50,7 @@ class Mesh(Cluster):
         for s in self.servers:
             eventually(lambda: s.get("/varz")["remotes"] == n - 1 and
                        (connections is None or s.get("/varz")["routes"] == connections * (n - 1)), 20,
-                       f"{s.name} being routed with all others: {[(x['remote_name'], x.get('account')) for x in s.get('/routez')['routes']]}")
+                       lambda: f"{s.name} being routed with all others: {[(x['remote_name'], x.get('account'), x['did_solicit']) for x in s.get('/routez')['routes']]}")
         return self
 
 
@@ -319,6 +319,36 @@ async def test_streams_are_replicated_over_secured_routes(tmp_path, certs):
     eventually(lambda: (c.replicas_agree("S") or {}).get("messages") == 50)
     await nc.close()
     c.stop()
+
+
+async def test_what_the_other_side_never_dials_is_dialled(tmp_path):
+    """A nats-server that was told of us, but not of our connection for the system account, dials only the first."""
+    m = Mesh(tmp_path, (None,)).start()
+    said, whole = {}, asyncio.Event()
+    me = {"server_id": "X1", "server_name": "x1", "cluster": "C1", "headers": True, "proto": 3, "host": "127.0.0.1",
+          "compression": "off", "route_pool_size": 3}
+
+    async def accept(reader, writer):
+        writer.write(b"INFO %s \r\n" % json.dumps(me).encode())
+        while line := await reader.readline():
+            if line.startswith(b"INFO "):
+                info = json.loads(line[5:])
+                said[(info.get("route_pool_idx", 0), info.get("route_account"))] = info
+                if len(said) == 3:
+                    whole.set()
+            elif line.startswith(b"PING"):
+                writer.write(b"PONG\r\n")
+        writer.close()
+    listener = await asyncio.start_server(accept, "127.0.0.1", 0)
+    me["port"] = listener.sockets[0].getsockname()[1]
+    reader, writer = await asyncio.open_connection("127.0.0.1", m.routes[0])
+    writer.write(b'CONNECT {"name":"X1","cluster":"C1"}\r\nINFO %s\r\n' % json.dumps(me).encode())
+    await asyncio.wait_for(whole.wait(), 10)
+    assert set(said) == {(1, None), (2, None), (0, "$SYS")}
+    assert m[0].get("/varz")["routes"] == 4
+    writer.close()
+    listener.close()
+    m.stop()
 
 
 @pytest.mark.parametrize("binaries", MESHES)
