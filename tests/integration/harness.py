@@ -123,6 +123,16 @@ class Server:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait()
 
+    def pause(self):
+        """SIGSTOP, and until every thread stands still: one that runs goes on until the signal is taken."""
+        self.process.send_signal(signal.SIGSTOP)
+        tasks = f"/proc/{self.process.pid}/task"
+        eventually(lambda: all(open(f"{tasks}/{t}/stat").read().rpartition(") ")[2][0] == "T" for t in os.listdir(tasks)),
+                   what=f"{self.name} standing still")
+
+    def go_on(self):
+        self.process.send_signal(signal.SIGCONT)
+
     def stop(self):
         """Orderly; asserts a clean exit, and that the server had not ended by itself."""
         if self.process and self.process.poll() not in (None, 0, -signal.SIGKILL):

@@ -6,7 +6,6 @@ import asyncio
 import os
 import random
 import shutil
-import signal
 import subprocess
 import time
 
@@ -323,13 +322,13 @@ async def test_a_leader_without_a_majority_tells_nothing(cluster):
     assert (await there.jetstream().get_msg("S", 1)).data == b"data"
     followers = [s for s in cluster.servers if s is not leader]
     for s in followers:
-        s.process.send_signal(signal.SIGSTOP)
+        s.pause()
     try:
         with pytest.raises((nats.errors.TimeoutError, nats.js.errors.Error)):
             await there.request("$JS.API.STREAM.MSG.GET.S", b'{"seq":1}', timeout=2)
     finally:
         for s in followers:
-            s.process.send_signal(signal.SIGCONT)
+            s.go_on()
     cluster.wait_healthy()
 
     async def answers():
