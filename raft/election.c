@@ -87,8 +87,10 @@ static void become_leader(struct raft *r, bool unanimous)
         p->granted = unanimous && p->vote_unproven;
         p->prove_at = 0;
         p->round = 0;
+        p->promise_ns = 0;
     }
     r->round = 0;
+    r->lease_given_up = false;
     raft_log_append(r, (struct raft_entry){r->last + 1, r->term, RAFT_ENTRY_NOOP, NULL}); /* §8 */
     r->term_start = r->last;
     if (r->forced) {
@@ -161,7 +163,8 @@ static bool has_live_leader(const struct raft *r)
 
 void raft_on_prevote(struct raft *r, const struct raft_message *m)
 {
-    bool grant = m->term > r->term && !has_live_leader(r) && log_is_current(r, m);
+    bool grant =
+        m->term > r->term && !has_live_leader(r) && !raft_is_promised(r) && log_is_current(r, m);
     struct raft_message *reply = raft_emit(r, RAFT_PREVOTE_REPLY, m->from, 0);
     reply->term = grant ? m->term : r->term;
     reply->reject = !grant;
@@ -178,6 +181,9 @@ void raft_on_prevote_reply(struct raft *r, const struct raft_message *m)
 
 void raft_on_vote(struct raft *r, const struct raft_message *m)
 {
+    if (raft_is_promised(r) && !m->forced) {
+        return;
+    }
     if (m->term > r->term) {
         if (has_live_leader(r) && !m->forced) {
             return;
@@ -221,6 +227,7 @@ void raft_transfer(struct raft *r, raft_node to)
     }
     if (best != NULL && best->match == r->last) {
         (void)raft_emit(r, RAFT_TIMEOUT_NOW, best->node, 0);
+        r->lease_given_up = true; /* whenever it arrives: reads.c */
     }
 }
 

@@ -33,7 +33,7 @@ void raft_on_append(struct raft *r, const struct raft_message *m)
 {
     follow(r, m);
     if (m->entry_count == 0 || m->round != 0) {
-        raft_emit(r, RAFT_ALIVE, m->from, 0)->round = m->round;
+        raft_answer_round(r, m);
     }
     bool same_term = raft_term_at(r, m->index) == m->index_term || BUG(BUG_IGNORES_PREVIOUS_TERM);
     if (m->index > r->last || !same_term) {

@@ -35,6 +35,8 @@ struct raft_host {
     uint32_t outgoing_count, outgoing_cap;
     bool processing, full;
     int64_t snapshot_rate, snapshot_budget; /* bytes: per tick, left in this one */
+    int64_t now_ns;                         /* 0: nobody tells the time */
+    int64_t lease_ns;
 };
 
 static void touch(struct raft_group *g)
@@ -85,6 +87,8 @@ struct raft_group *raft_host_add(struct raft_host *host, struct raft_config *con
     config->storage = &g->ops.storage;
     config->arg = owner;
     config->snapshot_budget = &host->snapshot_budget;
+    config->clock = host->now_ns == 0 ? NULL : &host->now_ns;
+    config->lease_ns = host->lease_ns;
     g->raft = raft_new(config);
     (void)map_put_u64(&host->groups, config->group, g);
     touch(g);
@@ -181,6 +185,16 @@ void raft_group_poison(struct raft_group *g)
 void raft_host_set_snapshot_rate(struct raft_host *host, int64_t bytes)
 {
     host->snapshot_rate = host->snapshot_budget = bytes;
+}
+
+void raft_host_set_time(struct raft_host *host, int64_t now_ns)
+{
+    host->now_ns = now_ns;
+}
+
+void raft_host_set_lease(struct raft_host *host, int64_t lease_ns)
+{
+    host->lease_ns = lease_ns;
 }
 
 void raft_host_tick(struct raft_host *host)

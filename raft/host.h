@@ -59,6 +59,11 @@ void raft_group_rewrite(struct raft_group *group);
 void raft_group_persisted(struct raft_group *group, uint64_t seq);
 void raft_group_poison(struct raft_group *group);
 
+/* What time it is, ns, on a clock that only goes forward. Before a tick, a read, and what has
+ * arrived, and with the time after its arrival: leases count from there. */
+void raft_host_set_time(struct raft_host *host, int64_t now_ns);
+/* raft_config's lease_ns, for groups added from now on. 0, as at first: none. */
+void raft_host_set_lease(struct raft_host *host, int64_t lease_ns);
 void raft_host_tick(struct raft_host *host);
 /* One encoded message from `from`. Malformed ones are dropped: false. */
 bool raft_host_receive(struct raft_host *host, raft_node from, raft_node self,

@@ -92,7 +92,7 @@ void raft_send_append(struct raft *r, struct progress *p, bool heartbeat)
             m->index = p->match;
             m->index_term = raft_term_at(r, p->match);
             m->commit = p->match < r->commit ? p->match : r->commit;
-            m->round = r->read_count > 0 ? r->round : 0;
+            m->round = raft_round_to_send(r, true);
         }
         return;
     }
@@ -110,7 +110,7 @@ void raft_send_append(struct raft *r, struct progress *p, bool heartbeat)
     m->index = p->next - 1;
     m->index_term = raft_term_at(r, p->next - 1);
     m->commit = r->commit;
-    m->round = r->read_count > 0 ? r->round : 0;
+    m->round = raft_round_to_send(r, heartbeat);
     uint32_t cap = 0;
     size_t bytes = 0;
     raft_index at = p->next;

@@ -184,7 +184,10 @@ void raft_tick(struct raft *r)
             r->quiesced = true;
             return;
         }
-        if (r->election_elapsed >= r->timeout && raft_may_campaign(r)) {
+        if (r->election_elapsed >= r->timeout && raft_is_promised(r)) {
+            /* Once more, so that not all campaign in the moment in which their promises end. */
+            r->timeout = r->election_elapsed + 1 + (uint32_t)random_below(&r->random, 3);
+        } else if (r->election_elapsed >= r->timeout && raft_may_campaign(r)) {
             raft_precampaign(r);
         }
         return;
@@ -205,6 +208,9 @@ void raft_tick(struct raft *r)
         r->heartbeat_elapsed = 0;
         raft_maybe_quiesce(r);
         if (!r->quiesced) {
+            if (r->lease_ns > 0) {
+                raft_begin_round(r);
+            }
             raft_broadcast(r, true);
         }
     }
@@ -264,6 +270,8 @@ struct raft *raft_new(const struct raft_config *c)
     r->storage = c->storage;
     r->arg = c->arg;
     r->snapshot_budget = c->snapshot_budget;
+    r->clock = c->clock;
+    r->lease_ns = c->lease_ns < RAFT_LEASE_MAX_NS ? c->lease_ns : RAFT_LEASE_MAX_NS;
     random_seed(&r->random, c->seed);
     r->term = c->term;
     r->vote = BUG(BUG_FORGETS_VOTE) ? 0 : c->vote;
@@ -295,6 +303,8 @@ struct raft *raft_new(const struct raft_config *c)
     raft_reset_timeout(r);
     if (raft_voter_count(r) == 1) {
         r->timeout = 0; /* nobody to wait for */
+    } else if (r->clock != NULL && r->term > 0 && !BUG(BUG_FORGETS_PROMISE)) {
+        r->promised_until = *r->clock + RAFT_LEASE_MAX_NS; /* an earlier life's */
     }
     return r;
 }

@@ -59,6 +59,9 @@ typedef uint64_t raft_node; /* 0: nobody */
 #define RAFT_HEARTBEAT_TICKS 2
 #define RAFT_ELECTION_TICKS  6 /* the timeout is drawn from [this, 2 × this) */
 #define RAFT_QUIESCE_TICKS   10
+/* Shorter than an election timeout, so that who has started anew need not wait for what it may have
+ * promised. */
+#define RAFT_LEASE_MAX_NS 250000000
 
 /* Bounds of one APPEND. */
 #define RAFT_APPEND_BYTES   (256u * 1024)
@@ -125,7 +128,8 @@ struct raft_message {
     raft_node from, to;
     raft_term term;
     raft_index
-        index; /* VOTE: last index; APPEND: previous; REPLY: match or hint; SNAPSHOT: its index */
+        index; /* VOTE: last index; APPEND: previous; REPLY: match or hint; SNAPSHOT: its index;
+                  ALIVE that answers a round: for how many ns its sender votes for nobody else */
     raft_term index_term; /* the term of that index */
     raft_index commit;    /* SNAPSHOT and its reply: number of the attempt */
     bool reject;          /* replies */
@@ -133,7 +137,8 @@ struct raft_message {
     bool first;           /* SNAPSHOT: begins the attempt */
     bool unproven;        /* the sender is: invariant (6) */
     uint64_t life;        /* the unproven sender's; PROVEN: the receiver's */
-    uint64_t round;       /* APPEND while reads wait, and the ALIVE that answers it; or 0 */
+    uint64_t round;       /* APPEND while reads wait or with a lease, and the ALIVE that answers
+                             it; or 0 */
     bool last; /* SNAPSHOT: state follows, this is the end; its reply: installed; ALIVE: asks for
                   one, stalled */
     struct raft_entry *entries; /* owned; APPEND, SNAPSHOT (kept records), FETCHED (one) */
@@ -171,6 +176,13 @@ struct raft_config {
     /* Bytes of snapshots that may be sent before somebody raises it again; shared with other
      * groups, borrowed. NULL: no bound. */
     int64_t *snapshot_budget;
+    /* Leader lease: for so long after it has heard from its leader this replica votes for nobody
+     * else, and as leader it reads without asking while a majority has promised that. At most
+     * RAFT_LEASE_MAX_NS; 0: neither. It rests on clocks that run at about the same rate. */
+    int64_t lease_ns;
+    /* What time it is, ns, on a clock that only goes forward: as of the input, or before (ticks)
+     * and never after. Borrowed; NULL: no lease. */
+    const int64_t *clock;
     /* From disk; all zero for a new group. */
     raft_term term;
     raft_node vote;

@@ -40,6 +40,7 @@ struct progress {
     bool vote_unproven; /* the vote given was an unproven replica's */
     bool proven;        /* leader: said so with its last claim */
     uint64_t round;     /* leader: the latest it has answered */
+    int64_t promise_ns; /* leader: and for how long after that one it votes for nobody else */
     uint64_t life;      /* leader: of an unproven replica; 0 none seen */
     bool granted;       /* leader: everybody took part in the election, this life of it included */
     raft_index
@@ -131,6 +132,11 @@ struct raft {
     struct raft_install install;
     uint64_t install_token; /* persists that must be issued before the install */
 
+    const int64_t *clock;
+    int64_t lease_ns;
+    int64_t promised_until; /* follower: on the clock; votes for nobody but its leader */
+    bool lease_given_up;    /* leader: somebody was asked to replace it */
+
     struct waiting_read *reads;
     uint32_t read_count, read_cap;
     uint32_t reads_failed; /* so many of the first */
@@ -198,6 +204,14 @@ void raft_on_timeout_now(struct raft *r, const struct raft_message *m);
 /* reads.c */
 void raft_reads_answered(struct raft *r, struct progress *p, const struct raft_message *m);
 void raft_reads_end(struct raft *r);
+/* Another round of heartbeats; with a lease its number is the time when it began. */
+void raft_begin_round(struct raft *r);
+/* What an APPEND says of it; 0: no answer is wanted. */
+uint64_t raft_round_to_send(const struct raft *r, bool heartbeat);
+/* Follower: answers a round of its leader, and keeps what it promises by that. */
+void raft_answer_round(struct raft *r, const struct raft_message *m);
+/* Has this replica promised its leader to vote for nobody else, and is that not over? */
+bool raft_is_promised(const struct raft *r);
 
 /* leader.c */
 void raft_broadcast(struct raft *r, bool heartbeat);

@@ -55,6 +55,7 @@ static void propose_bytes(struct replica *r, struct buffer *b)
 void read_all(struct replica *r)
 {
     uint64_t id;
+    tell_time(r->node);
     if (raft_group_read(r->group, &id) == OK) {
         (void)map_put_u64(&r->reads, id, (void *)(uintptr_t)(sim->last_acked[r->number] + 1));
     }

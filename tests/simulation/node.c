@@ -407,6 +407,13 @@ static void start_replica(struct node *n, unsigned g)
     r->since_checkpoint = 0;
 }
 
+void tell_time(struct node *n)
+{
+    if (sim->plan.lease_ns > 0) {
+        raft_host_set_time(n->host, (int64_t)((sim->now_us + 1) * n->clock_rate));
+    }
+}
+
 void start_node(struct node *n)
 {
     n->alive = true;
@@ -416,6 +423,8 @@ void start_node(struct node *n)
     n->writes = NULL;
     n->writes_end = &n->writes;
     n->host = raft_host_new(&host_io, n);
+    raft_host_set_lease(n->host, sim->plan.lease_ns);
+    tell_time(n);
     if (sim->plan.throttled && !sim->calm) {
         raft_host_set_snapshot_rate(n->host, 200);
     }

@@ -111,6 +111,7 @@ static void on_frame(struct node *n, const struct event *e)
         return;
     }
     struct reader r = reader_make(blob_bytes(e->frame));
+    tell_time(n);
     while (r.at < r.end) {
         struct bytes message = reader_bytes(&r);
         if (r.bad || !raft_host_receive(n->host, sim->nodes[e->from].id, n->id, message)) {
@@ -195,6 +196,7 @@ static void dispatch(struct event e)
     }
     switch (e.kind) {
     case EV_TICK:
+        tell_time(n);
         raft_host_tick(n->host);
         if (sim->plan.rots && draw_rot(10) == 0) {
             scrub_node(n);
@@ -263,6 +265,7 @@ static void draw_plan(struct plan *p)
     p->throttled = draw_rot(100) < 30;
     p->io_errors = draw_rot(100) < 30;
     p->deletes = draw_delete(100) < 60;
+    p->lease_ns = draw_lease(100) < 50 ? (int64_t)draw_lease(RAFT_LEASE_MAX_NS) : 0;
     p->cut_changes = p->changes && draw_cut(100) < 60;
     if (p->changes) {
         p->nodes = 5;
@@ -279,10 +282,12 @@ static uint64_t run_seed(uint64_t seed, bool trace, struct sim *totals)
     random_seed(&s.rot_random, ~seed);
     random_seed(&s.cut_random, seed ^ 0xcafe);
     random_seed(&s.delete_random, seed ^ 0xde1e12);
+    random_seed(&s.lease_random, seed ^ 0x1ea5e);
     draw_plan(&s.plan);
     for (unsigned i = 0; i < s.plan.nodes; i++) {
         s.nodes[i].number = i;
         s.nodes[i].id = 100 + i;
+        s.nodes[i].clock_rate = 950 + draw_lease(101);
     }
     for (unsigned i = 0; i < s.plan.nodes; i++) {
         start_node(&s.nodes[i]);

@@ -49,6 +49,7 @@ struct plan {
     bool cut_changes; /* by leaders that have just been cut off, too: what is to be truncated */
     bool changes;     /* members come and go */
     bool deletes;     /* messages are deleted, in the middle of their records */
+    int64_t lease_ns; /* leaders read by lease, on clocks of different speed; 0: by rounds */
     unsigned voters;  /* at first: so many of the nodes, in every group others */
     unsigned sync_mean_us;
     unsigned checkpoint_every; /* entries */
@@ -143,6 +144,7 @@ struct node {
     bool sync_fails; /* the next one does */
     bool failed;     /* one has */
     bool processing_due;
+    uint64_t clock_rate; /* its clock's nanoseconds in a microsecond */
 };
 
 struct acked {
@@ -153,7 +155,7 @@ struct sim {
     uint64_t seed;
     struct plan plan;
     /* The others are apart so that seeds keep their meaning. */
-    struct random random, rot_random, cut_random, delete_random;
+    struct random random, rot_random, cut_random, delete_random, lease_random;
     bool trace, calm;
     uint64_t now_us, event_number;
     struct event *heap;
@@ -209,6 +211,7 @@ bool chance(unsigned percent);
 uint64_t draw_rot(uint64_t bound);
 uint64_t draw_cut(uint64_t bound);
 uint64_t draw_delete(uint64_t bound);
+uint64_t draw_lease(uint64_t bound);
 /* A line of the trace, part of its hash. */
 void note(const char *what, uint64_t a, uint64_t b, uint64_t c);
 /* Events come out in the order of (time, number). Takes what the event owns. */
@@ -245,6 +248,8 @@ void damage_node(struct node *n);
 /* --- node.c --- */
 
 unsigned node_number(raft_node id);
+/* With a lease: the host's clock. */
+void tell_time(struct node *n);
 void start_node(struct node *n);
 void stop_node(struct node *n, bool lose_unsynced);
 /* A record at or behind `index` that went bad and is needed; UINT64_MAX: none. */
