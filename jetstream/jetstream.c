@@ -188,6 +188,7 @@ struct jetstream *jetstream_new(struct broker *broker, struct peers *peers, stru
     js->shards = mem_zalloc(loops_count(js->loops) * sizeof(struct shard *));
     for (unsigned i = 0; i < loops_count(js->loops); i++) {
         js->shards[i] = shard_new(loops_at(js->loops, i), js->store, js->memory, peers, js->self);
+        shard_set_lease(js->shards[i], o->read_lease_ns);
     }
     force_recovery(js, o);
     if (peers != NULL) {

@@ -118,6 +118,7 @@ static void on_tick(void *arg)
 {
     struct shard *s = arg;
     raft_host_set_full(s->host, store_is_out_of_space(s->disk.store));
+    raft_host_set_time(s->host, clock_mono_ns());
     raft_host_tick(s->host);
     shard_kick(s);
 }
@@ -796,6 +797,7 @@ enum err group_read_barrier(struct group *g, uint64_t *id)
     if (!group_is_leader(g)) {
         return ERR_NOT_LEADER;
     }
+    raft_host_set_time(g->shard->host, clock_mono_ns());
     enum err err = raft_group_read(g->raft_group, id);
     shard_kick(g->shard);
     return err;
@@ -855,9 +857,16 @@ struct shard *shard_new(struct loop *loop, struct store *disk, struct store *mem
     s->peers = peers;
     s->self = self;
     s->host = raft_host_new(&host_io, s);
+    raft_host_set_time(s->host, clock_mono_ns());
     s->process.run = on_process;
     s->process.arg = s;
     return s;
+}
+
+void shard_set_lease(struct shard *s, int64_t lease_ns)
+{
+    CHECK(s->group_count == 0);
+    raft_host_set_lease(s->host, lease_ns);
 }
 
 void shard_force_recovery(struct shard *s, const uint64_t *survivors, unsigned count)
@@ -884,6 +893,7 @@ void shard_receive(struct shard *s, uint64_t from, struct bytes messages)
 {
     struct reader r = reader_make(messages);
     raft_host_set_full(s->host, store_is_out_of_space(s->disk.store));
+    raft_host_set_time(s->host, clock_mono_ns());
     while (r.at < r.end && !r.bad) {
         struct bytes message = reader_bytes(&r);
         if (!r.bad && !raft_host_receive(s->host, from, s->self, message)) {

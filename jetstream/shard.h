@@ -25,6 +25,8 @@ struct group;
 /* `peers` NULL: a server without cluster. */
 struct shard *shard_new(struct loop *loop, struct store *disk, struct store *memory,
                         struct peers *peers, uint64_t self);
+/* Before any group is opened: raft_config.lease_ns of all of them. */
+void shard_set_lease(struct shard *shard, int64_t lease_ns);
 /* Before any group is opened: raft_config.survivors of all of them. */
 void shard_force_recovery(struct shard *shard, const uint64_t *survivors, unsigned count);
 /* No groups may be left. */

@@ -48,7 +48,7 @@ enum {
     BUG_RESUMES_AFTER_APPEND = 35,   /* elusive; a snapshot, over records that have been replaced */
     BUG_REWRITES_WITH_LESS = 36,     /* than is left of a record */
     BUG_BREAKS_PROMISE = 37,         /* votes, though its leader has a lease: thesis §6.4.1 */
-    BUG_FORGETS_PROMISE = 38,        /* of an earlier life, given to a leader that has a lease */
+    BUG_FORGETS_PROMISE = 38, /* elusive; of an earlier life, given to a leader that has a lease */
     BUG_LEASE_OUTLIVES_TRANSFER = 39, /* whose election overrides the promises */
     BUG_LEADS_UNPROVEN = 34 /* elusive; stays, though nobody is there who could be proven */
 };

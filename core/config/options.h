@@ -193,6 +193,7 @@ struct options {
     struct text_list force_recovery;          /* names of the servers that are left; empty: none */
     int64_t scrub_rate;                       /* bytes/s, of the look for damage; 0: none */
     int64_t scrub_interval_ns;                /* from the beginning of one to that of the next */
+    int64_t read_lease_ns;                    /* of leaders; 0: they ask before they read */
     char *jetstream_key, *jetstream_prev_key; /* of the encryption at rest; NULL: none */
     bool jetstream_aes;                       /* its cipher; else ChaCha20-Poly1305 */
     struct text_list tags;

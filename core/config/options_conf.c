@@ -32,6 +32,13 @@ static void on_js_scrub_interval(struct context *c, const struct conf_member *m)
         complain(c, m, "scrub_interval must be a second at least");
     }
 }
+static void on_js_read_lease(struct context *c, const struct conf_member *m)
+{
+    take_duration(c, m, &c->o->read_lease_ns);
+    if (c->o->read_lease_ns < 0 || c->o->read_lease_ns > 250 * NS_PER_MS) {
+        complain(c, m, "read_lease must be between 0 and 250ms");
+    }
+}
 static void on_js_key(struct context *c, const struct conf_member *m)
 {
     take_text(c, m, &c->o->jetstream_key);
@@ -80,6 +87,7 @@ static const struct option_row jetstream_rows[] = {{"enabled", on_js_enabled},
                                                    {"sync", on_js_sync},
                                                    {"scrub_rate", on_js_scrub_rate},
                                                    {"scrub_interval", on_js_scrub_interval},
+                                                   {"read_lease", on_js_read_lease},
                                                    {"domain", NULL},
                                                    {"key", on_js_key},
                                                    {"ek", on_js_key},

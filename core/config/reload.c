@@ -82,7 +82,8 @@ static const struct field fixed[] = {FIELD("ServerName", TEXT, server_name),
                                      FIELD("JetStreamMaxStore", INT64, jetstream_max_file),
                                      FIELD("JetStreamMaxMemory", INT64, jetstream_max_memory),
                                      FIELD("ScrubRate", INT64, scrub_rate),
-                                     FIELD("ScrubInterval", DURATION, scrub_interval_ns)};
+                                     FIELD("ScrubInterval", DURATION, scrub_interval_ns),
+                                     FIELD("ReadLease", DURATION, read_lease_ns)};
 
 static void print_texts(struct buffer *out, const struct text_list *list)
 {

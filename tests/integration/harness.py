@@ -55,7 +55,7 @@ async def eventually_async(check, timeout=10.0, what="the condition"):
 
 
 class Server:
-    """One server process. `conf` is the text of its configuration file."""
+    """One server process. `conf` is the text of its configuration file; `jetstream` True, or more options for its block."""
 
     def __init__(self, folder, name="n1", conf="", jetstream=False, binary=None, port=None,
                  http=None, args=(), env=None):
@@ -72,7 +72,8 @@ class Server:
         self.process = None
         text = f'server_name: {name}\nlisten: "127.0.0.1:{self.port}"\nhttp: "127.0.0.1:{self.http}"\n'
         if jetstream:
-            text += f'jetstream {{ store_dir: "{self.store}" }}\n'
+            more = f", {jetstream}" if isinstance(jetstream, str) else ""
+            text += f'jetstream {{ store_dir: "{self.store}"{more} }}\n'
         self.base = text
         self.configure(conf)
 

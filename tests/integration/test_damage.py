@@ -9,17 +9,8 @@ from nats.js.api import StreamConfig
 
 from harness import Cluster, Server, eventually
 
-SCRUB = "scrub_interval: 1s, scrub_rate: 64MB"
+SCRUB = "scrub_interval: 1s, scrub_rate: 64MB"  # keeps no test waiting
 MESSAGES = 400
-
-
-def scrubbing(server):
-    """Its jetstream block, with a scrub that does not keep a test waiting."""
-    with open(server.conf) as f:
-        rest = f.read()[len(server.base):]
-    server.base = server.base.replace("jetstream {", f"jetstream {{ {SCRUB},")
-    server.configure(rest)
-    return server
 
 
 def to_be_rebuilt(server, stage="damaged"):
@@ -94,10 +85,7 @@ async def read_all(url):
 
 @pytest.mark.asyncio
 async def test_scrub_finds_damage_and_other_replicas_repair_it(tmp_path):
-    cluster = Cluster(tmp_path)
-    for s in cluster.servers:
-        scrubbing(s)
-    cluster.start()
+    cluster = Cluster(tmp_path, jetstream=SCRUB).start()
     await publish(cluster[0].url, 3)
     victim = cluster[1]
     into_files(victim)
@@ -145,7 +133,7 @@ async def test_rebuilt_store_fetches_what_it_has_lost(tmp_path):
 @pytest.mark.asyncio
 async def test_a_block_that_spans_groups_takes_no_more_than_itself(tmp_path):
     """The meta group's log and the beginning of the stream's are lost together; what follows is not."""
-    s = scrubbing(Server(tmp_path, jetstream=True)).start()
+    s = Server(tmp_path, jetstream=SCRUB).start()
     await publish(s.url, 1)
     into_files(s)
     flip(s, b'"op":"create"')
@@ -220,7 +208,7 @@ async def test_rebuild_that_was_interrupted_goes_on(tmp_path):
 
 @pytest.mark.asyncio
 async def test_without_another_replica_the_rest_is_served(tmp_path):
-    s = scrubbing(Server(tmp_path, jetstream=True)).start()
+    s = Server(tmp_path, jetstream=SCRUB).start()
     await publish(s.url, 1)
     into_files(s)
     flip(s, b"payload-000123-")

@@ -3,6 +3,8 @@
 The number of rounds: TRIREME_CRASH_ROUNDS (default 6) and TRIREME_POWER_ROUNDS (default 3).
 The seed: TRIREME_SEED (default drawn and printed)."""
 import asyncio
+import base64
+import json
 import os
 import random
 import shutil
@@ -339,3 +341,46 @@ async def test_a_leader_without_a_majority_tells_nothing(cluster):
     await eventually_async(answers, 20, "an answer with a majority")
     await there.close()
     await nc.close()
+
+
+async def test_a_leader_reads_by_lease_and_not_beyond(tmp_path):
+    c = Cluster(tmp_path, jetstream="read_lease: 250ms").start()
+    nc = await nats.connect(servers=c.urls())
+    js = nc.jetstream()
+    await js.add_stream(name="S", subjects=["s"], num_replicas=3)
+    await js.publish("s", b"1")
+    leader = eventually(lambda: c.leader("S"))
+    there = await nats.connect(leader.url)
+
+    async def answers(what):
+        try:
+            return json.loads((await there.request("$JS.API.STREAM.MSG.GET.S", b'{"last_by_subj":"s"}', timeout=1)).data)[
+                "message"]["data"] == base64.b64encode(what).decode()
+        except (nats.errors.Error, KeyError):
+            return False
+    await eventually_async(lambda: answers(b"1"), what="an answer")
+    followers = [s for s in c.servers if s is not leader]
+    for s in followers:
+        s.pause()
+
+    async def silent():
+        return not await answers(b"1")
+    await eventually_async(silent, what="silence when the promises have ended")
+    for s in followers:
+        s.go_on()
+    await eventually_async(lambda: answers(b"1"), 20, "an answer with a majority")
+    await there.close()
+    leader.kill()
+    there = await nats.connect(followers[0].url)
+
+    async def goes_on():
+        try:
+            await there.jetstream().publish("s", b"2", timeout=1)
+            return True
+        except (nats.errors.Error, nats.js.errors.Error):
+            return False
+    await eventually_async(goes_on, 20, "another leader")
+    await eventually_async(lambda: answers(b"2"), 20, "its answer")
+    await there.close()
+    await nc.close()
+    c.stop()

@@ -41,6 +41,46 @@ static void break_io(struct node *n)
     }
 }
 
+/* The transport notices, soon, that nothing comes from there; the other side may not know. */
+static void notice_cut(unsigned at, unsigned from)
+{
+    push(
+        (struct event){
+            .kind = EV_PEER, .node = at, .from = from, .life = sim->nodes[at].life, .up = false},
+        draw_lease(60 * MS));
+}
+
+static void cut_path(unsigned from, unsigned to)
+{
+    sim->cut[from][to] = true;
+    sim->path_epoch[from][to]++;
+}
+
+/* Nobody hears a node any more, nor it them, and only the others know: they are quick to elect, and
+ * if it led, it may believe that it does. */
+static void isolate(unsigned n)
+{
+    if (sim->calm) {
+        return;
+    }
+    for (unsigned i = 0; i < sim->plan.nodes; i++) {
+        if (i != n) {
+            cut_path(n, i);
+            cut_path(i, n);
+            notice_cut(i, n);
+            push((struct event){.kind = EV_HEAL, .node = n, .from = i}, draw_lease(1000 * MS));
+        }
+    }
+    note("isolate", n, 0, 0);
+}
+
+/* Some come back before what they have promised is over. */
+static uint64_t restart_delay(void)
+{
+    uint64_t delay = 10 * MS + draw(2000 * MS);
+    return sim->plan.lease_ns > 0 && draw_lease(2) == 0 ? delay / 20 : delay;
+}
+
 static void on_fault(void)
 {
     const struct plan *p = &sim->plan;
@@ -63,20 +103,28 @@ static void on_fault(void)
                         damage_node(victim);
                     }
                     push((struct event){.kind = EV_RESTART, .node = victim->number},
-                         10 * MS + draw(2000 * MS));
+                         restart_delay());
                 }
             }
         }
         break;
     case 1:
         if (p->cuts && n != other) {
-            sim->cut[n][other] = true;
-            sim->path_epoch[n][other]++;
+            cut_path(n, other);
             if (!p->one_way) {
-                sim->cut[other][n] = true;
-                sim->path_epoch[other][n]++;
+                cut_path(other, n);
             }
             note("cut", n, other, p->one_way);
+            if (p->lease_ns > 0 && draw_lease(2) == 0) {
+                if (sim->nodes[n].alive &&
+                    draw_lease(2) == 0) { /* what it asks for still gets out */
+                    raft_host_transfer_all(sim->nodes[n].host);
+                    process_soon(&sim->nodes[n]);
+                }
+                push((struct event){.kind = EV_ISOLATE, .node = n}, draw_lease(30 * MS));
+            } else if (p->lease_ns > 0) {
+                notice_cut(other, n);
+            }
             for (unsigned g = 0; g < p->groups && p->cut_changes && sim->nodes[n].alive; g++) {
                 if (sim->nodes[n].replicas[g].leading && draw_cut(2) == 0) {
                     change_members(&sim->nodes[n].replicas[g], draw_cut);
@@ -148,6 +196,10 @@ static void dispatch(struct event e)
         heal_path(e.node, e.from);
         return;
     }
+    if (e.kind == EV_ISOLATE) {
+        isolate(e.node);
+        return;
+    }
     if (e.kind == EV_FAULT) {
         if (!sim->calm) {
             on_fault();
@@ -162,7 +214,8 @@ static void dispatch(struct event e)
             for (unsigned i = 0; i < sim->plan.nodes; i++) {
                 if (sim->nodes[i].alive && !sim->nodes[i].paused) {
                     publish(&sim->nodes[i], g);
-                    if (sim->nodes[i].replicas[g].leading && chance(20)) {
+                    if (sim->nodes[i].replicas[g].leading &&
+                        (chance(20) || sim->plan.lease_ns > 0)) {
                         read_all(&sim->nodes[i].replicas[g]);
                     }
                     if (sim->plan.changes && sim->nodes[i].replicas[g].leading && chance(4)) {
@@ -265,7 +318,7 @@ static void draw_plan(struct plan *p)
     p->throttled = draw_rot(100) < 30;
     p->io_errors = draw_rot(100) < 30;
     p->deletes = draw_delete(100) < 60;
-    p->lease_ns = draw_lease(100) < 50 ? (int64_t)draw_lease(RAFT_LEASE_MAX_NS) : 0;
+    p->lease_ns = draw_lease(100) < 50 ? RAFT_LEASE_MAX_NS / (1 + (int64_t)draw_lease(3)) : 0;
     p->cut_changes = p->changes && draw_cut(100) < 60;
     if (p->changes) {
         p->nodes = 5;

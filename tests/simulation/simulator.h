@@ -187,7 +187,8 @@ enum event_kind {
     EV_PEER,
     EV_SPACE,
     EV_FAILED,
-    EV_HEAL
+    EV_HEAL,
+    EV_ISOLATE
 };
 
 struct event {

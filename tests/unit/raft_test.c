@@ -22,6 +22,8 @@ struct replica {
 };
 
 static struct replica replicas[NODES];
+static int64_t now_ns; /* every replica's clock */
+static int64_t lease_ns;
 static struct raft_message mail[MESSAGES];
 static unsigned mail_count;
 
@@ -66,7 +68,9 @@ static void start(unsigned n, uint64_t seed)
                             .vote = r->vote,
                             .unproven = r->unproven,
                             .entries = r->disk + 1,
-                            .entry_count = (uint32_t)r->last};
+                            .entry_count = (uint32_t)r->last,
+                            .lease_ns = lease_ns,
+                            .clock = lease_ns > 0 ? &now_ns : NULL};
     for (unsigned i = 0; i < NODES; i++) {
         c.members.list[i].node = i + 1;
     }
@@ -395,7 +399,9 @@ Test(raft, forced_recovery_goes_on_alone_and_stays_so)
                                 .survivors = life == 0 ? &self : NULL,
                                 .survivor_count = life == 0,
                                 .entries = r->disk + 1,
-                                .entry_count = (uint32_t)r->last};
+                                .entry_count = (uint32_t)r->last,
+                                .lease_ns = lease_ns,
+                                .clock = lease_ns > 0 ? &now_ns : NULL};
         r->raft = raft_new(&c);
         tick_all(20, 0);
         cr_assert(raft_is_leader(r->raft), "life %u", life);
@@ -439,4 +445,99 @@ Test(raft, older_snapshot_leaves_what_follows_it)
     cr_expect(to->installed == 0);
     cr_expect(bytes_is(blob_bytes(to->disk[3].data), "b"));
     end();
+}
+
+/* --- leases --- */
+
+#define LEASE INT64_C(200000000)
+
+/* Three replicas with a leader that has just been promised everything; its number. */
+static unsigned begin_with_lease(void)
+{
+    now_ns = 1000 * LEASE;
+    lease_ns = LEASE;
+    begin(false);
+    propose("x");
+    tick_all(RAFT_HEARTBEAT_TICKS, 0);
+    return (unsigned)(leader() - replicas);
+}
+
+static void end_with_lease(void)
+{
+    end();
+    lease_ns = 0;
+}
+
+static bool reads_at_once(struct replica *r)
+{
+    uint64_t id;
+    struct raft_read read = {0};
+    return raft_read(r->raft, &id) == OK && raft_next_read(r->raft, &read) && read.allowed;
+}
+
+/* Followers that see their leader's connection break, and tick for so long. True: there is another
+ * leader, which does not count the first one's vote. */
+static bool others_elect(unsigned first, unsigned ticks)
+{
+    for (unsigned i = 0; i < NODES; i++) {
+        if (i != first) {
+            raft_peer_up(replicas[i].raft, first + 1, false);
+        }
+    }
+    for (unsigned t = 0; t < ticks; t++) {
+        for (unsigned i = 0; i < NODES; i++) {
+            if (i != first) {
+                raft_tick(replicas[i].raft);
+            }
+        }
+        deliver(first + 1);
+    }
+    for (unsigned i = 0; i < NODES; i++) {
+        if (i != first && raft_is_leader(replicas[i].raft)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+Test(raft, leader_reads_by_lease_until_promises_end)
+{
+    unsigned first = begin_with_lease();
+    cr_expect(reads_at_once(&replicas[first]));
+    now_ns += LEASE * 7 / 8 - 1;
+    cr_expect(reads_at_once(&replicas[first]));
+    cr_expect(!others_elect(first, 40), "elected against a promise");
+    now_ns += 1;
+    cr_expect(!reads_at_once(&replicas[first]), "counted promises to their end");
+    now_ns += LEASE / 8;
+    cr_expect(others_elect(first, 40), "promises have ended");
+    end_with_lease();
+}
+
+Test(raft, who_starts_anew_may_have_promised)
+{
+    unsigned first = begin_with_lease();
+    for (unsigned i = 0; i < NODES; i++) {
+        if (i != first) {
+            stop(&replicas[i]);
+            start(i, 77 + i);
+        }
+    }
+    cr_expect(reads_at_once(&replicas[first]));
+    cr_expect(!others_elect(first, 40));
+    now_ns += RAFT_LEASE_MAX_NS;
+    cr_expect(others_elect(first, 40));
+    end_with_lease();
+}
+
+Test(raft, transfer_ends_the_lease)
+{
+    unsigned first = begin_with_lease();
+    raft_transfer(replicas[first].raft, 0);
+    cr_expect(!reads_at_once(&replicas[first]));
+    deliver(0);
+    cr_assert(leader() != &replicas[first]);
+    tick_all(RAFT_HEARTBEAT_TICKS, 0);
+    cr_expect(reads_at_once(leader()));
+    end_with_lease();
 }
