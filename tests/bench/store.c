@@ -3,8 +3,8 @@
  *   bench_store FOLDER SECONDS
  *
  * A producer hands over a message of 128 bytes, waits until it is on disk, and begins anew. What is
- * printed: the disk's own fdatasync time; then, for 1, 64 and 512 producers, messages per second
- * and the mean time of one,
+ * printed: the disk's own fdatasync time beside that of one producer, in turns, for a disk has its
+ * moods; then, for 64 and 512 producers, messages per second and the mean time of one,
  *
  *   - all to one stream, whose leader makes one record of what comes in a turn of its loop,
  *   - all to one group, each message a record,
@@ -86,9 +86,13 @@ static void start(void *arg)
     }
 }
 
-/* Returns the id of the first group. */
-static uint64_t measure(struct store *store, struct loop *loop, unsigned producers, unsigned groups,
-                        size_t limit, int64_t seconds)
+struct measured {
+    uint64_t group; /* the first */
+    double rate;    /* messages a second */
+};
+
+static struct measured measure(struct store *store, struct loop *loop, unsigned producers,
+                               unsigned groups, size_t limit, int64_t duration_ns)
 {
     static uint64_t last_group;
     struct run run = {.store = store, .groups = groups, .running = producers};
@@ -101,22 +105,30 @@ static uint64_t measure(struct store *store, struct loop *loop, unsigned produce
         gather_init(&g->gather, loop, limit, submit, g);
     }
     int64_t begin = clock_mono_ns();
-    run.until_ns = begin + seconds * NS_PER_SEC;
+    run.until_ns = begin + duration_ns;
     loop_post(loop, start, &run);
     while (sem_wait(&run.over) != 0) { /* interrupted by a signal */
     }
     double rate = (double)run.written / ((double)(clock_mono_ns() - begin) / 1e9);
-    printf("%u waiting, %s: %.0f messages/s, %.0f us each\n", producers,
-           limit > 1    ? "1 stream"
-           : groups > 1 ? "a group each"
-                        : "1 group",
-           rate, 1e6 * producers / rate);
     for (unsigned i = 0; i < groups; i++) {
         gather_deinit(&run.group[i].gather);
     }
     free(run.group);
     (void)sem_destroy(&run.over);
-    return last_group - groups + 1;
+    return (struct measured){last_group - groups + 1, rate};
+}
+
+/* Returns the id of the first group. */
+static uint64_t report(struct store *store, struct loop *loop, unsigned producers, unsigned groups,
+                       size_t limit, int64_t seconds)
+{
+    struct measured m = measure(store, loop, producers, groups, limit, seconds * NS_PER_SEC);
+    printf("%u waiting, %s: %.0f messages/s, %.0f us each\n", producers,
+           limit > 1    ? "1 stream"
+           : groups > 1 ? "a group each"
+                        : "1 group",
+           m.rate, 1e6 * producers / m.rate);
+    return m.group;
 }
 
 static void read_all(struct store *store, uint64_t group, const char *name)
@@ -144,22 +156,48 @@ static void read_all(struct store *store, uint64_t group, const char *name)
            (double)messages / seconds, (double)(index - 1) / seconds);
 }
 
-/* Microseconds for 512 bytes behind the others and their way to the disk. */
-static double disk_us(const char *folder)
+/* Microseconds for 256 bytes behind the others, about what a record of one message takes in the
+ * store's log, and their way to the disk. */
+static double disk_us(int fd, int64_t duration_ns)
 {
-    char path[4096], block[512] = {0};
-    enum { ROUNDS = 500 };
-    (void)snprintf(path, sizeof path, "%s/fdatasync", folder);
-    int fd = open(path, O_CREAT | O_WRONLY | O_APPEND, 0640);
+    char block[256] = {0};
     int64_t begin = clock_mono_ns();
-    for (int i = 0; i < ROUNDS; i++) {
+    int64_t until = begin + duration_ns;
+    int rounds = 0;
+    do {
         if (write(fd, block, sizeof block) != (ssize_t)sizeof block || fdatasync(fd) != 0) {
-            perror(path);
+            perror("fdatasync");
             exit(1);
         }
+        rounds++;
+    } while (clock_mono_ns() < until);
+    return (double)(clock_mono_ns() - begin) / rounds / 1e3;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void one_beside_disk(struct store *store, struct loop *loop, const char *folder,
+                            int64_t seconds)
+{
+    enum { TURNS = 15 };
+    char path[4096];
+    double disk[TURNS], one[TURNS];
+    (void)snprintf(path, sizeof path, "%s/fdatasync", folder);
+    int fd = open(path, O_CREAT | O_WRONLY | O_APPEND, 0640);
+    for (int i = 0; i < TURNS; i++) {
+        int64_t duration_ns = seconds * NS_PER_SEC / TURNS;
+        disk[i] = disk_us(fd, duration_ns);
+        one[i] = 1e6 / measure(store, loop, 1, 1, 1, duration_ns).rate;
     }
-    close(fd);
-    return (double)(clock_mono_ns() - begin) / ROUNDS / 1e3;
+    (void)close(fd);
+    qsort(disk, TURNS, sizeof *disk, by_size);
+    qsort(one, TURNS, sizeof *one, by_size);
+    printf("fdatasync of the disk: %.0f us; 1 waiting: %.0f us; %.2f times (medians of %d turns)\n",
+           disk[TURNS / 2], one[TURNS / 2], one[TURNS / 2] / disk[TURNS / 2], TURNS);
 }
 
 int main(int argc, char **argv)
@@ -181,14 +219,13 @@ int main(int argc, char **argv)
     }
     struct loops *loops = loops_start(1);
     struct loop *loop = loops_at(loops, 0);
-    printf("fdatasync of the disk: %.0f us\n", disk_us(argv[1]));
-    (void)measure(store, loop, 1, 1, 1, seconds);
-    (void)measure(store, loop, 64, 1, batch, seconds);
-    (void)measure(store, loop, 64, 1, 1, seconds);
-    (void)measure(store, loop, 64, 64, 1, seconds);
-    uint64_t stream = measure(store, loop, 512, 1, batch, seconds);
-    uint64_t records = measure(store, loop, 512, 1, 1, seconds);
-    (void)measure(store, loop, 512, 512, 1, seconds);
+    one_beside_disk(store, loop, argv[1], seconds);
+    (void)report(store, loop, 64, 1, batch, seconds);
+    (void)report(store, loop, 64, 1, 1, seconds);
+    (void)report(store, loop, 64, 64, 1, seconds);
+    uint64_t stream = report(store, loop, 512, 1, batch, seconds);
+    uint64_t records = report(store, loop, 512, 1, 1, seconds);
+    (void)report(store, loop, 512, 512, 1, seconds);
     read_all(store, stream, "a stream");
     read_all(store, records, "each a record");
     loops_stop(loops);
