@@ -1,8 +1,8 @@
 /* What the parts of the store on RocksDB share:
  *
  *   store_disk.c          opening, the commit thread, space
- *   store_disk_records.c  how records lie in it: keys, checksums, encryption; writing and reading
- * them *   store_disk_scrub.c    looking for damage
+ *   store_disk_records.c  keys, checksums, encryption; writing records and reading them
+ *   store_disk_scrub.c    looking for damage
  *   store_disk_salvage.c  rebuilding a store that is damaged
  */
 #ifndef JETSTREAM_STORE_DISK_INTERNAL_H
@@ -28,7 +28,9 @@ struct disk {
     pthread_mutex_t lock; /* leaf; guards waiting, stopping */
     pthread_cond_t more;
     struct queue waiting;
+    atomic_bool arrived; /* something has been put there; without the lock */
     bool stopping;
+    bool may_be_eager;         /* read-only: there are processors for both sides */
     struct mark mark;          /* commit thread */
     uint64_t commits;          /* the same: how many there have been */
     size_t unflushed;          /* the same: bytes written since the memtables were flushed */
