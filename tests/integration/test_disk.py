@@ -22,11 +22,11 @@ class Disk:
 
     def breaks(self, how):
         with open(self.path, "r+b") as f:
-            f.write(how.encode())
+            f.write(how.encode().ljust(63, b"\0"))
 
     def heal(self):
         with open(self.path, "wb") as f:
-            f.write(b"-")
+            f.write(b"-".ljust(64, b"\0"))
 
 
 async def publish_some(js, acked, count, timeout=1):
@@ -108,5 +108,94 @@ async def test_a_server_alone_acknowledges_nothing_that_its_disk_has_not(tmp_pat
     await eventually_async(back, 20, "the stream")
     await all_there(js, acked)
     await publish_some(js, acked, 5)
+    await nc.close()
+    s.stop()
+
+
+async def write_until_it_dies(s, acked):
+    """Messages of 16 KB, some of them deleted, until the server is gone."""
+    nc = await nats.connect(s.url, allow_reconnect=False)
+    js = nc.jetstream()
+    body = os.urandom(16000)
+    try:
+        for i in range(40000):
+            text = b"%d " % len(acked) + body
+            ack = await asyncio.wait_for(js.publish("s", text, timeout=2), 3)
+            acked[ack.seq] = text
+            if i % 10 == 9:
+                seq = ack.seq - 5
+                text = acked.pop(seq)  # from now on it may be there, or not
+                await asyncio.wait_for(js.delete_msg("S", seq), 3)
+        raise AssertionError("the point was never passed")
+    except (nats.errors.Error, nats.js.errors.Error, asyncio.TimeoutError, OSError):
+        await asyncio.to_thread(s.process.wait, 10)
+    finally:
+        await nc.close()
+
+
+@pytest.mark.parametrize("point", ["wal.write 40", "wal.written 40", "wal.sync 40", "wal.synced 40", "mark.write 40",
+                                   "mark.synced 2", "table.write 2", "table.sync 1", "table.synced 2",
+                                   "manifest.write 2", "manifest.written 2", "manifest.synced 1", "wal.unlink 1",
+                                   "wal.unlinked 1", "table.unlink 1", "table.unlinked 1"])
+async def test_killed_at_a_failpoint(tmp_path, point):
+    """kill -9 between any two steps of the store: what was acknowledged is there, what was deleted is not there half."""
+    s = Server(tmp_path, jetstream=True)
+    disk = Disk(s)
+    s.start()
+    nc = await nats.connect(s.url)
+    await nc.jetstream().add_stream(name="S", subjects=["s"], max_bytes=24 << 20)
+    await nc.close()
+    acked = {}
+    disk.breaks("k" + point)
+    await write_until_it_dies(s, acked)
+    assert s.process.returncode == -9
+    disk.heal()
+    s.start()
+    eventually(s.healthy, 20)
+    nc = await nats.connect(s.url)
+    js = nc.jetstream()
+    state = (await js.stream_info("S")).state
+    assert state.last_seq >= max(acked)
+    last = None
+    for seq, text in sorted(acked.items()):
+        if seq >= state.first_seq:
+            assert (await js.get_msg("S", seq)).data == text
+            last = seq
+    assert last == max(acked)
+    held = 0
+    for seq in range(state.first_seq, state.last_seq + 1):
+        try:
+            await js.get_msg("S", seq)
+            held += 1
+        except nats.js.errors.NotFoundError:
+            pass
+    assert held == state.messages
+    assert (await js.publish("s", b"on")).seq == state.last_seq + 1
+    await nc.close()
+    s.stop()
+
+
+@pytest.mark.parametrize("point", ["manifest.sync 1", "manifest.synced 1", "current.rename 1", "current.renamed 1",
+                                   "wal.write 1", "wal.synced 1", "mark.synced 1"])
+async def test_killed_while_it_starts(tmp_path, point):
+    s = Server(tmp_path, jetstream=True)
+    disk = Disk(s)
+    s.start()
+    nc = await nats.connect(s.url)
+    js = nc.jetstream()
+    await js.add_stream(name="S", subjects=["s"])
+    acked = []
+    await publish_some(js, acked, 50)
+    await nc.close()
+    s.kill()
+    disk.breaks("k" + point)
+    s.start(wait=False)
+    assert await asyncio.to_thread(s.process.wait, 10) == -9
+    disk.heal()
+    s.start()
+    eventually(s.healthy, 20)
+    nc = await nats.connect(s.url)
+    await all_there(nc.jetstream(), acked)
+    await publish_some(nc.jetstream(), acked, 5)
     await nc.close()
     s.stop()
