@@ -419,7 +419,11 @@ bool peers_send(struct peers *peers, uint64_t node, uint8_t type, const struct b
     for (unsigned i = 0; i < part_count; i++) {
         len += parts[i].len;
     }
-    CHECK(len <= PEERS_FRAME_MAX);
+    if (len > PEERS_FRAME_MAX) {
+        log_error("A frame of %zu bytes for node %llx is too long, and dropped", len,
+                  (unsigned long long)node);
+        return false;
+    }
     char *p = conn_begin(conn, 4 + len);
     if (p == NULL) {
         return false;

@@ -19,7 +19,7 @@
 
 #define PEERS_HEARTBEAT_MS 100
 #define PEERS_SILENCE_MS   450         /* without a byte for this long a node counts as down */
-#define PEERS_FRAME_MAX    (64u << 20) /* bytes */
+#define PEERS_FRAME_MAX    (72u << 20) /* bytes: the largest message and what goes with it */
 
 struct peers;
 
@@ -40,8 +40,8 @@ void peers_shutdown(struct peers *peers);
 void peers_free(struct peers *peers);
 
 uint64_t peers_self(const struct peers *peers);
-/* Any loop. Copies. False when the node is not connected: the frame is dropped, as a network may.
- */
+/* Any loop. Copies. False when the node is not connected, or the frame too long: it is dropped, as
+ * a network may. */
 bool peers_send(struct peers *peers, uint64_t node, uint8_t type, const struct bytes *parts,
                 unsigned part_count);
 /* Bytes that wait in the connection to a node; 0 when it is not connected. Any loop. */

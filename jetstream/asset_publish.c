@@ -12,6 +12,10 @@
 #include "core/base/mem.h"
 #include "jetstream/asset_internal.h"
 
+/* An entry of a message and what a host gathers beside it. */
+_Static_assert(PUBLISH_BYTES_MAX + RAFT_APPEND_BYTES + (2u << 20) <= PEERS_FRAME_MAX,
+               "the largest message fits into a frame");
+
 #define BATCH_BYTES_MAX (64u * 1024) /* of one entry; it never waits to fill */
 #define IN_FLIGHT_BYTES_MAX                                                                        \
     (128u << 20) /* proposed and not applied: then 429 (max_buffered_size) */

@@ -79,7 +79,7 @@ static void become_leader(struct raft *r, bool unanimous)
         struct progress *p = &r->peers[i];
         p->match = 0;
         p->next = r->last + 1;
-        p->flow = PROBE;
+        raft_set_flow(p, PROBE);
         p->probe_sent = false;
         p->active = true; /* a full timeout before the quorum is first checked */
         p->inflight_count = 0;

@@ -50,6 +50,7 @@ void raft_on_append(struct raft *r, const struct raft_message *m)
         const struct raft_entry *e = &m->entries[i];
         CHECK(e->index == match + 1);
         r->receiving_from = 0;
+        buffer_deinit(&r->receiving_state);
         if (e->index <= r->received && !BUG(BUG_RESUMES_AFTER_APPEND)) {
             r->received = 0; /* what is replaced may be cut off again */
         }
@@ -80,12 +81,21 @@ static void reply_snapshot(struct raft *r, const struct raft_message *to, raft_i
     m->commit = to->commit;
 }
 
+/* `m` brings the last part. */
 static void hand_out_state(struct raft *r, const struct raft_message *m, bool log_stays)
 {
     if (r->install_ready) {
         blob_release(r->install.state);
     }
-    r->install = (struct raft_install){m->index, blob_retain(m->state), ++r->issued_seq, log_stays};
+    struct blob *state;
+    if (r->receiving_state.len == 0) {
+        state = blob_retain(m->state);
+    } else {
+        buffer_append_bytes(&r->receiving_state, blob_bytes(m->state));
+        state = blob_copy(buffer_bytes(&r->receiving_state));
+    }
+    buffer_deinit(&r->receiving_state);
+    r->install = (struct raft_install){m->index, state, ++r->issued_seq, log_stays};
     r->install_ready = true;
     r->stalled = false;
     reply_snapshot(r, m, m->index, true, r->issued_seq);
@@ -97,6 +107,26 @@ static void take_state(struct raft *r, const struct raft_message *m)
     set_commit(r, m->index);
     r->applied = m->index;
     hand_out_state(r, m, true);
+}
+
+/* Records of a snapshot: what our log has of them stays part of it. */
+static void take_records(struct raft *r, const struct raft_message *m)
+{
+    uint32_t room = r->record_count + m->entry_count;
+    r->records = mem_realloc(r->records, (room + 1) * sizeof *r->records);
+    for (uint32_t i = 0; i < m->entry_count; i++) {
+        const struct raft_entry *e = &m->entries[i];
+        if (e->index <= r->last && raft_term_at(r, e->index) == e->term) {
+            continue; /* the same entry (§5.3): it stays part of our log */
+        }
+        if (e->index <= r->last) {
+            raft_log_truncate(r,
+                              e->index); /* a committed entry proves the rest of ours uncommitted */
+        }
+        r->records[r->record_count++] = raft_entry_copy(e);
+    }
+    raft_index end = m->entry_count > 0 ? m->entries[m->entry_count - 1].index : 0;
+    r->received = end > r->received ? end : r->received;
 }
 
 /* Kept records come first, then the state that makes sense of them (thesis §5). */
@@ -117,6 +147,7 @@ void raft_on_snapshot(struct raft *r, const struct raft_message *m)
         r->receiving_from = m->from;
         r->receiving_attempt = m->commit;
         r->receiving_term = m->term;
+        buffer_deinit(&r->receiving_state);
     } else if (!BUG(BUG_SNAPSHOTS_MIXED) &&
                (r->receiving_from != m->from || r->receiving_attempt != m->commit ||
                 r->receiving_term != m->term)) {
@@ -125,21 +156,11 @@ void raft_on_snapshot(struct raft *r, const struct raft_message *m)
         return;
     }
     if (!m->last) {
-        uint32_t room = r->record_count + m->entry_count;
-        r->records = mem_realloc(r->records, (room + 1) * sizeof *r->records);
-        for (uint32_t i = 0; i < m->entry_count; i++) {
-            const struct raft_entry *e = &m->entries[i];
-            if (e->index <= r->last && raft_term_at(r, e->index) == e->term) {
-                continue; /* the same entry (§5.3): it stays part of our log */
-            }
-            if (e->index <= r->last) {
-                raft_log_truncate(
-                    r, e->index); /* a committed entry proves the rest of ours uncommitted */
-            }
-            r->records[r->record_count++] = raft_entry_copy(e);
+        if (m->state != NULL) {
+            buffer_append_bytes(&r->receiving_state, blob_bytes(m->state));
+        } else {
+            take_records(r, m);
         }
-        raft_index end = m->entry_count > 0 ? m->entries[m->entry_count - 1].index : 0;
-        r->received = end > r->received ? end : r->received;
         reply_snapshot(r, m, r->received, false, raft_claim_token(r));
         return;
     }

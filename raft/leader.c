@@ -4,9 +4,82 @@
 
 #define SNAPSHOT_PATIENCE (20 * RAFT_ELECTION_TICKS) /* ticks without an answer to a chunk */
 
-/* The records that were kept, as they are now, then the state as it is when the last of them has
- * been sent: what the state refers to is always among them, even when limits removed records
- * meanwhile. */
+static void stop_sending(struct progress *p)
+{
+    if (p->sending != NULL) {
+        blob_release(p->sending->state);
+        free(p->sending);
+        p->sending = NULL;
+    }
+}
+
+void raft_set_flow(struct progress *p, enum flow flow)
+{
+    stop_sending(p);
+    p->flow = flow;
+}
+
+void raft_progress_deinit(struct progress *p)
+{
+    stop_sending(p);
+    free(p->inflight);
+}
+
+/* The records that were kept, as they are now. ERR_NOT_FOUND: there are no more. */
+static enum err put_records(struct raft *r, struct progress *p, struct raft_message *m, size_t most)
+{
+    uint32_t cap = 0;
+    size_t bytes = 0;
+    while (bytes < most) {
+        struct raft_entry e;
+        enum err err = r->storage->read_kept(r->arg, p->snapshot_next, r->applied, &e);
+        if (err != OK) {
+            return err;
+        }
+        VEC_RESERVE(m->entries, cap, m->entry_count);
+        m->entries[m->entry_count++] = e;
+        bytes += raft_entry_bytes(&e);
+        p->snapshot_next = e.index + 1;
+    }
+    return OK;
+}
+
+/* The state is that of the moment when the last record has been sent: what it refers to is always
+ * among them, even when limits have removed records meanwhile. */
+static enum err take_state(struct raft *r, struct progress *p)
+{
+    struct sending *s = NEW(struct sending);
+    enum err err = r->storage->state(r->arg, &s->index, &s->state);
+    if (err != OK) {
+        free(s);
+        return err;
+    }
+    CHECK(s->index == r->applied);
+    s->members = *raft_members_at(r, s->index);
+    p->sending = s;
+    return OK;
+}
+
+static void put_state(const struct raft *r, struct progress *p, struct raft_message *m, size_t most)
+{
+    struct sending *s = p->sending;
+    size_t left = s->state->len - s->sent;
+    size_t part = left < most ? left : most;
+    m->state = part == s->state->len ? blob_retain(s->state)
+                                     : blob_copy(bytes_make(s->state->data + s->sent, part));
+    s->sent += part;
+    m->index = s->index;
+    m->last = s->sent == s->state->len;
+    if (m->last) {
+        m->members = s->members;
+        m->runs = mem_alloc((r->run_count + 1) * sizeof *m->runs);
+        for (uint32_t i = 0; i < r->run_count && r->runs[i].first <= m->index; i++) {
+            m->runs[m->run_count++] = r->runs[i];
+        }
+    }
+}
+
+/* Records, then the state that makes sense of them (thesis §5): the next part. */
 static void send_snapshot(struct raft *r, struct progress *p)
 {
     p->snapshot_wait = 0;
@@ -14,50 +87,36 @@ static void send_snapshot(struct raft *r, struct progress *p)
     if (p->snapshot_held) {
         return;
     }
-    struct raft_message *m = raft_emit(r, RAFT_SNAPSHOT, p->node, 0);
-    m->commit = p->snapshot_attempt;
-    m->first = !p->snapshot_begun;
-    p->snapshot_begun = true;
-    uint32_t cap = 0;
-    size_t bytes = 0;
-    enum err err = OK;
     size_t most = RAFT_SNAPSHOT_BYTES;
     if (r->snapshot_budget != NULL && *r->snapshot_budget < (int64_t)most) {
         most = (size_t)*r->snapshot_budget;
     }
-    while (bytes < most) {
-        struct raft_entry e;
-        err = r->storage->read_kept(r->arg, p->snapshot_next, r->applied, &e);
-        if (err != OK) {
-            break;
-        }
-        VEC_RESERVE(m->entries, cap, m->entry_count);
-        m->entries[m->entry_count++] = e;
-        bytes += raft_entry_bytes(&e);
-        p->snapshot_next = e.index + 1;
-    }
+    struct raft_message *m = raft_emit(r, RAFT_SNAPSHOT, p->node, 0);
+    m->commit = p->snapshot_attempt;
+    m->first = !p->snapshot_begun;
     m->index = r->applied;
+    p->snapshot_begun = true;
+    enum err err = p->sending != NULL ? ERR_NOT_FOUND : put_records(r, p, m, most);
     if (err == ERR_NOT_FOUND && m->entry_count == 0) {
-        err = r->storage->state(r->arg, &m->index, &m->state);
-        CHECK(err != OK || m->index == r->applied);
-        m->last = true;
-        m->runs = mem_alloc((r->run_count + 1) * sizeof *m->runs);
-        for (uint32_t i = 0; i < r->run_count && r->runs[i].first <= m->index; i++) {
-            m->runs[m->run_count++] = r->runs[i];
+        err = p->sending != NULL ? OK : take_state(r, p);
+        if (err == OK) {
+            put_state(r, p, m, most);
         }
     }
     m->index_term = raft_term_at(r, m->index);
-    m->members = *raft_members_at(r, m->index);
     if (err != OK && err != ERR_NOT_FOUND) {
         /* Damaged or unreadable here: a hole must never be sent on (reliability rule 5). */
-        p->flow = PROBE;
+        raft_set_flow(p, PROBE);
         raft_message_deinit(m);
         *m = (struct raft_message){
             .type = RAFT_ALIVE, .group = r->group, .from = r->self, .to = p->node, .term = r->term};
         return;
     }
     if (r->snapshot_budget != NULL) {
-        *r->snapshot_budget -= (int64_t)(bytes + (m->state == NULL ? 0 : m->state->len));
+        *r->snapshot_budget -= (int64_t)(m->state == NULL ? 0 : m->state->len);
+        for (uint32_t i = 0; i < m->entry_count; i++) {
+            *r->snapshot_budget -= (int64_t)raft_entry_bytes(&m->entries[i]);
+        }
     }
 }
 
@@ -73,7 +132,7 @@ void raft_send_held_snapshots(struct raft *r)
 
 void raft_begin_snapshot(struct raft *r, struct progress *p)
 {
-    p->flow = SNAPSHOT;
+    raft_set_flow(p, SNAPSHOT);
     p->snapshot_attempt++;
     p->snapshot_next = BUG(BUG_SNAPSHOT_WITHOUT_RECORDS) ? r->last + 1 : p->match + 1;
     p->snapshot_begun = false;
@@ -84,7 +143,7 @@ void raft_send_append(struct raft *r, struct progress *p, bool heartbeat)
 {
     if (p->flow == SNAPSHOT) {
         if (heartbeat && p->snapshot_wait > SNAPSHOT_PATIENCE) {
-            p->flow = PROBE; /* lost somewhere: start over from what it has */
+            raft_set_flow(p, PROBE); /* lost somewhere: start over from what it has */
             p->probe_sent = false;
         }
         if (heartbeat) { /* it must know that there is a leader */
@@ -231,7 +290,7 @@ static void note_proof(struct progress *p, const struct raft_message *m)
         p->granted = false;
         p->prove_at = 0;
         p->match = 0;
-        p->flow = PROBE;
+        raft_set_flow(p, PROBE);
         p->inflight_count = 0;
     }
 }
@@ -282,7 +341,7 @@ void raft_on_append_reply(struct raft *r, const struct raft_message *m)
             next--;
         }
         p->next = next > r->last + 1 ? r->last + 1 : next;
-        p->flow = PROBE;
+        raft_set_flow(p, PROBE);
         p->probe_sent = false;
         p->inflight_count = 0;
         raft_send_append(r, p, false);
@@ -305,7 +364,7 @@ void raft_on_append_reply(struct raft *r, const struct raft_message *m)
         if (p->next < r->first) {
             raft_begin_snapshot(r, p);
         } else {
-            p->flow = REPLICATE;
+            raft_set_flow(p, REPLICATE);
         }
     } else if (p->flow == REPLICATE && p->next <= p->match) {
         p->next = p->match + 1;
@@ -339,7 +398,7 @@ void raft_on_snapshot_reply(struct raft *r, const struct raft_message *m)
         p->match = m->index;
     }
     p->next = p->match + 1;
-    p->flow = PROBE;
+    raft_set_flow(p, PROBE);
     p->probe_sent = false;
     raft_maybe_commit(r);
     maybe_prove(r, p);

@@ -159,7 +159,7 @@ static void follow_members(struct raft *r)
     }
     for (unsigned i = 0; i < r->peer_count; i++) {
         if (find(now, r->peers[i].node) == NULL) {
-            free(r->peers[i].inflight);
+            raft_progress_deinit(&r->peers[i]);
         }
     }
     r->peer_count = now->count;

@@ -80,6 +80,9 @@ void raft_become_follower(struct raft *r, raft_term term, raft_node leader)
     }
     if (r->role == LEADER) {
         raft_reads_end(r);
+        for (unsigned i = 0; i < r->peer_count; i++) {
+            raft_set_flow(&r->peers[i], PROBE);
+        }
     }
     r->role = FOLLOWER;
     r->leader = leader;
@@ -242,7 +245,7 @@ void raft_peer_up(struct raft *r, raft_node peer, bool up)
         p->inflight_count = 0;
         p->proven = false;
         if (r->role == LEADER) {
-            p->flow = PROBE;
+            raft_set_flow(p, PROBE);
             p->probe_sent = false;
             /* From the end while nothing is known of it, as after an election: from the beginning
              * it would be sent everything. */
@@ -326,9 +329,10 @@ void raft_free(struct raft *r)
     if (r->install_ready) {
         blob_release(r->install.state);
     }
+    buffer_deinit(&r->receiving_state);
     free(r->requested);
     for (unsigned i = 0; i < r->peer_count; i++) {
-        free(r->peers[i].inflight);
+        raft_progress_deinit(&r->peers[i]);
     }
     free(r->peers);
     free(r->memberships);

@@ -139,11 +139,10 @@ struct raft_message {
     uint64_t life;        /* the unproven sender's; PROVEN: the receiver's */
     uint64_t round;       /* APPEND while reads wait or with a lease, and the ALIVE that answers
                              it; or 0 */
-    bool last; /* SNAPSHOT: state follows, this is the end; its reply: installed; ALIVE: asks for
-                  one, stalled */
+    bool last; /* SNAPSHOT: this is the end; its reply: installed; ALIVE: asks for one, stalled */
     struct raft_entry *entries; /* owned; APPEND, SNAPSHOT (kept records), FETCHED (one) */
     uint32_t entry_count;
-    struct blob *state;    /* counted; last SNAPSHOT */
+    struct blob *state;    /* counted; SNAPSHOT, behind the records: a part of it */
     struct raft_run *runs; /* owned; last SNAPSHOT */
     uint32_t run_count;
     struct raft_members members; /* last SNAPSHOT: as of its index */

@@ -28,6 +28,14 @@ enum role { FOLLOWER, PRECANDIDATE, CANDIDATE, LEADER };
  *   SNAPSHOT   kept records and state, one chunk at a time */
 enum flow { PROBE, REPLICATE, SNAPSHOT };
 
+/* The state that a follower is being sent, part by part: as of one index. */
+struct sending {
+    struct blob *state; /* counted */
+    size_t sent;
+    raft_index index;
+    struct raft_members members;
+};
+
 struct progress {
     raft_node node;
     bool learner;
@@ -49,6 +57,7 @@ struct progress {
     uint32_t inflight_at, inflight_count;
     raft_index snapshot_next; /* SNAPSHOT: next record to send */
     uint32_t snapshot_wait;   /* ticks since the last chunk */
+    struct sending *sending;  /* owned; behind the last record, else NULL */
     bool snapshot_begun;
     bool snapshot_held;        /* the next chunk waits for the budget */
     uint64_t snapshot_attempt; /* answers to an earlier attempt say nothing about this one */
@@ -113,6 +122,7 @@ struct raft {
     raft_node receiving_from; /* 0: none, or broken */
     uint64_t receiving_attempt;
     raft_term receiving_term;
+    struct buffer receiving_state; /* the parts so far */
     /* All records that any snapshot has at or below this are here: records go from the kept ones,
      * never to them, so it holds for every later snapshot, too. 0: unknown. */
     raft_index received;
@@ -226,6 +236,9 @@ void raft_check_quorum(struct raft *r);
 void raft_on_append_reply(struct raft *r, const struct raft_message *m);
 void raft_on_snapshot_reply(struct raft *r, const struct raft_message *m);
 
+/* Another way of sending: what belonged to the one before is let go of. */
+void raft_set_flow(struct progress *p, enum flow flow);
+void raft_progress_deinit(struct progress *p);
 /* The follower gets the state, and the kept records behind its match. */
 void raft_begin_snapshot(struct raft *r, struct progress *p);
 /* The budget may have room again. */

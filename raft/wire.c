@@ -4,8 +4,8 @@
 
 /* varint group · u8 type · u8 flags · varint term, index, index_term, commit · with FLAG_LIFE: u64
  * life · with FLAG_ROUND: varint round · varint entries, each: varint index, term · u8 kind · bytes
- * data with FLAG_STATE: varint runs, each varint first, term · varint the membership's index ·
- * members · bytes state */
+ * data · with FLAG_STATE: (if it is the last part: varint runs, each varint first, term · varint
+ * the membership's index · members) · bytes part of the state */
 enum {
     FLAG_REJECT = 1,
     FLAG_FORCED = 2,
@@ -44,7 +44,7 @@ void raft_wire_encode(struct buffer *out, const struct raft_message *m)
         buffer_put_u8(out, e->kind);
         buffer_put_bytes(out, e->data == NULL ? BYTES_NONE : blob_bytes(e->data));
     }
-    if (m->state != NULL) {
+    if (m->state != NULL && m->last) {
         buffer_put_varint(out, m->run_count);
         for (uint32_t i = 0; i < m->run_count; i++) {
             buffer_put_varint(out, m->runs[i].first);
@@ -52,6 +52,8 @@ void raft_wire_encode(struct buffer *out, const struct raft_message *m)
         }
         buffer_put_varint(out, m->members.index);
         raft_members_encode(&m->members, out);
+    }
+    if (m->state != NULL) {
         buffer_put_bytes(out, blob_bytes(m->state));
     }
 }
@@ -95,7 +97,7 @@ static void decode_entries(struct reader *r, struct raft_message *m)
     }
 }
 
-static void decode_state(struct reader *r, struct raft_message *m)
+static void decode_end(struct reader *r, struct raft_message *m)
 {
     uint64_t count = reader_varint(r);
     if (r->bad || count > (uint64_t)(r->end - r->at) / 2) {
@@ -115,10 +117,6 @@ static void decode_state(struct reader *r, struct raft_message *m)
     raft_index members_index = reader_varint(r);
     r->bad = r->bad || !raft_members_decode(r, &m->members);
     m->members.index = members_index;
-    struct bytes state = reader_bytes(r);
-    if (!r->bad) {
-        m->state = blob_copy(state);
-    }
 }
 
 enum err raft_wire_decode(struct bytes bytes, struct raft_message *m)
@@ -143,8 +141,13 @@ enum err raft_wire_decode(struct bytes bytes, struct raft_message *m)
     if (!r.bad) {
         decode_entries(&r, m);
     }
-    if (!r.bad && (flags & FLAG_STATE) != 0) {
-        decode_state(&r, m);
+    bool has_state = (flags & FLAG_STATE) != 0;
+    if (!r.bad && has_state && m->last) {
+        decode_end(&r, m);
+    }
+    struct bytes state = !r.bad && has_state ? reader_bytes(&r) : BYTES_NONE;
+    if (!r.bad && has_state) {
+        m->state = blob_copy(state);
     }
     /* Entries of an APPEND follow each other, those of a SNAPSHOT ascend. */
     raft_index before = type == RAFT_APPEND ? m->index : 0;
@@ -153,9 +156,10 @@ enum err raft_wire_decode(struct bytes bytes, struct raft_message *m)
         r.bad = type == RAFT_APPEND ? at != before + 1 : at <= before;
         before = at;
     }
-    bool state_expected = type == RAFT_SNAPSHOT && m->last;
-    if (!reader_done(&r) || type == 0 || type >= RAFT_MESSAGE_TYPES ||
-        state_expected != (m->state != NULL)) {
+    bool state_is_right = type != RAFT_SNAPSHOT ? !has_state
+                          : has_state           ? m->entry_count == 0
+                                                : !m->last;
+    if (!reader_done(&r) || type == 0 || type >= RAFT_MESSAGE_TYPES || !state_is_right) {
         raft_message_deinit(m);
         return ERR_PARSE;
     }

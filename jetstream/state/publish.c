@@ -195,7 +195,8 @@ struct publish_decision publisher_decide(struct publisher *p, struct bytes subje
     const struct stream_config *c = &p->stream->config;
     struct bytes id = BYTES_NONE;
     struct bytes v;
-    if (c->max_msg_size > 0 && header.len + body.len > (uint64_t)c->max_msg_size) {
+    if ((c->max_msg_size > 0 && header.len + body.len > (uint64_t)c->max_msg_size) ||
+        header.len + body.len > PUBLISH_BYTES_MAX) {
         return refuse(JS_MESSAGE_TOO_BIG);
     }
     uint64_t bytes = message_bytes(subject.len, header.len, body.len);

@@ -10,6 +10,9 @@
 
 #include "jetstream/state/stream.h"
 
+/* Header and body of a message in a stream, whatever max_payload says: entries travel whole. */
+#define PUBLISH_BYTES_MAX (64u << 20)
+
 struct publisher {
     struct stream *stream;          /* borrowed */
     uint64_t last_seq;              /* the state's, or that of the last message proposed */

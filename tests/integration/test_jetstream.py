@@ -352,3 +352,17 @@ async def test_max_memory_is_kept(tmp_path):
     await eventually_async(again, 10, "room after a purge")
     await nc.close()
     s.stop()
+
+
+async def test_messages_that_fit_no_frame_between_servers_are_refused(tmp_path):
+    c = Cluster(tmp_path, conf="max_payload: 70MB\nmax_pending: 256MB\n").start()
+    nc = await nats.connect(c[0].url)
+    js = nc.jetstream()
+    await js.add_stream(name="S", subjects=["s"], num_replicas=3)
+    with pytest.raises(nats.js.errors.APIError) as refused:
+        await js.publish("s", bytes((64 << 20) + 1), timeout=30)
+    assert refused.value.err_code == 10054
+    assert (await js.publish("s", b"small")).seq == 1
+    assert all(s.process.poll() is None for s in c.servers)
+    await nc.close()
+    c.stop()
