@@ -140,6 +140,8 @@ MUST_USE enum err stream_apply(struct stream *s, uint64_t index, struct bytes en
 /* The whole state but messages, and back. decode: ERR_CORRUPT on nonsense; the stream is then
  * unusable. */
 void stream_encode(struct stream *s, struct buffer *out);
+/* The same for comparing: equal states give equal bytes. Takes its time. */
+void stream_encode_sorted(struct stream *s, struct buffer *out);
 MUST_USE enum err stream_decode(struct stream *s, struct bytes state);
 
 /* The same as a checkpoint, which builds on the one before: appends the head, and calls for the

@@ -8,6 +8,7 @@
 #include "jetstream/state/stream_internal.h"
 
 enum { STATE_WHOLE = 1, STATE_HEAD = 2 /* the rest is in rows */ };
+enum form { WHOLE, SORTED, HEAD };
 
 static void put_json(struct buffer *out, json_t *json)
 {
@@ -87,24 +88,38 @@ void stream_encode_entries(const struct stream *s, uint32_t from, uint32_t to, s
     }
 }
 
-/* Sorted, because two replicas may have met the subjects, and the consumers, in another order after
- * a restart, and equal states must give equal bytes. */
-static void put_subjects(struct buffer *out, struct stream *s)
+static void put_subject(struct buffer *out, const struct subject_state *state, uint64_t last_seq)
+{
+    buffer_put_bytes(out, bytes_make(state->subject, state->len));
+    buffer_put_varint(out, state->count);
+    buffer_put_varint(out, last_seq);
+}
+
+/* A last sequence that is to be looked for stays so. */
+static void put_subjects(struct buffer *out, const struct stream *s)
+{
+    struct map_entry *e;
+    buffer_put_varint(out, s->subjects.count);
+    for (uint32_t i = 0; (e = map_next(&s->subjects, &i)) != NULL;) {
+        const struct subject_state *state = e->value;
+        put_subject(out, state, state->last_seq);
+    }
+}
+
+/* Two replicas may have met the subjects in another order after a restart. */
+static void put_subjects_sorted(struct buffer *out, struct stream *s)
 {
     struct map_entry **subjects = map_sorted(&s->subjects);
     buffer_put_varint(out, s->subjects.count);
     for (uint32_t i = 0; subjects[i] != NULL; i++) {
-        const struct subject_state *state = subjects[i]->value;
-        buffer_put_bytes(out, subjects[i]->key);
-        buffer_put_varint(out, state->count);
-        buffer_put_varint(out, stream_subject_last(s, subjects[i]->key));
+        put_subject(out, subjects[i]->value, stream_subject_last(s, subjects[i]->key));
     }
     free(subjects);
 }
 
-static void encode(struct stream *s, uint8_t version, struct buffer *out)
+static void encode(struct stream *s, enum form form, struct buffer *out)
 {
-    buffer_put_u8(out, version);
+    buffer_put_u8(out, form == HEAD ? STATE_HEAD : STATE_WHOLE);
     put_json(out, stream_config_json(&s->config, false));
     buffer_put_u64(out, (uint64_t)s->created_ns);
     const struct stream_totals *t = &s->totals;
@@ -116,9 +131,13 @@ static void encode(struct stream *s, uint8_t version, struct buffer *out)
     buffer_put_u64(out, (uint64_t)t->last_ns);
     buffer_put_u64(out, s->content_hash);
     buffer_put_bytes(out, bytes_of(s->last_msg_id));
-    if (version == STATE_WHOLE) {
+    if (form != HEAD) {
         stream_encode_entries(s, s->entries_from, s->entries_count, out);
+    }
+    if (form == WHOLE) {
         put_subjects(out, s);
+    } else if (form == SORTED) {
+        put_subjects_sorted(out, s);
     }
     buffer_put_varint(out, s->seen_count - s->seen_from);
     for (uint32_t i = s->seen_from; i < s->seen_count; i++) {
@@ -137,12 +156,17 @@ static void encode(struct stream *s, uint8_t version, struct buffer *out)
 
 void stream_encode(struct stream *s, struct buffer *out)
 {
-    encode(s, STATE_WHOLE, out);
+    encode(s, WHOLE, out);
+}
+
+void stream_encode_sorted(struct stream *s, struct buffer *out)
+{
+    encode(s, SORTED, out);
 }
 
 void stream_encode_head(struct stream *s, struct buffer *out)
 {
-    encode(s, STATE_HEAD, out);
+    encode(s, HEAD, out);
 }
 
 /* A count is believed only as far as the bytes that are left could hold that many items. */

@@ -66,13 +66,13 @@ void check_end(void)
         struct buffer first = {0};
         const struct replica *leader = leader_of(g);
         const struct raft_members *members = raft_members(raft_group_raft(leader->group));
-        stream_encode(leader->stream, &first);
+        stream_encode_sorted(leader->stream, &first);
         for (unsigned i = 0; i < sim->plan.nodes; i++) {
             struct buffer state = {0};
             if (raft_members_find(members, sim->nodes[i].id) == members->count) {
                 continue;
             }
-            stream_encode(sim->nodes[i].replicas[g].stream, &state);
+            stream_encode_sorted(sim->nodes[i].replicas[g].stream, &state);
             if (!bytes_eq(buffer_bytes(&first), buffer_bytes(&state))) {
                 fail("replicas have different states");
             }
