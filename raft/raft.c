@@ -306,7 +306,7 @@ struct raft *raft_new(const struct raft_config *c)
     raft_reset_timeout(r);
     if (raft_voter_count(r) == 1) {
         r->timeout = 0; /* nobody to wait for */
-    } else if (r->clock != NULL && r->term > 0 && !BUG(BUG_FORGETS_PROMISE)) {
+    } else if (r->clock != NULL && r->lease_ns > 0 && r->term > 0 && !BUG(BUG_FORGETS_PROMISE)) {
         r->promised_until = *r->clock + RAFT_LEASE_MAX_NS; /* an earlier life's */
     }
     return r;
