@@ -331,9 +331,13 @@ json_t *broker_own_urls(const struct broker *b)
 json_t *broker_connect_urls(struct broker *b)
 {
     json_t *urls = broker_is_lame_duck(b) ? json_array() : broker_own_urls(b);
+    /* Copied: jansson's counts are atomic, but who lets go last does not see what the others read.
+     */
     pthread_mutex_lock(&b->info_lock);
-    (void)json_array_extend(urls, b->neighbour_urls);
+    json_t *neighbours = json_deep_copy(b->neighbour_urls);
     pthread_mutex_unlock(&b->info_lock);
+    (void)json_array_extend(urls, neighbours);
+    json_decref(neighbours);
     return urls;
 }
 

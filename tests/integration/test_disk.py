@@ -113,12 +113,12 @@ async def test_a_server_alone_acknowledges_nothing_that_its_disk_has_not(tmp_pat
 
 
 async def write_until_it_dies(s, acked):
-    """Messages of 16 KB, some of them deleted, until the server is gone."""
+    """Messages of 100 KB, some of them deleted, until the server is gone."""
     nc = await nats.connect(s.url, allow_reconnect=False)
     js = nc.jetstream()
-    body = os.urandom(16000)
+    body = os.urandom(100_000)
     try:
-        for i in range(40000):
+        for i in range(10000):
             text = b"%d " % len(acked) + body
             ack = await asyncio.wait_for(js.publish("s", text, timeout=2), 3)
             acked[ack.seq] = text
