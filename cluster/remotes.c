@@ -95,12 +95,6 @@ static bool gossip_mode(const struct route *newcomer, const json_t *info, const 
     return by->configured || by->gossip == GOSSIP_OVERRIDE;
 }
 
-static void put_url(struct buffer *out, const char *host, int port)
-{
-    bool is_ipv6 = strchr(host, ':') != NULL;
-    buffer_printf(out, is_ipv6 ? "nats-route://[%s]:%d/" : "nats-route://%s:%d/", host, port);
-}
-
 /* Tells the other servers of a new one; of a connection for an account, those that have one, too.
  */
 static void gossip(const struct route *newcomer, const json_t *said)
@@ -109,7 +103,8 @@ static void gossip(const struct route *newcomer, const json_t *said)
     int port;
     route_address(newcomer, said, host, sizeof host, &port);
     struct buffer ip = {0};
-    put_url(&ip, host, port);
+    buffer_printf(&ip, strchr(host, ':') != NULL ? "nats-route://[%s]:%d/" : "nats-route://%s:%d/",
+                  host, port);
     json_t *info = json_deep_copy(said);
     (void)json_object_del(info, "nonce");
     (void)json_object_del(info, "route_pool_idx");
@@ -136,29 +131,6 @@ static void gossip(const struct route *newcomer, const json_t *said)
     json_decref(info);
 }
 
-/* The address of a server, with what it takes to log in there. NULL: it cannot be one. */
-static struct target *target_of(struct routes *routes, const char *host, int port, const char *id)
-{
-    struct target *t = target_find(routes, host, port);
-    if (t == NULL) {
-        struct buffer url = {0};
-        put_url(&url, host, port);
-        buffer_append(&url, "", 1);
-        t = target_add(routes, url.data, false);
-        buffer_deinit(&url);
-        if (t == NULL) {
-            return NULL;
-        }
-        option_set(&t->user, routes_options(routes)->user);
-        option_set(&t->password, routes_options(routes)->password);
-    }
-    if (!t->configured) {
-        t->retired = false;
-    }
-    (void)snprintf(t->remote_id, sizeof t->remote_id, "%s", id);
-    return t;
-}
-
 /* An INFO about somebody else: dial, unless we know that server. What is said of an account's own
  * connection is left out: invariant (2). */
 static void on_gossip(struct route *r, const json_t *info)
@@ -175,9 +147,9 @@ static void on_gossip(struct route *r, const json_t *info)
     }
     free(user);
     free(password);
-    struct target *t = target_of(routes, host, port, id);
+    struct target *t = target_of_server(routes, host, port, id);
     free(host);
-    if (t != NULL && !t->configured) { /* else it is being dialled anyway */
+    if (!t->configured) { /* else it is being dialled anyway */
         t->gossip = (enum gossip_mode)json_int(info, "gossip_mode");
         target_dial(t, (struct route_place){0}, 0);
     }
@@ -205,16 +177,21 @@ void remote_fill_pool(struct route *r)
     }
 }
 
-static void dial_pinned(struct route *r)
+/* The connections of accounts that are missing. True: there were such. */
+static bool dial_pinned(const struct remote *remote, struct target *t)
 {
-    struct routes *routes = r->routes;
+    struct routes *routes = remote->routes;
     struct account **accounts = accounts_list(broker_accounts(routes->broker));
+    bool missing = false;
     for (uint32_t i = 0; accounts[i] != NULL; i++) {
-        if (routes_pin(routes, accounts[i]->name)) {
-            target_dial(r->target, (struct route_place){0, mem_strdup(accounts[i]->name)}, 0);
+        struct route_place place = {.account = accounts[i]->name};
+        if (routes_pin(routes, accounts[i]->name) && occupant(remote, &place) == NULL) {
+            missing = true;
+            target_dial(t, route_place_copy(&place), 0);
         }
     }
     free(accounts);
+    return missing;
 }
 
 static void complete_later(struct remote *remote);
@@ -223,33 +200,20 @@ static void complete_later(struct remote *remote);
 static void complete(void *arg)
 {
     struct remote *remote = arg;
-    struct routes *routes = remote->routes;
     if (!remote->pooled) {
         return;
     }
     char host[256];
     int port;
     route_address(remote_any_route(remote), remote->info, host, sizeof host, &port);
-    struct target *t = target_of(routes, host, port, remote->id);
-    if (t == NULL) {
-        return;
-    }
-    bool missing = false;
+    struct target *t = target_of_server(remote->routes, host, port, remote->id);
+    bool missing = dial_pinned(remote, t);
     for (unsigned i = 0; i < remote->pool_size; i++) {
         if (remote->pool[i] == NULL) {
             missing = true;
             target_dial(t, (struct route_place){.index = i}, 0);
         }
     }
-    struct account **accounts = accounts_list(broker_accounts(routes->broker));
-    for (uint32_t i = 0; accounts[i] != NULL; i++) {
-        if (routes_pin(routes, accounts[i]->name) &&
-            map_get(&remote->pinned, bytes_of(accounts[i]->name)) == NULL) {
-            missing = true;
-            target_dial(t, (struct route_place){0, mem_strdup(accounts[i]->name)}, 0);
-        }
-    }
-    free(accounts);
     if (missing) {
         complete_later(remote);
     }
@@ -387,7 +351,7 @@ static void go_on_dialling(struct route *r)
         route_ping(r);
     }
     if (r->place.index == 0) {
-        dial_pinned(r);
+        (void)dial_pinned(r->remote, r->target);
     }
 }
 

@@ -209,7 +209,10 @@ bool routes_agree_on_name(struct route *r, const char *theirs, bool dynamic);
 
 /* --- targets.c --- */
 
-struct target *target_add(struct routes *routes, const char *url, bool configured);
+/* NULL: the URL is none. */
+struct target *target_configure(struct routes *routes, const char *url);
+/* A server's address, heard of or seen, with what it takes to log in there. */
+struct target *target_of_server(struct routes *routes, const char *host, int port, const char *id);
 struct target *target_find(const struct routes *routes, const char *host, int port);
 /* Dials for a place, unless that is under way or the connection is there. `place` is taken over. */
 void target_dial(struct target *t, struct route_place place, int64_t delay_ms);

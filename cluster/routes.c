@@ -140,7 +140,7 @@ enum err routes_listen(struct routes *routes, const struct routes_tls *tls, stru
     }
     log_info("Listening for route connections on %s:%d", o->host, routes->port);
     for (uint32_t i = 0; i < o->routes.count; i++) {
-        if (target_add(routes, o->routes.items[i], true) == NULL) {
+        if (target_configure(routes, o->routes.items[i]) == NULL) {
             return error_set(error, ERR_INVALID, "error parsing route url [\"%s\"]",
                              o->routes.items[i]);
         }
@@ -195,7 +195,7 @@ static void reload_targets(struct routes *routes)
         }
         struct target *t = target_find(routes, host, port);
         if (t == NULL) {
-            t = target_add(routes, o->routes.items[i], true);
+            t = target_configure(routes, o->routes.items[i]);
         }
         if (t != NULL && (!t->configured || t->retired || t->attempts == NULL)) {
             t->configured = true;

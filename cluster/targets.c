@@ -35,17 +35,28 @@ struct route_place route_place_copy(const struct route_place *place)
 
 static void on_check(void *arg);
 
-struct target *target_add(struct routes *routes, const char *url, bool configured)
+static struct target *target_new(struct routes *routes)
 {
     struct target *t = NEW(struct target);
     t->routes = routes;
-    t->configured = configured;
-    if (option_parse_url(url, &t->user, &t->password, &t->host, &t->port) != OK) {
-        free(t);
-        return NULL;
-    }
     t->next = routes->targets;
     routes->targets = t;
+    return t;
+}
+
+struct target *target_configure(struct routes *routes, const char *url)
+{
+    char *user, *password, *host;
+    int port;
+    if (option_parse_url(url, &user, &password, &host, &port) != OK) {
+        return NULL;
+    }
+    struct target *t = target_new(routes);
+    t->user = user;
+    t->password = password;
+    t->host = host;
+    t->port = port;
+    t->configured = true;
     return t;
 }
 
@@ -57,6 +68,23 @@ struct target *target_find(const struct routes *routes, const char *host, int po
         }
     }
     return NULL;
+}
+
+struct target *target_of_server(struct routes *routes, const char *host, int port, const char *id)
+{
+    struct target *t = target_find(routes, host, port);
+    if (t == NULL) {
+        t = target_new(routes);
+        t->host = mem_strdup(host);
+        t->port = port;
+        option_set(&t->user, routes_options(routes)->user);
+        option_set(&t->password, routes_options(routes)->password);
+    }
+    if (!t->configured) {
+        t->retired = false;
+    }
+    (void)snprintf(t->remote_id, sizeof t->remote_id, "%s", id);
+    return t;
 }
 
 /* --- attempts --- */

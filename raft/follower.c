@@ -46,11 +46,13 @@ void raft_on_append(struct raft *r, const struct raft_message *m)
         return;
     }
     raft_index match = m->index;
+    if (m->entry_count > 0) {
+        r->receiving_from = 0;
+        buffer_deinit(&r->receiving_state);
+    }
     for (uint32_t i = 0; i < m->entry_count; i++) {
         const struct raft_entry *e = &m->entries[i];
         CHECK(e->index == match + 1);
-        r->receiving_from = 0;
-        buffer_deinit(&r->receiving_state);
         if (e->index <= r->received && !BUG(BUG_RESUMES_AFTER_APPEND)) {
             r->received = 0; /* what is replaced may be cut off again */
         }
@@ -119,9 +121,8 @@ static void take_records(struct raft *r, const struct raft_message *m)
         if (e->index <= r->last && raft_term_at(r, e->index) == e->term) {
             continue; /* the same entry (§5.3): it stays part of our log */
         }
-        if (e->index <= r->last) {
-            raft_log_truncate(r,
-                              e->index); /* a committed entry proves the rest of ours uncommitted */
+        if (e->index <= r->last) { /* a committed entry proves the rest of ours uncommitted */
+            raft_log_truncate(r, e->index);
         }
         r->records[r->record_count++] = raft_entry_copy(e);
     }

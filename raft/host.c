@@ -35,7 +35,7 @@ struct raft_host {
     uint32_t outgoing_count, outgoing_cap;
     bool processing, full;
     int64_t snapshot_rate, snapshot_budget; /* bytes: per tick, left in this one */
-    int64_t now_ns;                         /* 0: nobody tells the time */
+    int64_t now_ns;
     int64_t lease_ns;
 };
 
@@ -87,7 +87,7 @@ struct raft_group *raft_host_add(struct raft_host *host, struct raft_config *con
     config->storage = &g->ops.storage;
     config->arg = owner;
     config->snapshot_budget = &host->snapshot_budget;
-    config->clock = host->now_ns == 0 ? NULL : &host->now_ns;
+    config->clock = &host->now_ns;
     config->lease_ns = host->lease_ns;
     g->raft = raft_new(config);
     (void)map_put_u64(&host->groups, config->group, g);

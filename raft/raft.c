@@ -274,6 +274,7 @@ struct raft *raft_new(const struct raft_config *c)
     r->arg = c->arg;
     r->snapshot_budget = c->snapshot_budget;
     r->clock = c->clock;
+    CHECK(c->lease_ns == 0 || c->clock != NULL);
     r->lease_ns = c->lease_ns < RAFT_LEASE_MAX_NS ? c->lease_ns : RAFT_LEASE_MAX_NS;
     random_seed(&r->random, c->seed);
     r->term = c->term;
@@ -306,7 +307,7 @@ struct raft *raft_new(const struct raft_config *c)
     raft_reset_timeout(r);
     if (raft_voter_count(r) == 1) {
         r->timeout = 0; /* nobody to wait for */
-    } else if (r->clock != NULL && r->lease_ns > 0 && r->term > 0 && !BUG(BUG_FORGETS_PROMISE)) {
+    } else if (r->lease_ns > 0 && r->term > 0 && !BUG(BUG_FORGETS_PROMISE)) {
         r->promised_until = *r->clock + RAFT_LEASE_MAX_NS; /* an earlier life's */
     }
     return r;

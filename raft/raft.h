@@ -180,7 +180,7 @@ struct raft_config {
      * RAFT_LEASE_MAX_NS; 0: neither. It rests on clocks that run at about the same rate. */
     int64_t lease_ns;
     /* What time it is, ns, on a clock that only goes forward: as of the input, or before (ticks)
-     * and never after. Borrowed; NULL: no lease. */
+     * and never after. Borrowed; NULL only without a lease. */
     const int64_t *clock;
     /* From disk; all zero for a new group. */
     raft_term term;

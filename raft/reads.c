@@ -18,14 +18,9 @@
 
 #define DRIFT_PARTS 8
 
-static bool has_lease(const struct raft *r)
-{
-    return r->lease_ns > 0 && r->clock != NULL;
-}
-
 static bool lease_holds(const struct raft *r)
 {
-    if (!has_lease(r) || (r->lease_given_up && !BUG(BUG_LEASE_OUTLIVES_TRANSFER))) {
+    if (r->lease_ns == 0 || (r->lease_given_up && !BUG(BUG_LEASE_OUTLIVES_TRANSFER))) {
         return false;
     }
     unsigned promised = 0;
@@ -39,25 +34,25 @@ static bool lease_holds(const struct raft *r)
 
 void raft_begin_round(struct raft *r)
 {
-    uint64_t now = has_lease(r) ? (uint64_t)*r->clock : 0;
+    uint64_t now = r->lease_ns > 0 ? (uint64_t)*r->clock : 0;
     r->round = now > r->round ? now : r->round + 1;
 }
 
 uint64_t raft_round_to_send(const struct raft *r, bool heartbeat)
 {
-    return r->read_count > 0 || (heartbeat && has_lease(r)) ? r->round : 0;
+    return r->read_count > 0 || (heartbeat && r->lease_ns > 0) ? r->round : 0;
 }
 
 bool raft_is_promised(const struct raft *r)
 {
-    return r->clock != NULL && *r->clock < r->promised_until && !BUG(BUG_BREAKS_PROMISE);
+    return r->lease_ns > 0 && *r->clock < r->promised_until && !BUG(BUG_BREAKS_PROMISE);
 }
 
 void raft_answer_round(struct raft *r, const struct raft_message *m)
 {
     struct raft_message *answer = raft_emit(r, RAFT_ALIVE, m->from, 0);
     answer->round = m->round;
-    if (m->round != 0 && has_lease(r)) {
+    if (m->round != 0 && r->lease_ns > 0) {
         r->promised_until = *r->clock + r->lease_ns;
         answer->index = (raft_index)r->lease_ns;
     }

@@ -96,7 +96,7 @@ static void put_subject(struct buffer *out, const struct subject_state *state, u
 }
 
 /* A last sequence that is to be looked for stays so. */
-static void put_subjects(struct buffer *out, const struct stream *s)
+static void put_subjects(struct buffer *out, struct stream *s)
 {
     struct map_entry *e;
     buffer_put_varint(out, s->subjects.count);
@@ -133,11 +133,7 @@ static void encode(struct stream *s, enum form form, struct buffer *out)
     buffer_put_bytes(out, bytes_of(s->last_msg_id));
     if (form != HEAD) {
         stream_encode_entries(s, s->entries_from, s->entries_count, out);
-    }
-    if (form == WHOLE) {
-        put_subjects(out, s);
-    } else if (form == SORTED) {
-        put_subjects_sorted(out, s);
+        (form == SORTED ? put_subjects_sorted : put_subjects)(out, s);
     }
     buffer_put_varint(out, s->seen_count - s->seen_from);
     for (uint32_t i = s->seen_from; i < s->seen_count; i++) {

@@ -47,20 +47,25 @@ static char mode_now(void)
     return mode == NULL ? '\0' : *(const volatile char *)mode;
 }
 
-/* The file's path, if it is the store's; else empty. */
+static int is_of_store(const char *path)
+{
+    return strstr(path, "/jetstream") != NULL;
+}
+
 static const char *path_of(int fd, char path[PATH_MAX])
 {
     char link[64];
     (void)snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t len = readlink(link, path, PATH_MAX - 1);
     path[len < 0 ? 0 : len] = '\0';
-    return strstr(path, "/jetstream") != NULL ? path : "";
+    return path;
 }
 
 static char fault_of(int fd)
 {
     char path[PATH_MAX], now = mode_now();
-    return now != '\0' && strchr("swft", now) != NULL && *path_of(fd, path) != '\0' ? now : '\0';
+    return now != '\0' && strchr("swft", now) != NULL && is_of_store(path_of(fd, path)) ? now
+                                                                                        : '\0';
 }
 
 static const char *kind_of(const char *path)
@@ -80,7 +85,7 @@ static const char *kind_of(const char *path)
 static void point(const char *path, const char *what)
 {
     char wanted[PAGE], here[PAGE];
-    if (mode_now() != 'k' || strstr(path, "/jetstream") == NULL) {
+    if (mode_now() != 'k' || !is_of_store(path)) {
         return;
     }
     memcpy(wanted, mode, PAGE - 1);

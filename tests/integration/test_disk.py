@@ -29,6 +29,22 @@ class Disk:
             f.write(b"-".ljust(64, b"\0"))
 
 
+async def with_stream(tmp_path, **config):
+    """A server alone, its disk, and a connection to it; it has the stream S of subject s."""
+    s = Server(tmp_path, jetstream=True)
+    disk = Disk(s)
+    s.start()
+    nc = await nats.connect(s.url, max_reconnect_attempts=-1, reconnect_time_wait=0.05)
+    await nc.jetstream().add_stream(name="S", subjects=["s"], **config)
+    return s, disk, nc
+
+
+def comes_back(s, disk):
+    disk.heal()
+    s.start()
+    eventually(s.healthy, 20)
+
+
 async def publish_some(js, acked, count, timeout=1):
     """Publishes until `count` more are acknowledged; what fails is tried again, and may be there twice."""
     want = len(acked) + count
@@ -79,12 +95,8 @@ async def test_a_server_whose_disk_fails_steps_aside_until_it_is_restarted(tmp_p
 
 @pytest.mark.parametrize("how", ["s", "w", "t"])
 async def test_a_server_alone_acknowledges_nothing_that_its_disk_has_not(tmp_path, how):
-    s = Server(tmp_path, jetstream=True)
-    disk = Disk(s)
-    s.start()
-    nc = await nats.connect(s.url, max_reconnect_attempts=-1, reconnect_time_wait=0.05)
+    s, disk, nc = await with_stream(tmp_path)
     js = nc.jetstream()
-    await js.add_stream(name="S", subjects=["s"])
     acked = []
     await publish_some(js, acked, 30)
     disk.breaks(how)
@@ -96,9 +108,7 @@ async def test_a_server_alone_acknowledges_nothing_that_its_disk_has_not(tmp_pat
     else:
         eventually(lambda: s.get("/healthz", expect=None).get("status") != "ok", 10)
         s.kill()
-    disk.heal()
-    s.start()
-    eventually(s.healthy, 20)
+    comes_back(s, disk)
 
     async def back():
         try:
@@ -139,19 +149,13 @@ async def write_until_it_dies(s, acked):
                                    "wal.unlinked 1", "table.unlink 1", "table.unlinked 1"])
 async def test_killed_at_a_failpoint(tmp_path, point):
     """kill -9 between any two steps of the store: what was acknowledged is there, what was deleted is not there half."""
-    s = Server(tmp_path, jetstream=True)
-    disk = Disk(s)
-    s.start()
-    nc = await nats.connect(s.url)
-    await nc.jetstream().add_stream(name="S", subjects=["s"], max_bytes=24 << 20)
+    s, disk, nc = await with_stream(tmp_path, max_bytes=24 << 20)
     await nc.close()
     acked = {}
     disk.breaks("k" + point)
     await write_until_it_dies(s, acked)
     assert s.process.returncode == -9
-    disk.heal()
-    s.start()
-    eventually(s.healthy, 20)
+    comes_back(s, disk)
     nc = await nats.connect(s.url)
     js = nc.jetstream()
     state = (await js.stream_info("S")).state
@@ -178,22 +182,15 @@ async def test_killed_at_a_failpoint(tmp_path, point):
 @pytest.mark.parametrize("point", ["manifest.sync 1", "manifest.synced 1", "current.rename 1", "current.renamed 1",
                                    "wal.write 1", "wal.synced 1", "mark.synced 1"])
 async def test_killed_while_it_starts(tmp_path, point):
-    s = Server(tmp_path, jetstream=True)
-    disk = Disk(s)
-    s.start()
-    nc = await nats.connect(s.url)
-    js = nc.jetstream()
-    await js.add_stream(name="S", subjects=["s"])
+    s, disk, nc = await with_stream(tmp_path)
     acked = []
-    await publish_some(js, acked, 50)
+    await publish_some(nc.jetstream(), acked, 50)
     await nc.close()
     s.kill()
     disk.breaks("k" + point)
     s.start(wait=False)
     assert await asyncio.to_thread(s.process.wait, 10) == -9
-    disk.heal()
-    s.start()
-    eventually(s.healthy, 20)
+    comes_back(s, disk)
     nc = await nats.connect(s.url)
     await all_there(nc.jetstream(), acked)
     await publish_some(nc.jetstream(), acked, 5)

@@ -313,16 +313,21 @@ async def test_garbage_on_every_port(cluster):
     await nc.close()
 
 
-async def test_a_leader_without_a_majority_tells_nothing(cluster):
-    """It may have been replaced without knowing it: what it has may be old."""
+async def led(cluster, data):
+    """Makes the replicated stream S with one message. Its leader, the followers, and a connection to the leader."""
     nc = await nats.connect(servers=cluster.urls())
     js = nc.jetstream()
     await js.add_stream(name="S", subjects=["s"], num_replicas=3)
-    await js.publish("s", b"data")
+    await js.publish("s", data)
+    await nc.close()
     leader = eventually(lambda: cluster.leader("S"))
-    there = await nats.connect(leader.url)
+    return leader, [s for s in cluster.servers if s is not leader], await nats.connect(leader.url)
+
+
+async def test_a_leader_without_a_majority_tells_nothing(cluster):
+    """It may have been replaced without knowing it: what it has may be old."""
+    _, followers, there = await led(cluster, b"data")
     assert (await there.jetstream().get_msg("S", 1)).data == b"data"
-    followers = [s for s in cluster.servers if s is not leader]
     for s in followers:
         s.pause()
     try:
@@ -340,17 +345,11 @@ async def test_a_leader_without_a_majority_tells_nothing(cluster):
             return False
     await eventually_async(answers, 20, "an answer with a majority")
     await there.close()
-    await nc.close()
 
 
 async def test_a_leader_reads_by_lease_and_not_beyond(tmp_path):
     c = Cluster(tmp_path, jetstream="read_lease: 250ms").start()
-    nc = await nats.connect(servers=c.urls())
-    js = nc.jetstream()
-    await js.add_stream(name="S", subjects=["s"], num_replicas=3)
-    await js.publish("s", b"1")
-    leader = eventually(lambda: c.leader("S"))
-    there = await nats.connect(leader.url)
+    leader, followers, there = await led(c, b"1")
 
     async def answers(what):
         try:
@@ -359,7 +358,6 @@ async def test_a_leader_reads_by_lease_and_not_beyond(tmp_path):
         except (nats.errors.Error, KeyError):
             return False
     await eventually_async(lambda: answers(b"1"), what="an answer")
-    followers = [s for s in c.servers if s is not leader]
     for s in followers:
         s.pause()
 
@@ -382,5 +380,4 @@ async def test_a_leader_reads_by_lease_and_not_beyond(tmp_path):
     await eventually_async(goes_on, 20, "another leader")
     await eventually_async(lambda: answers(b"2"), 20, "its answer")
     await there.close()
-    await nc.close()
     c.stop()

@@ -116,8 +116,8 @@ static void on_fault(void)
             }
             note("cut", n, other, p->one_way);
             if (p->lease_ns > 0 && draw_lease(2) == 0) {
-                if (sim->nodes[n].alive &&
-                    draw_lease(2) == 0) { /* what it asks for still gets out */
+                /* What it asks for may still get out. */
+                if (sim->nodes[n].alive && draw_lease(2) == 0) {
                     raft_host_transfer_all(sim->nodes[n].host);
                     process_soon(&sim->nodes[n]);
                 }

@@ -70,7 +70,7 @@ static void start(unsigned n, uint64_t seed)
                             .entries = r->disk + 1,
                             .entry_count = (uint32_t)r->last,
                             .lease_ns = lease_ns,
-                            .clock = lease_ns > 0 ? &now_ns : NULL};
+                            .clock = &now_ns};
     for (unsigned i = 0; i < NODES; i++) {
         c.members.list[i].node = i + 1;
     }
@@ -399,9 +399,7 @@ Test(raft, forced_recovery_goes_on_alone_and_stays_so)
                                 .survivors = life == 0 ? &self : NULL,
                                 .survivor_count = life == 0,
                                 .entries = r->disk + 1,
-                                .entry_count = (uint32_t)r->last,
-                                .lease_ns = lease_ns,
-                                .clock = lease_ns > 0 ? &now_ns : NULL};
+                                .entry_count = (uint32_t)r->last};
         r->raft = raft_new(&c);
         tick_all(20, 0);
         cr_assert(raft_is_leader(r->raft), "life %u", life);
