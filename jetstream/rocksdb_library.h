@@ -22,6 +22,8 @@
     X(cache_destroy)                                                                               \
     X(close)                                                                                       \
     X(column_family_handle_destroy)                                                                \
+    X(compactionfilter_create)                                                                     \
+    X(compactionfilterfactory_create)                                                              \
     X(create_iterator_cf)                                                                          \
     X(destroy_db)                                                                                  \
     X(flush_cf)                                                                                    \
@@ -44,6 +46,7 @@
     X(options_create)                                                                              \
     X(options_destroy)                                                                             \
     X(options_set_block_based_table_factory)                                                       \
+    X(options_set_compaction_filter_factory)                                                       \
     X(options_set_compression)                                                                     \
     X(options_set_create_if_missing)                                                               \
     X(options_set_create_missing_column_families)                                                  \

@@ -2,6 +2,7 @@
  *
  *   store_disk.c          opening, the commit thread, space
  *   store_disk_records.c  keys, checksums, encryption; writing records and reading them
+ *   store_disk_floors.c   what compactions leave out
  *   store_disk_scrub.c    looking for damage
  *   store_disk_salvage.c  rebuilding a store that is damaged
  */
@@ -17,10 +18,16 @@
 enum column_family { CF_DEFAULT, CF_LOG, CF_STATE, CF_COUNT };
 extern const char *const disk_families[CF_COUNT]; /* their names */
 
+/* Below `index` the group has nothing that is not deleted. */
+struct floor {
+    uint64_t group;
+    raft_index index;
+};
+
 struct disk {
     struct store store; /* first */
     rocksdb_t *db;
-    rocksdb_options_t *options;
+    rocksdb_options_t *options, *log_options; /* the second: of CF_LOG */
     rocksdb_column_family_handle_t *cf[CF_COUNT];
     rocksdb_writeoptions_t *synced, *unsynced;
     rocksdb_readoptions_t *reads;
@@ -30,14 +37,17 @@ struct disk {
     struct queue waiting;
     atomic_bool arrived; /* something has been put there; without the lock */
     bool stopping;
-    bool may_be_eager;         /* read-only: there are processors for both sides */
-    struct mark mark;          /* commit thread */
-    uint64_t commits;          /* the same: how many there have been */
-    size_t unflushed;          /* the same: bytes written since the memtables were flushed */
-    char *folder;              /* owned; read-only */
-    struct seal *seal;         /* owned; read-only; NULL: records are written as they are */
-    atomic_bool damaged;       /* a file of it cannot be read: noted */
-    struct store_damage *lost; /* when it was rebuilt; owned; read-only */
+    bool may_be_eager;    /* read-only: there are processors for both sides */
+    struct mark mark;     /* commit thread */
+    uint64_t commits;     /* the same: how many there have been */
+    size_t unflushed;     /* the same: bytes written since the memtables were flushed */
+    struct floor *floors; /* the same, under floor_lock when changing; ascending by group */
+    uint32_t floor_count, floor_cap;
+    pthread_mutex_t floor_lock; /* leaf */
+    char *folder;               /* owned; read-only */
+    struct seal *seal;          /* owned; read-only; NULL: records are written as they are */
+    atomic_bool damaged;        /* a file of it cannot be read: noted */
+    struct store_damage *lost;  /* when it was rebuilt; owned; read-only */
     uint32_t lost_count;
     atomic_bool full;
     atomic_uint_fast64_t space_left;      /* bytes */
@@ -104,6 +114,16 @@ void disk_close_database(struct disk *s);
  * there. */
 enum err disk_get_number(struct disk *s, const char *name, uint64_t *number);
 void disk_put_number(struct disk *s, rocksdb_writebatch_t *w, const char *name, uint64_t number);
+
+/* --- store_disk_floors.c --- */
+
+/* On the commit thread, for every operation: before it is written, and when it is on disk. */
+void disk_floors_before(struct disk *s, const struct op *op);
+void disk_floors_after(struct disk *s, const struct op *op);
+/* `log_options`: of a store that is about to be opened. */
+void disk_floors_open(struct disk *s, rocksdb_options_t *log_options);
+/* After the database has been closed. */
+void disk_floors_close(struct disk *s);
 
 /* --- store_disk_salvage.c --- */
 

@@ -386,6 +386,71 @@ Test(store, memory_is_full_at_its_limit_and_not_after_deleting)
     bed_end(&b);
 }
 
+/* Entries of 256 KiB: [from, to). */
+static void put_big(struct bed *b, uint64_t group, raft_index from, raft_index to)
+{
+    size_t len = 256u << 10;
+    char *text = mem_alloc(len + 1);
+    memset(text, 'x', len);
+    text[len] = '\0';
+    for (raft_index i = from; i < to; i++) {
+        struct store_batch *batch = store_batch_new();
+        put(batch, group, i, 1, text, false);
+        commit(b, batch);
+    }
+    free(text);
+}
+
+static unsigned table_megabytes(struct bed *b)
+{
+    char command[128];
+    unsigned long bytes = 0;
+    (void)snprintf(command, sizeof command, "cat '%s'/store/*.sst 2>/dev/null | wc -c", b->folder);
+    FILE *f = popen(command, "r");
+    cr_assert_not_null(f);
+    cr_assert_eq(fscanf(f, "%lu", &bytes), 1);
+    (void)pclose(f);
+    return (unsigned)(bytes >> 20);
+}
+
+/* They leave out what lies below a group's floor, and nothing that came there afterwards. */
+Test(store, compactions_leave_out_what_was_deleted_only)
+{
+    struct bed b = bed_new(false);
+    put_big(&b, 1, 1, 161);
+    struct store_batch *batch = store_batch_new();
+    put(batch, 2, 1, 1, "first", false);
+    store_delete_entries(batch, 1, 0, 161);
+    store_delete_entries(batch, 2, 0, 2);
+    commit(&b, batch);
+    batch = store_batch_new();
+    put(batch, 1, 5, 2, "again", false);
+    store_delete_group(batch, 2);
+    put(batch, 2, 1, 2, "anew", false);
+    commit(&b, batch);
+    unsigned most = table_megabytes(&b);
+    raft_index next = 1;
+    while (most < 30 || table_megabytes(&b) > 20) {
+        put_big(&b, 3, next, next + 16);
+        next += 16;
+        batch = store_batch_new();
+        store_delete_entries(batch, 3, 0, next);
+        commit(&b, batch);
+        most = most > table_megabytes(&b) ? most : table_megabytes(&b);
+        cr_assert_leq(next, 4000, "%u MB, once %u", table_megabytes(&b), most); /* 1 GB */
+    }
+    for (int restarted = 0; restarted <= 1; restarted++) {
+        has(&b, 1, 5, 2, "again", false);
+        has(&b, 2, 1, 2, "anew", false);
+        lacks(&b, 1, 4);
+        lacks(&b, 1, 160);
+        lacks(&b, 3, next - 1);
+        close_store(&b);
+        open_store(&b);
+    }
+    bed_end(&b);
+}
+
 /* A bit of the file that has the text; the store is closed. */
 static void flip(struct bed *b, const char *text)
 {
