@@ -85,11 +85,12 @@ static void on_expiry(void *arg);
 static void arm_expiry(struct asset *a)
 {
     const struct stream *s = a->stream;
-    if (!a->leading || s->config.max_age_ns == 0 || s->totals.messages == 0 ||
+    bool over = stream_is_over_limits(s);
+    if (!a->leading || (s->config.max_age_ns == 0 && !over) || s->totals.messages == 0 ||
         loop_timer_armed(&a->expiry)) {
         return;
     }
-    int64_t due = s->totals.first_ns + s->config.max_age_ns - clock_now_ns();
+    int64_t due = over ? 0 : s->totals.first_ns + s->config.max_age_ns - clock_now_ns();
     due = due < 50 * NS_PER_MS ? 50 * NS_PER_MS : due; /* a batch of expiries, not one at a time */
     loop_timer_arm(asset_loop(a), &a->expiry, clock_mono_ns() + due, on_expiry, a);
 }
@@ -97,8 +98,11 @@ static void arm_expiry(struct asset *a)
 static void on_expiry(void *arg)
 {
     struct asset *a = arg;
-    uint64_t through = stream_expired_through(a->stream, clock_now_ns());
-    if (through > 0) {
+    struct stream *s = a->stream;
+    uint64_t through = stream_expired_through(s, clock_now_ns());
+    uint64_t most = s->totals.first_seq + stream_slice(s);
+    through = through < most ? through : most;
+    if (through > 0 || stream_is_over_limits(s)) {
         struct buffer entry = {0};
         buffer_put_u8(&entry, ENTRY_EXPIRE);
         buffer_put_varint(&entry, through);
@@ -238,18 +242,35 @@ static uint64_t next_kept(void *owner, uint64_t index)
 
 /* --- leadership --- */
 
-static void add_sub(struct asset *a, struct bytes subject, internal_cb cb)
+static void keep_sub(struct asset *a, struct internal_sub *sub)
 {
     a->subs = mem_realloc(a->subs, (a->sub_count + 1) * sizeof(struct internal_sub *));
-    a->subs[a->sub_count++] =
-        broker_subscribe(a->js->broker, a->account, subject, BYTES_NONE, asset_loop(a), cb, a);
+    a->subs[a->sub_count++] = sub;
+}
+
+static void add_sub(struct asset *a, struct bytes subject, internal_cb cb)
+{
+    keep_sub(
+        a, broker_subscribe(a->js->broker, a->account, subject, BYTES_NONE, asset_loop(a), cb, a));
+}
+
+/* The stream has a publisher's messages in the order in which they were sent, whatever their
+ * subjects: one callback for all. */
+static void subscribe_subjects(struct asset *a)
+{
+    for (uint32_t i = 0; i < a->stream->config.subject_count; i++) {
+        struct bytes subject = bytes_of(a->stream->config.subjects[i]);
+        if (i == 0) {
+            add_sub(a, subject, asset_on_publish);
+        } else {
+            keep_sub(a, broker_subscribe_with(a->subs[0], subject));
+        }
+    }
 }
 
 static void subscribe(struct asset *a)
 {
-    for (uint32_t i = 0; i < a->stream->config.subject_count; i++) {
-        add_sub(a, bytes_of(a->stream->config.subjects[i]), asset_on_publish);
-    }
+    subscribe_subjects(a);
     struct buffer subject = {0};
     buffer_printf(&subject, "$JS.ACK.%s.>", a->name);
     add_sub(a, buffer_bytes(&subject), asset_on_acks);
@@ -364,8 +385,9 @@ static void on_read(void *owner, uint64_t id, bool allowed)
     struct asset_request *q = map_remove_u64(&a->reads, id);
     if (q != NULL && allowed) {
         asset_answer(a, q);
+    } else {
+        asset_request_free(q);
     }
-    asset_request_free(q);
 }
 
 static void on_repaired(void *owner)
@@ -430,8 +452,9 @@ static void run_request(void *arg)
     }
     if (leads) {
         asset_answer(a, q);
+    } else {
+        asset_request_free(q);
     }
-    asset_request_free(q);
 }
 
 void asset_request(struct shard *shard, struct asset_request *request)

@@ -39,7 +39,7 @@ static void reply_error(struct asset *a, const struct asset_request *q, const ch
 static void propose_api(struct asset *a, struct buffer *entry, waiter_cb cb, struct api_waiter *w)
 {
     if (!asset_propose(a, buffer_bytes(entry), cb, w)) {
-        api_waiter_free(w); /* leadership is going: the next leader will be asked again */
+        cb(a, w, false, NULL); /* leadership is going: the next leader will be asked again */
     }
     buffer_deinit(entry);
 }
@@ -53,9 +53,6 @@ static void on_simple_done(struct asset *a, void *arg, bool applied,
     } else if (applied) {
         json_t *o = js_response(w->type);
         json_put_bool(o, "success", true);
-        if (strcmp(w->type, "stream_purge_response") == 0) {
-            json_put_u64(o, "purged", result->count);
-        }
         js_reply(a->js, a->account, bytes_of(w->reply), o);
     }
     if (applied) {
@@ -136,9 +133,126 @@ static void on_info(struct asset *a, const struct asset_request *q)
     json_decref(body);
 }
 
+/* --- purging --- */
+
+static const char purge_type[] = "stream_purge_response";
+
+/* A purge in parts, which looks at all messages of a stream. */
+struct purge {
+    struct api_waiter *waiter;
+    char *filter;
+    uint64_t keep;
+    uint64_t from, end;        /* to do: from <= sequence < end */
+    uint64_t purged, matching; /* matching: how many there were */
+};
+
+static uint64_t count_matching(struct asset *a, const struct purge *p)
+{
+    char *filters[] = {p->filter};
+    return stream_count_matching(a->stream, 0, filters, *p->filter == '\0' ? 0 : 1);
+}
+
+static void reply_purged(struct asset *a, const char *reply, uint64_t purged)
+{
+    json_t *o = js_response(purge_type);
+    json_put_bool(o, "success", true);
+    json_put_u64(o, "purged", purged);
+    js_reply(a->js, a->account, bytes_of(reply), o);
+}
+
+static void on_purged(struct asset *a, void *arg, bool applied, const struct apply_result *result)
+{
+    struct api_waiter *w = arg;
+    if (applied) {
+        reply_purged(a, w->reply, result->count);
+        asset_pump_all(a);
+    }
+    api_waiter_free(w);
+}
+
+static void on_part_purged(struct asset *a, void *arg, bool applied,
+                           const struct apply_result *result);
+
+static void purge_free(struct purge *p)
+{
+    api_waiter_free(p->waiter);
+    free(p->filter);
+    free(p);
+}
+
+/* `keep` counts what is there when a part is applied, so with every part it is what is meant. */
+static void purge_part(struct asset *a, struct purge *p)
+{
+    uint64_t slice = stream_slice(a->stream);
+    uint64_t before = p->end - p->from > slice ? p->from + slice : p->end;
+    struct buffer entry = {0};
+    buffer_put_u8(&entry, ENTRY_PURGE);
+    buffer_put_varint(&entry, before);
+    buffer_put_varint(&entry, p->keep);
+    buffer_put_bytes(&entry, bytes_of(p->filter));
+    buffer_put_varint(&entry, p->from);
+    p->from = before;
+    if (!asset_propose(a, buffer_bytes(&entry), on_part_purged, p)) {
+        purge_free(p);
+    }
+    buffer_deinit(&entry);
+}
+
+static void on_part_purged(struct asset *a, void *arg, bool applied,
+                           const struct apply_result *result)
+{
+    struct purge *p = arg;
+    if (!applied) {
+        purge_free(p);
+        return;
+    }
+    p->purged += result->count;
+    asset_pump_all(a);
+    bool more = p->keep == 0 ? p->purged < p->matching : count_matching(a, p) > p->keep;
+    if (more && p->from < p->end) {
+        purge_part(a, p);
+    } else {
+        reply_purged(a, p->waiter->reply, p->purged);
+        purge_free(p);
+    }
+}
+
+/* Does it have to look at more messages than the loop has time for? */
+static bool takes_long(const struct stream *s, uint64_t end, bool all)
+{
+    return (!all || end <= s->totals.last_seq) && end > s->totals.first_seq &&
+           end - s->totals.first_seq > stream_slice(s);
+}
+
+static void propose_purge(struct asset *a, const struct asset_request *q, const json_t *body)
+{
+    const struct stream *s = a->stream;
+    uint64_t seq = (uint64_t)json_int(body, "seq");
+    uint64_t keep = (uint64_t)json_int(body, "keep");
+    const char *filter = json_text(body, "filter");
+    uint64_t end = seq == 0 || seq > s->totals.last_seq ? s->totals.last_seq + 1 : seq;
+    bool all = (*filter == '\0' || strcmp(filter, ">") == 0) && keep == 0;
+    if (takes_long(s, end, all)) {
+        struct purge *p = NEW(struct purge);
+        p->waiter = api_waiter_new(q, purge_type);
+        p->filter = mem_strdup(filter);
+        p->keep = keep;
+        p->from = s->totals.first_seq;
+        p->end = end;
+        p->matching = count_matching(a, p);
+        purge_part(a, p);
+        return;
+    }
+    struct buffer entry = {0};
+    buffer_put_u8(&entry, ENTRY_PURGE);
+    buffer_put_varint(&entry, seq);
+    buffer_put_varint(&entry, keep);
+    buffer_put_bytes(&entry, bytes_of(filter));
+    propose_api(a, &entry, on_purged, api_waiter_new(q, purge_type));
+}
+
 static void on_purge(struct asset *a, const struct asset_request *q)
 {
-    static const char type[] = "stream_purge_response";
     struct js_error error = {0};
     json_t *body = optional_body(q, &error);
     int64_t seq = json_int(body, "seq");
@@ -149,14 +263,9 @@ static void on_purge(struct asset *a, const struct asset_request *q)
         (void)js_fail(&error, JS_BAD_REQUEST);
     }
     if (error.err != JS_OK) {
-        reply_error(a, q, type, &error);
+        reply_error(a, q, purge_type, &error);
     } else {
-        struct buffer entry = {0};
-        buffer_put_u8(&entry, ENTRY_PURGE);
-        buffer_put_varint(&entry, (uint64_t)seq);
-        buffer_put_varint(&entry, (uint64_t)keep);
-        buffer_put_bytes(&entry, bytes_of(json_text(body, "filter")));
-        propose_api(a, &entry, on_simple_done, api_waiter_new(q, type));
+        propose_purge(a, q, body);
     }
     json_decref(body);
 }
@@ -174,9 +283,13 @@ static void put_base64(json_t *o, const char *key, struct bytes value)
     }
 }
 
-/* Which message MSG.GET asks for. JetStream API reference §4.3. */
-static enum err find_message(struct asset *a, const json_t *body, struct stored_message *m,
-                             struct js_error *error)
+/* Looked at in one turn of the loop, when few messages match. */
+#define SEARCH_BYTES (4u << 20)
+
+/* Which message MSG.GET asks for. JetStream API reference §4.3. ERR_BUSY: not found yet, it is
+ * somewhere behind m->seq. */
+static enum err find_message(struct asset *a, const json_t *body, uint64_t searched,
+                             struct stored_message *m, struct js_error *error)
 {
     int64_t seq = json_int(body, "seq");
     const char *last = json_text(body, "last_by_subj");
@@ -197,28 +310,35 @@ static enum err find_message(struct asset *a, const json_t *body, struct stored_
     if (*last != '\0') {
         err = stream_last_by_subject(a->stream, bytes_of(last), m);
     } else if (*next != '\0' || *time != '\0') {
-        uint64_t from = *time != '\0' ? stream_seq_at(a->stream, ns) : (uint64_t)seq;
+        uint64_t from = searched != 0   ? searched
+                        : *time != '\0' ? stream_seq_at(a->stream, ns)
+                                        : (uint64_t)seq;
         char *filters[] = {(char *)(uintptr_t)next};
-        err = stream_next(a->stream, from, filters, *next != '\0' ? 1 : 0, m);
+        size_t budget = SEARCH_BYTES;
+        err = stream_search(a->stream, from, filters, *next != '\0' ? 1 : 0, &budget, m);
     } else {
         err = stream_read(a->stream, (uint64_t)seq, m);
     }
     if (err == ERR_CORRUPT) {
         (void)js_failf(error, JS_STORE_FAILED, "message is damaged on this server%s",
                        group_has_others(a->group) ? " and being repaired" : "");
-    } else if (err != OK) {
+    } else if (err != OK && err != ERR_BUSY) {
         (void)js_fail(error, JS_NO_MESSAGE);
     }
     return err;
 }
 
-static void on_msg_get(struct asset *a, const struct asset_request *q)
+/* False: the search goes on. */
+static bool on_msg_get(struct asset *a, struct asset_request *q)
 {
     static const char type[] = "stream_msg_get_response";
     struct js_error error = {0};
     struct stored_message m;
     json_t *body = required_body(q, &error);
-    if (body == NULL || find_message(a, body, &m, &error) != OK) {
+    enum err err = body == NULL ? ERR_INVALID : find_message(a, body, q->searched, &m, &error);
+    if (err == ERR_BUSY) {
+        q->searched = m.seq;
+    } else if (err != OK) {
         reply_error(a, q, type, &error);
     } else {
         json_t *o = js_response(type);
@@ -234,6 +354,7 @@ static void on_msg_get(struct asset *a, const struct asset_request *q)
         js_reply(a->js, a->account, bytes_of(q->reply), o);
     }
     json_decref(body);
+    return err != ERR_BUSY;
 }
 
 static void on_msg_delete(struct asset *a, const struct asset_request *q)
@@ -267,6 +388,10 @@ static void on_consumer_created(struct asset *a, void *arg, bool applied,
                                 const struct apply_result *result)
 {
     struct api_waiter *w = arg;
+    struct consumer *c = map_get(&a->stream->consumers, bytes_of(w->consumer));
+    if (w->is_update && c != NULL && c->leader != NULL) {
+        pulls_release(c->leader);
+    }
     if (applied && result->error.err != JS_OK) {
         js_reply_error(a->js, a->account, bytes_of(w->reply), w->type, &result->error);
     } else if (applied && result->consumer != NULL) {
@@ -339,6 +464,16 @@ static bool check_consumer_action(struct asset *a, const json_t *body,
     return consumer_config_check_update(&known->config, c, error);
 }
 
+/* Before a change of it is proposed. False: there is none. */
+static bool hold_consumer(struct asset *a, const char *name)
+{
+    struct consumer *c = map_get(&a->stream->consumers, bytes_of(name));
+    if (c != NULL) {
+        pulls_hold(c->leader);
+    }
+    return c != NULL;
+}
+
 static void on_consumer_create(struct asset *a, const struct asset_request *q)
 {
     static const char type[] = "consumer_create_response";
@@ -377,7 +512,10 @@ static void on_consumer_create(struct asset *a, const struct asset_request *q)
         buffer_put_u64(&entry, (uint64_t)clock_now_ns());
         buffer_put_bytes(&entry, buffer_bytes(&text));
         buffer_deinit(&text);
-        propose_api(a, &entry, on_consumer_created, api_waiter_new(q, type));
+        struct api_waiter *w = api_waiter_new(q, type);
+        w->consumer = mem_strdup(c.name);
+        w->is_update = hold_consumer(a, c.name);
+        propose_api(a, &entry, on_consumer_created, w);
     }
     consumer_config_deinit(&c);
     json_decref(none);
@@ -387,6 +525,7 @@ static void on_consumer_create(struct asset *a, const struct asset_request *q)
 static void on_consumer_delete(struct asset *a, const struct asset_request *q)
 {
     struct buffer entry = {0};
+    (void)hold_consumer(a, q->consumer); /* whoever is created under its name is not it */
     buffer_put_u8(&entry, ENTRY_CONSUMER_DELETE);
     buffer_put_bytes(&entry, bytes_of(q->consumer));
     propose_api(a, &entry, on_simple_done, api_waiter_new(q, "consumer_delete_response"));
@@ -442,7 +581,7 @@ static void on_consumer_page(struct asset *a, const struct asset_request *q, boo
     json_decref(body);
 }
 
-void asset_answer(struct asset *a, const struct asset_request *q)
+void asset_answer(struct asset *a, struct asset_request *q)
 {
     switch (q->verb) {
     case ASSET_INFO:
@@ -452,7 +591,10 @@ void asset_answer(struct asset *a, const struct asset_request *q)
         on_purge(a, q);
         break;
     case ASSET_MSG_GET:
-        on_msg_get(a, q);
+        if (!on_msg_get(a, q)) {
+            asset_request(a->shard, q); /* others have their turn first */
+            return;
+        }
         break;
     case ASSET_MSG_DELETE:
         on_msg_delete(a, q);
@@ -473,4 +615,5 @@ void asset_answer(struct asset *a, const struct asset_request *q)
         on_consumer_page(a, q, false);
         break;
     }
+    asset_request_free(q);
 }

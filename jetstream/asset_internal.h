@@ -83,7 +83,8 @@ void asset_on_pulls(void *arg, struct inbound_batch *batch);
 
 /* --- asset_api.c; the leader --- */
 
-void asset_answer(struct asset *asset, const struct asset_request *request);
+/* Takes the request. */
+void asset_answer(struct asset *asset, struct asset_request *request);
 
 /* --- asset_describe.c --- */
 
@@ -107,6 +108,9 @@ struct pulls *pulls_new(struct asset *asset, struct consumer *consumer);
 /* Tells the waiting requests why (a status line), then forgets them. */
 void pulls_free(struct pulls *pulls, const char *status);
 void pulls_request(struct pulls *pulls, struct bytes reply, struct bytes header, struct bytes body);
+/* A change of the consumer is proposed; it has been applied, unless the consumer is gone. */
+void pulls_hold(struct pulls *pulls);
+void pulls_release(struct pulls *pulls);
 /* Something may have become deliverable. */
 void pulls_pump(struct pulls *pulls);
 uint32_t pulls_waiting(const struct pulls *pulls);

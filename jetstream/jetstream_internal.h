@@ -133,7 +133,8 @@ struct asset_request {
     char *filter;      /* from the subject; NULL none */
     char *body;
     size_t body_len;
-    char *reply; /* NULL none */
+    char *reply;       /* NULL none */
+    uint64_t searched; /* MSG_GET: up to here nothing has been found; 0 at first */
 };
 /* Any loop: runs on the asset's loop. Takes the request. */
 void asset_request(struct shard *shard, struct asset_request *request);

@@ -5,8 +5,11 @@
  * A message is sent only after its delivery is in the log, so consumer sequences and delivery
  * counts are never used twice, whoever leads next.
  *
- * (1) next_seq is the stream sequence after the last one chosen, proposals under way included.
- * (2) A request leaves the queue when it is full, over, or its inbox has no interest; if deliveries
+ * (1) New messages are looked for from next_seq on: everything between it and the last one chosen,
+ * proposals under way included, does not match.
+ * (2) While a change of the consumer is under way nothing is chosen: a DELIVER entry behind it in
+ * the log would count as delivered, and as seen, what the consumer is now (not) meant to have.
+ * (3) A request leaves the queue when it is full, over, or its inbox has no interest; if deliveries
  * for it are still under way it is freed, and its last status sent, when they are done. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +20,8 @@
 
 #define DELIVER_COUNT_MAX 256           /* messages of one DELIVER entry */
 #define DELIVER_BYTES_MAX (256u * 1024) /* and their bytes */
+/* Looked at in one turn, when few match: a few ms. The loop has others. */
+#define SEARCH_BYTES (4u << 20)
 
 struct request {
     struct request *next;
@@ -36,12 +41,13 @@ struct pulls {
     struct consumer *consumer;
     struct request *queue;
     uint32_t waiting;
-    uint64_t next_seq;
-    uint32_t new_under_way;  /* first deliveries proposed and not applied */
-    struct map redelivering; /* stream seq → anything: redeliveries under way */
-    uint64_t *due;           /* sequences to redeliver, ascending */
+    uint64_t next_seq, chosen_seq; /* chosen_seq: the last new one */
+    uint32_t held;                 /* changes of the consumer under way */
+    uint32_t new_under_way;        /* first deliveries proposed and not applied */
+    struct map redelivering;       /* stream seq → anything: redeliveries under way */
+    uint64_t *due;                 /* sequences to redeliver, ascending */
     uint32_t due_from, due_count, due_cap;
-    struct loop_timer ack_timer, request_timer;
+    struct loop_timer pump_timer, request_timer; /* the first: redeliveries, and searches */
     struct turn_task pump_task;
     struct delivery *under_way; /* list of DELIVER entries proposed */
 };
@@ -221,12 +227,17 @@ static const char *parse_request(const struct pulls *p, struct bytes body, struc
     return NULL;
 }
 
-/* What a no_wait request may count on now: due redeliveries and what was never delivered. */
-static uint64_t available(const struct pulls *p)
+/* Messages that match, and were never chosen. */
+static uint64_t fresh(const struct pulls *p)
 {
     uint64_t left = consumer_left(p->asset->stream, p->consumer);
-    uint64_t fresh = left > p->new_under_way ? left - p->new_under_way : 0;
-    return fresh + (p->due_count - p->due_from);
+    return left > p->new_under_way ? left - p->new_under_way : 0;
+}
+
+/* What a no_wait request may count on now. */
+static uint64_t available(const struct pulls *p)
+{
+    return fresh(p) + (p->due_count - p->due_from);
 }
 
 static void collect_due(struct pulls *p);
@@ -293,10 +304,18 @@ static void propose_exhausted(struct pulls *p, uint64_t seq)
     buffer_deinit(&entry);
 }
 
-static void on_ack_timer(void *arg)
+static void on_pump_timer(void *arg)
 {
     struct pulls *p = arg;
     pulls_pump(p);
+}
+
+/* `due_ns`: monotonic. */
+static void pump_at(struct pulls *p, int64_t due_ns)
+{
+    if (!loop_timer_armed(&p->pump_timer) || due_ns < p->pump_timer.due_ns) {
+        loop_timer_arm(asset_loop(p->asset), &p->pump_timer, due_ns, on_pump_timer, p);
+    }
 }
 
 /* Gathers what is due for redelivery, and arms the timer for what will be. */
@@ -323,10 +342,7 @@ static void collect_due(struct pulls *p)
         }
     }
     if (next != INT64_MAX) {
-        int64_t mono = clock_mono_ns() + (next - now);
-        if (!loop_timer_armed(&p->ack_timer) || mono < p->ack_timer.due_ns) {
-            loop_timer_arm(asset_loop(p->asset), &p->ack_timer, mono, on_ack_timer, p);
-        }
+        pump_at(p, clock_mono_ns() + (next - now));
     }
 }
 
@@ -344,8 +360,34 @@ static bool comes_back(const struct pulls *p, enum err err)
     return err == ERR_CORRUPT && group_has_others(p->asset->group);
 }
 
+/* The next new one. Where the search has come to is kept, found or not. */
+static bool choose_new(struct pulls *p, size_t *budget, struct choice *choice,
+                       struct stored_message *m)
+{
+    struct stream *s = p->asset->stream;
+    const struct consumer_config *config = &p->consumer->config;
+    if (p->next_seq <= p->consumer->delivered_stream_seq) {
+        p->next_seq = p->consumer->delivered_stream_seq + 1;
+    }
+    enum err err;
+    while ((err = stream_search(s, p->next_seq, config->filters, config->filter_count, budget,
+                                m)) == ERR_CORRUPT &&
+           !comes_back(p, err)) {
+        p->next_seq = m->seq + 1;
+    }
+    if (err == OK) {
+        *choice = (struct choice){.seq = m->seq, .is_new = true};
+    } else if (err == ERR_BUSY) {
+        p->next_seq = m->seq;
+        pump_at(p, clock_mono_ns());
+    } else if (err == ERR_NOT_FOUND) {
+        p->next_seq = s->totals.last_seq + 1;
+    }
+    return err == OK;
+}
+
 /* The next message to deliver, redeliveries first; false when there is none now. */
-static bool choose(struct pulls *p, struct choice *choice, struct stored_message *m)
+static bool choose(struct pulls *p, size_t *budget, struct choice *choice, struct stored_message *m)
 {
     struct stream *s = p->asset->stream;
     while (p->due_from < p->due_count) {
@@ -360,28 +402,13 @@ static bool choose(struct pulls *p, struct choice *choice, struct stored_message
         }
         p->due_from++; /* removed meanwhile, or lost */
     }
-    if (!may_deliver_new(p)) {
-        return false;
-    }
-    if (p->next_seq <= p->consumer->delivered_stream_seq) {
-        p->next_seq = p->consumer->delivered_stream_seq + 1;
-    }
-    enum err err;
-    while ((err = stream_next(s, p->next_seq, p->consumer->config.filters,
-                              p->consumer->config.filter_count, m)) == ERR_CORRUPT &&
-           !comes_back(p, err)) {
-        p->next_seq = m->seq + 1;
-    }
-    if (err != OK) {
-        return false;
-    }
-    *choice = (struct choice){.seq = m->seq, .is_new = true};
-    return true;
+    return may_deliver_new(p) && fresh(p) > 0 && choose_new(p, budget, choice, m);
 }
 
 static void take_choice(struct pulls *p, const struct choice *choice)
 {
     if (choice->is_new) {
+        p->chosen_seq = choice->seq;
         p->next_seq = choice->seq + 1;
         p->new_under_way++;
     } else {
@@ -538,17 +565,17 @@ static void on_delivered(struct asset *a, void *arg, bool applied,
 static void pump(void *arg)
 {
     struct pulls *p = arg;
-    if (!p->asset->leading) {
+    if (!p->asset->leading || p->held > 0) {
         return;
     }
     collect_due(p);
     struct delivery *d = NULL;
-    size_t bytes = 0;
+    size_t bytes = 0, budget = SEARCH_BYTES;
     struct choice choice;
     struct stored_message m;
     while (p->queue != NULL &&
            (d == NULL || (d->count < DELIVER_COUNT_MAX && bytes < DELIVER_BYTES_MAX)) &&
-           choose(p, &choice, &m)) {
+           choose(p, &budget, &choice, &m)) {
         struct request *q = taker(p, &m);
         if (q == NULL) {
             break;
@@ -597,6 +624,19 @@ void pulls_pump(struct pulls *p)
     loop_at_turn_end(asset_loop(p->asset), &p->pump_task);
 }
 
+void pulls_hold(struct pulls *p)
+{
+    p->held++;
+}
+
+void pulls_release(struct pulls *p)
+{
+    CHECK(p->held > 0);
+    p->held--;
+    p->next_seq = p->chosen_seq + 1; /* what did not match may do so now */
+    pulls_pump(p);
+}
+
 /* --- life --- */
 
 struct pulls *pulls_new(struct asset *asset, struct consumer *consumer)
@@ -604,7 +644,8 @@ struct pulls *pulls_new(struct asset *asset, struct consumer *consumer)
     struct pulls *p = NEW(struct pulls);
     p->asset = asset;
     p->consumer = consumer;
-    p->next_seq = consumer->delivered_stream_seq + 1;
+    p->chosen_seq = consumer->delivered_stream_seq;
+    p->next_seq = p->chosen_seq + 1;
     p->pump_task.run = pump;
     p->pump_task.arg = p;
     pulls_pump(p); /* timers of what is pending already */
@@ -626,7 +667,7 @@ void pulls_free(struct pulls *p, const char *status)
     while (p->queue != NULL) {
         finish(p, p->queue, status);
     }
-    loop_timer_cancel(loop, &p->ack_timer);
+    loop_timer_cancel(loop, &p->pump_timer);
     loop_timer_cancel(loop, &p->request_timer);
     map_deinit(&p->redelivering);
     free(p->due);

@@ -66,7 +66,10 @@ typedef void (*internal_cb)(void *arg, struct inbound_batch *batch);
 struct internal_sub *broker_subscribe(struct broker *broker, struct account *account,
                                       struct bytes subject, struct bytes queue, struct loop *loop,
                                       internal_cb cb, void *arg);
-/* On the subscriber's loop; no callback follows. */
+/* On the loop of `with`: another subject for its callback. A publisher's messages come in the order
+ * in which it sent them, whichever of the subjects they are for. */
+struct internal_sub *broker_subscribe_with(struct internal_sub *with, struct bytes subject);
+/* On the subscriber's loop. No callback follows, except for others that were subscribed with it. */
 void broker_unsubscribe(struct broker *broker, struct internal_sub *sub);
 
 /* --- links: neighbours that take messages on behalf of their own clients --- */

@@ -42,17 +42,23 @@ struct link_sub {
     char text[];
 };
 
-struct internal_sub {
-    struct interest_entry entry;
+/* What one callback gets, from one subscriber or several. */
+struct internal_inbox {
     struct broker *broker;
     struct account *account;
     struct loop *loop;
     internal_cb cb;
     void *arg;
-    atomic_uint refs;                /* the subscriber's, and one per batch under way */
-    bool removed;                    /* subscriber's loop */
+    atomic_uint refs;                /* its subscribers, and one per batch under way */
+    uint32_t subscribers;            /* not removed; the inbox's loop, once it is in use */
     struct inbound_batch **building; /* one per loop, touched by that loop only */
     atomic_size_t backlog;           /* bytes in batches not yet handled */
+};
+
+struct internal_sub {
+    struct interest_entry entry;
+    struct internal_inbox *inbox;
+    bool removed; /* the inbox's loop */
     char text[];
 };
 
@@ -113,7 +119,7 @@ struct broker_loop {
     struct loop_timer stall_timer;
     struct loop_timer give_back_timer; /* after a client with much memory has gone */
     struct closed_clients *closed;     /* client_describe.c's; NULL while none has closed */
-    struct internal_sub **batched;     /* subscribers with a batch being built */
+    struct internal_inbox **batched;   /* those with a batch being built */
     uint32_t batched_count, batched_cap;
     struct turn_task batch_task;
     struct login_failures failures[LOGIN_FAILURE_PLACES];

@@ -1,16 +1,16 @@
 /* Subscribers inside the server.
  *
- * A message for one is copied into a batch per (source loop, subscriber); at the end of the source
- * loop's turn each batch is posted to the subscriber's loop in one piece. Producers are slowed
- * while a subscriber has more than INTERNAL_BACKLOG bytes under way. */
+ * A message for one is copied into a batch per (source loop, inbox); at the end of the source
+ * loop's turn each batch is posted to the inbox's loop in one piece. Producers are slowed while an
+ * inbox has more than INTERNAL_BACKLOG bytes under way. */
 #include <stdlib.h>
 
 #include "core/base/mem.h"
 #include "core/broker/broker_internal.h"
 
 struct inbound_batch {
-    struct internal_sub *sub; /* counted reference */
-    struct buffer records;    /* struct record, then subject, reply, payload */
+    struct internal_inbox *inbox; /* counted reference */
+    struct buffer records;        /* struct record, then subject, reply, payload */
     size_t at;
 };
 
@@ -19,17 +19,19 @@ struct record {
 };
 #define NO_REPLY UINT32_MAX
 
-static void sub_release(struct internal_sub *sub)
+static void inbox_release(struct internal_inbox *inbox)
 {
-    if (atomic_fetch_sub(&sub->refs, 1) == 1) {
-        free(sub->building);
-        free(sub);
+    if (atomic_fetch_sub(&inbox->refs, 1) == 1) {
+        free(inbox->building);
+        free(inbox);
     }
 }
 
-static void sub_release_cb(void *arg)
+static void sub_free(void *arg)
 {
-    sub_release(arg);
+    struct internal_sub *sub = arg;
+    inbox_release(sub->inbox);
+    free(sub);
 }
 
 bool inbound_next(struct inbound_batch *batch, struct inbound *message)
@@ -54,21 +56,21 @@ bool inbound_next(struct inbound_batch *batch, struct inbound *message)
 
 struct account *inbound_account(const struct inbound_batch *batch)
 {
-    return batch->sub->account;
+    return batch->inbox->account;
 }
 
 static void run_batch(void *arg)
 {
     struct inbound_batch *batch = arg;
-    struct internal_sub *sub = batch->sub;
+    struct internal_inbox *inbox = batch->inbox;
     size_t bytes = batch->records.len;
-    if (!sub->removed) {
-        sub->cb(sub->arg, batch);
+    if (inbox->subscribers > 0) {
+        inbox->cb(inbox->arg, batch);
     }
-    atomic_fetch_sub_explicit(&sub->backlog, bytes, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&inbox->backlog, bytes, memory_order_relaxed);
     buffer_deinit(&batch->records);
     free(batch);
-    sub_release(sub);
+    inbox_release(inbox);
 }
 
 static void post_batches(void *arg)
@@ -76,13 +78,13 @@ static void post_batches(void *arg)
     struct broker_loop *here = arg;
     unsigned index = loop_index(here->loop);
     for (uint32_t i = 0; i < here->batched_count; i++) {
-        struct internal_sub *sub = here->batched[i];
-        struct inbound_batch *batch = sub->building[index];
-        sub->building[index] = NULL;
-        if (sub->loop == here->loop) {
+        struct internal_inbox *inbox = here->batched[i];
+        struct inbound_batch *batch = inbox->building[index];
+        inbox->building[index] = NULL;
+        if (inbox->loop == here->loop) {
             run_batch(batch); /* may publish, and so begin new batches behind this one */
         } else {
-            loop_post(sub->loop, run_batch, batch);
+            loop_post(inbox->loop, run_batch, batch);
         }
     }
     here->batched_count = 0;
@@ -90,14 +92,15 @@ static void post_batches(void *arg)
 
 void internal_deliver(struct internal_sub *sub, const struct message *m)
 {
-    struct broker_loop *here = broker_here(sub->broker);
-    struct inbound_batch **slot = &sub->building[loop_index(here->loop)];
+    struct internal_inbox *inbox = sub->inbox;
+    struct broker_loop *here = broker_here(inbox->broker);
+    struct inbound_batch **slot = &inbox->building[loop_index(here->loop)];
     if (*slot == NULL) {
         *slot = NEW(struct inbound_batch);
-        (*slot)->sub = sub;
-        atomic_fetch_add(&sub->refs, 1);
+        (*slot)->inbox = inbox;
+        atomic_fetch_add(&inbox->refs, 1);
         VEC_RESERVE(here->batched, here->batched_cap, here->batched_count);
-        here->batched[here->batched_count++] = sub;
+        here->batched[here->batched_count++] = inbox;
         here->batch_task.run = post_batches;
         here->batch_task.arg = here;
         loop_at_turn_end(here->loop, &here->batch_task);
@@ -121,33 +124,51 @@ void internal_deliver(struct internal_sub *sub, const struct message *m)
         p += m->payload.len;
     }
     b->len = (size_t)(p - b->data);
-    atomic_fetch_add_explicit(&sub->backlog, b->len - before, memory_order_relaxed);
+    atomic_fetch_add_explicit(&inbox->backlog, b->len - before, memory_order_relaxed);
+}
+
+/* Takes a reference to the inbox. */
+static struct internal_sub *subscribe(struct internal_inbox *inbox, struct bytes subject,
+                                      struct bytes queue)
+{
+    struct internal_sub *sub = mem_zalloc(sizeof *sub + subject.len + queue.len);
+    interest_entry_init(&sub->entry, sub->text, subject, queue, SUB_INTERNAL);
+    sub->inbox = inbox;
+    inbox->subscribers++;
+    atomic_fetch_add(&inbox->refs, 1);
+    interest_add(inbox->account->interest, &sub->entry);
+    broker_local_changed(inbox->broker, inbox->account, &sub->entry, +1);
+    return sub;
 }
 
 struct internal_sub *broker_subscribe(struct broker *broker, struct account *account,
                                       struct bytes subject, struct bytes queue, struct loop *loop,
                                       internal_cb cb, void *arg)
 {
-    struct internal_sub *sub = mem_zalloc(sizeof *sub + subject.len + queue.len);
-    interest_entry_init(&sub->entry, sub->text, subject, queue, SUB_INTERNAL);
-    sub->broker = broker;
-    sub->account = account;
-    sub->loop = loop;
-    sub->cb = cb;
-    sub->arg = arg;
-    atomic_init(&sub->refs, 1);
-    sub->building = mem_zalloc(loops_count(broker->loops) * sizeof(struct inbound_batch *));
-    interest_add(account->interest, &sub->entry);
-    broker_local_changed(broker, account, &sub->entry, +1);
-    return sub;
+    struct internal_inbox *inbox = NEW(struct internal_inbox);
+    inbox->broker = broker;
+    inbox->account = account;
+    inbox->loop = loop;
+    inbox->cb = cb;
+    inbox->arg = arg;
+    inbox->building = mem_zalloc(loops_count(broker->loops) * sizeof(struct inbound_batch *));
+    return subscribe(inbox, subject, queue);
+}
+
+struct internal_sub *broker_subscribe_with(struct internal_sub *with, struct bytes subject)
+{
+    CHECK(loop_is_current(with->inbox->loop) && !with->removed);
+    return subscribe(with->inbox, subject, BYTES_NONE);
 }
 
 void broker_unsubscribe(struct broker *broker, struct internal_sub *sub)
 {
-    CHECK(loop_is_current(sub->loop));
+    struct internal_inbox *inbox = sub->inbox;
+    CHECK(loop_is_current(inbox->loop));
     CHECK(!sub->removed);
     sub->removed = true;
-    interest_remove(sub->account->interest, &sub->entry);
-    broker_local_changed(broker, sub->account, &sub->entry, -1);
-    loop_retire(sub_release_cb, sub);
+    inbox->subscribers--;
+    interest_remove(inbox->account->interest, &sub->entry);
+    broker_local_changed(broker, inbox->account, &sub->entry, -1);
+    loop_retire(sub_free, sub);
 }

@@ -48,16 +48,10 @@ static bool filters_cover_stream(const struct stream *s, const struct consumer *
 void consumer_refilter(struct stream *s, struct consumer *c)
 {
     c->has_filter = c->config.filter_count > 0 && !filters_cover_stream(s, c);
-    c->filtered_left = 0;
-    if (!c->has_filter) {
-        return;
-    }
-    struct stored_message m;
-    uint64_t seq = c->delivered_stream_seq + 1;
-    while (stream_next(s, seq, c->config.filters, c->config.filter_count, &m) == OK) {
-        c->filtered_left++;
-        seq = m.seq + 1;
-    }
+    c->filtered_left = !c->has_filter
+                           ? 0
+                           : stream_count_matching(s, c->delivered_stream_seq + 1,
+                                                   c->config.filters, c->config.filter_count);
 }
 
 uint64_t consumer_left(const struct stream *s, const struct consumer *c)

@@ -16,11 +16,11 @@
 
 enum entry_kind {
     ENTRY_MESSAGES = 1,
-    ENTRY_PURGE,           /* varint before_seq, keep · bytes filter */
-    ENTRY_DELETE,          /* varint seq */
-    ENTRY_EXPIRE,          /* varint through_seq: max_age, decided by the leader's clock */
-    ENTRY_CONFIG,          /* bytes JSON of the stream's configuration */
-    ENTRY_CONSUMER,        /* u64 time · bytes JSON: create or update */
+    ENTRY_PURGE,    /* varint before_seq, keep · bytes filter · of a part: varint from_seq */
+    ENTRY_DELETE,   /* varint seq */
+    ENTRY_EXPIRE,   /* varint through_seq: max_age, decided by the leader's clock; and limits */
+    ENTRY_CONFIG,   /* bytes JSON of the stream's configuration */
+    ENTRY_CONSUMER, /* u64 time · bytes JSON: create or update */
     ENTRY_CONSUMER_DELETE, /* bytes name */
     ENTRY_DELIVER,         /* bytes consumer · u64 time · varint count · varint seqs */
     ENTRY_ACKS, /* bytes consumer · u64 time · varint count · (u8 op · varint seq, arg) */

@@ -16,6 +16,10 @@
  * sequences from first_seq to last_seq. */
 
 #define REWRITE_LEAST 2048
+/* What an entry makes of the messages of a stream, about and at most, when it could be all of them:
+ * applying it takes some milliseconds then. */
+#define SLICE_MESSAGES 32768
+#define SLICE_BYTES    (16u << 20)
 
 /* --- finding and reading --- */
 
@@ -70,6 +74,7 @@ static enum err seek(struct stream *s, const struct stream_entry *e, uint64_t se
         blob_release(s->cursor);
         s->cursor = s->read(s->arg, e->index);
         s->cursor_index = e->index;
+        s->cursor_before.next_seq = 0; /* nothing */
         if (s->cursor == NULL) {
             if (s->applying && s->config.replicas == 1) {
                 lose_entry(s, e->first_seq);
@@ -79,7 +84,9 @@ static enum err seek(struct stream *s, const struct stream_entry *e, uint64_t se
             return ERR_CORRUPT;
         }
     }
-    if (!here || s->cursor_reader.next_seq > seq) {
+    if (here && s->cursor_before.next_seq == seq) { /* the same again, to remove it now */
+        s->cursor_reader = s->cursor_before;
+    } else if (!here || s->cursor_reader.next_seq > seq) {
         if (!messages_open(&s->cursor_reader, blob_bytes(s->cursor)) ||
             s->cursor_reader.first_seq != e->first_seq) {
             return ERR_CORRUPT;
@@ -109,108 +116,8 @@ enum err stream_read(struct stream *s, uint64_t seq, struct stored_message *m)
     if (err != OK) {
         return err;
     }
+    s->cursor_before = s->cursor_reader;
     return messages_next(&s->cursor_reader, m) ? OK : ERR_CORRUPT;
-}
-
-static bool matches_any(char *const *filters, uint32_t count, struct bytes subject)
-{
-    for (uint32_t i = 0; i < count; i++) {
-        if (subject_matches(bytes_of(filters[i]), subject)) {
-            return true;
-        }
-    }
-    return count == 0;
-}
-
-/* Nothing behind that can match: known at once when the filters are subjects. */
-static uint64_t last_match(struct stream *s, char *const *filters, uint32_t filter_count)
-{
-    uint64_t last = 0;
-    for (uint32_t i = 0; i < filter_count; i++) {
-        struct bytes filter = bytes_of(filters[i]);
-        uint64_t of_subject =
-            subject_has_wildcard(filter) ? UINT64_MAX : stream_subject_last(s, filter);
-        last = of_subject > last ? of_subject : last;
-    }
-    return filter_count == 0 || last > s->totals.last_seq ? s->totals.last_seq : last;
-}
-
-enum err stream_next(struct stream *s, uint64_t seq, char *const *filters, uint32_t filter_count,
-                     struct stored_message *m)
-{
-    if (seq < s->totals.first_seq) {
-        seq = s->totals.first_seq;
-    }
-    for (uint64_t end = last_match(s, filters, filter_count); seq <= end; seq++) {
-        struct hole hole;
-        if (holes_next(&s->deleted, seq, &hole) && hole.from <= seq) {
-            seq = hole.to;
-            continue;
-        }
-        enum err err = stream_read(s, seq, m);
-        if (err == ERR_CORRUPT) {
-            m->seq = seq;
-            return err;
-        }
-        if (err == OK && matches_any(filters, filter_count, m->subject)) {
-            return OK;
-        }
-    }
-    return ERR_NOT_FOUND;
-}
-
-enum err stream_last_by_subject(struct stream *s, struct bytes pattern, struct stored_message *m)
-{
-    uint64_t best = 0;
-    if (!subject_has_wildcard(pattern)) {
-        best = stream_subject_last(s, pattern);
-    } else {
-        struct map_entry *e;
-        for (uint32_t i = 0; (e = map_next(&s->subjects, &i)) != NULL;) {
-            if (subject_matches(pattern, e->key)) {
-                uint64_t last = stream_subject_last(s, e->key);
-                best = last > best ? last : best;
-            }
-        }
-    }
-    return best == 0 ? ERR_NOT_FOUND : best == UINT64_MAX ? ERR_CORRUPT : stream_read(s, best, m);
-}
-
-uint64_t stream_subject_last(struct stream *s, struct bytes subject)
-{
-    struct subject_state *state = map_get(&s->subjects, subject);
-    if (state == NULL) {
-        return 0;
-    }
-    for (uint64_t seq = s->totals.last_seq; state->last_seq == 0 && seq >= s->totals.first_seq;
-         seq--) {
-        struct stored_message m;
-        enum err err = stream_read(s, seq, &m);
-        if (err == ERR_CORRUPT) {
-            return UINT64_MAX;
-        }
-        if (err == OK && bytes_eq(m.subject, subject)) {
-            state->last_seq = seq;
-        }
-    }
-    return state->last_seq;
-}
-
-uint64_t stream_seq_at(struct stream *s, int64_t time_ns)
-{
-    struct stored_message m;
-    uint64_t low = s->totals.first_seq;
-    uint64_t high = s->totals.last_seq + 1;
-    while (low < high) {
-        uint64_t middle = low + (high - low) / 2;
-        enum err err = stream_next(s, middle, NULL, 0, &m);
-        if (err != OK || m.time_ns >= time_ns) {
-            high = middle;
-        } else {
-            low = m.seq + 1;
-        }
-    }
-    return low;
 }
 
 uint64_t stream_count_between(const struct stream *s, uint64_t from, uint64_t to)
@@ -225,15 +132,6 @@ uint64_t stream_count_between(const struct stream *s, uint64_t from, uint64_t to
         return 0;
     }
     return to - from + 1 - (holes_below(&s->deleted, to + 1) - holes_below(&s->deleted, from));
-}
-
-uint64_t stream_expired_through(struct stream *s, int64_t now_ns)
-{
-    if (s->config.max_age_ns == 0 || s->totals.messages == 0) {
-        return 0;
-    }
-    uint64_t keep = stream_seq_at(s, now_ns - s->config.max_age_ns + 1);
-    return keep > s->totals.first_seq ? keep - 1 : 0;
 }
 
 struct subject_state *stream_add_subject(struct stream *s, struct bytes subject)
@@ -380,31 +278,36 @@ static bool has_halved(const struct stream_entry *e)
     return part == e->live;
 }
 
+/* The message that has just been read. The caller settles what is first then. */
+static void remove_read(struct stream *s, const struct stored_message *m)
+{
+    struct stream_entry *e = stream_find_entry(s, m->seq);
+    e->live--;
+    s->entries_dead += e->live == 0;
+    stream_entry_changed(s, e->index);
+    s->totals.messages--;
+    s->totals.bytes -= message_bytes(m->subject.len, m->header.len, m->body.len);
+    forget_subject(s, m->subject, m->seq);
+    consumers_on_remove(s, m->seq, m->subject);
+    if (m->seq == s->totals.first_seq) {
+        s->totals.first_seq++;
+        return;
+    }
+    holes_add(&s->deleted, m->seq, m->seq);
+    if (has_halved(e)) {
+        stream_note_sparse(s, e);
+    }
+}
+
 /* Removes a live message. Its entry must be readable, for the accounting is exact to the byte. */
 static enum err remove_message(struct stream *s, uint64_t seq)
 {
     struct stored_message m;
     enum err err = stream_read(s, seq, &m);
-    if (err != OK) {
-        return err;
+    if (err == OK) {
+        remove_read(s, &m);
     }
-    struct stream_entry *e = stream_find_entry(s, seq);
-    e->live--;
-    s->entries_dead += e->live == 0;
-    stream_entry_changed(s, e->index);
-    s->totals.messages--;
-    s->totals.bytes -= message_bytes(m.subject.len, m.header.len, m.body.len);
-    forget_subject(s, m.subject, seq);
-    consumers_on_remove(s, seq, m.subject);
-    if (seq == s->totals.first_seq) {
-        s->totals.first_seq++;
-        return OK; /* the caller settles */
-    }
-    holes_add(&s->deleted, seq, seq);
-    if (has_halved(e)) {
-        stream_note_sparse(s, e);
-    }
-    return OK;
+    return err;
 }
 
 static enum err remove_first(struct stream *s)
@@ -413,16 +316,34 @@ static enum err remove_first(struct stream *s)
     return err == OK || err == ERR_NOT_FOUND ? settle_first(s) : err; /* not found: lost */
 }
 
-static enum err enforce_limits(struct stream *s)
+bool stream_is_over_limits(const struct stream *s)
+{
+    const struct stream_config *c = &s->config;
+    return s->totals.messages > 0 &&
+           ((c->max_msgs > 0 && s->totals.messages > (uint64_t)c->max_msgs) ||
+            (c->max_bytes > 0 && s->totals.bytes > (uint64_t)c->max_bytes));
+}
+
+/* More than the entry can have brought, and not so much, when limits have been lowered, that the
+ * loop stands still; entries that follow do the rest. */
+static enum err enforce_limits(struct stream *s, size_t entry_len)
 {
     enum err err = OK;
-    const struct stream_config *c = &s->config;
-    while (err == OK && s->totals.messages > 0 &&
-           ((c->max_msgs > 0 && s->totals.messages > (uint64_t)c->max_msgs) ||
-            (c->max_bytes > 0 && s->totals.bytes > (uint64_t)c->max_bytes))) {
+    uint64_t had = s->totals.messages;
+    uint64_t had_bytes = s->totals.bytes;
+    uint64_t most_bytes = SLICE_BYTES + 2 * (uint64_t)entry_len;
+    while (err == OK && stream_is_over_limits(s) && had - s->totals.messages < SLICE_MESSAGES &&
+           had_bytes - s->totals.bytes < most_bytes) {
         err = remove_first(s);
     }
     return err;
+}
+
+uint64_t stream_slice(const struct stream *s)
+{
+    uint64_t messages = s->totals.messages == 0 ? 1 : s->totals.messages;
+    uint64_t count = SLICE_BYTES / (SLICE_BYTES / SLICE_MESSAGES + s->totals.bytes / messages);
+    return count == 0 ? 1 : count;
 }
 
 static enum err apply_messages(struct stream *s, uint64_t index, struct bytes entry)
@@ -461,21 +382,24 @@ static enum err apply_messages(struct stream *s, uint64_t index, struct bytes en
     s->last_msg_id = last_id.len == 0 ? NULL : mem_dup(last_id.ptr, last_id.len);
     s->content_hash = hash_bytes(entry) ^ (s->content_hash * 0x9e3779b97f4a7c15u);
     forget_old_ids(s, s->totals.last_ns);
-    return enforce_limits(s);
+    return enforce_limits(s, entry.len);
 }
 
-/* Everything, or what matches: below before_seq (0: all), but for the `keep` newest. */
+/* Everything, or what matches: below before_seq (0: all), but for the `keep` newest; of a purge in
+ * parts, from `from` on. */
 static enum err apply_purge(struct stream *s, struct reader *r, struct apply_result *result)
 {
     uint64_t before = reader_varint(r);
     uint64_t keep = reader_varint(r);
     struct bytes filter = reader_bytes(r);
+    bool whole = reader_done(r);
+    uint64_t from = whole ? 0 : reader_varint(r);
     if (!reader_done(r)) {
         return ERR_CORRUPT;
     }
     uint64_t had = s->totals.messages;
     bool all = filter.len == 0 || bytes_is(filter, ">");
-    if (all && keep == 0 && (before == 0 || before > s->totals.last_seq)) {
+    if (whole && all && keep == 0 && (before == 0 || before > s->totals.last_seq)) {
         struct map_entry *e;
         forget_subjects(s);
         for (uint32_t i = 0; (e = map_next(&s->consumers, &i)) != NULL;) {
@@ -490,19 +414,19 @@ static enum err apply_purge(struct stream *s, struct reader *r, struct apply_res
         return settle_first(s);
     }
     char *pattern = mem_dup(filter.ptr, filter.len); /* the reader's bytes may move with the log */
-    uint64_t matching = 0;
-    struct stored_message m;
-    for (uint64_t seq = s->totals.first_seq; keep > 0 && seq <= s->totals.last_seq; seq++) {
-        matching +=
-            stream_read(s, seq, &m) == OK && (all || subject_matches(bytes_of(pattern), m.subject));
+    uint64_t remove = UINT64_MAX;
+    if (whole || keep > 0) {
+        uint64_t matching = stream_count_matching(s, 0, &pattern, all ? 0 : 1);
+        remove = matching > keep ? matching - keep : 0;
     }
-    uint64_t remove = keep == 0 ? UINT64_MAX : matching > keep ? matching - keep : 0;
     uint64_t end = before > 0 && before - 1 < s->totals.last_seq ? before - 1 : s->totals.last_seq;
     enum err err = OK;
-    for (uint64_t seq = s->totals.first_seq; err == OK && seq <= end && remove > 0; seq++) {
+    struct stored_message m;
+    uint64_t seq = from > s->totals.first_seq ? from : s->totals.first_seq;
+    for (; err == OK && seq <= end && remove > 0; seq++) {
         err = stream_read(s, seq, &m);
         if (err == OK && (all || subject_matches(bytes_of(pattern), m.subject))) {
-            err = remove_message(s, seq);
+            remove_read(s, &m);
             remove--;
         }
         err = err == ERR_NOT_FOUND ? OK : err;
@@ -537,7 +461,7 @@ static enum err apply_expire(struct stream *s, struct reader *r)
     while (err == OK && s->totals.messages > 0 && s->totals.first_seq <= through) {
         err = remove_first(s);
     }
-    return err;
+    return err == OK ? enforce_limits(s, 0) : err;
 }
 
 static enum err apply_config(struct stream *s, struct reader *r)
@@ -558,7 +482,7 @@ static enum err apply_config(struct stream *s, struct reader *r)
     for (uint32_t i = 0; (e = map_next(&s->consumers, &i)) != NULL;) {
         consumer_refilter(s, e->value);
     }
-    return enforce_limits(s);
+    return enforce_limits(s, 0);
 }
 
 static enum err apply_entry(struct stream *s, uint64_t index, struct bytes entry,

@@ -111,9 +111,10 @@ struct stream {
     void *arg;
     bool unreadable;     /* `read` has failed since the last entry was applied */
     bool applying, lost; /* in stream_apply(); messages were lost in it */
-    struct blob *cursor; /* the entry read last, and where in it the next message is */
+    struct blob
+        *cursor; /* the entry read last, and where in it the next message is, and the last */
     uint64_t cursor_index;
-    struct messages_reader cursor_reader;
+    struct messages_reader cursor_reader, cursor_before;
 };
 
 /* What applying one entry came to, for whoever waits for it. */
@@ -136,6 +137,12 @@ void stream_free(struct stream *s);
 MUST_USE enum err stream_apply(struct stream *s, uint64_t index, struct bytes entry,
                                struct apply_result *result,
                                void (*before_delete)(void *arg, struct consumer *c), void *arg);
+
+/* Entries that could concern all messages of a stream go in parts. So many sequences are one. */
+uint64_t stream_slice(const struct stream *s);
+/* More than max_msgs, max_bytes allow, because those have been lowered: each entry applied takes a
+ * part of it away. */
+bool stream_is_over_limits(const struct stream *s);
 
 /* The whole state but messages, and back. decode: ERR_CORRUPT on nonsense; the stream is then
  * unusable. */
@@ -178,6 +185,14 @@ enum err stream_read(struct stream *s, uint64_t seq, struct stored_message *m);
  * ERR_CORRUPT m->seq says which could not be read. */
 enum err stream_next(struct stream *s, uint64_t seq, char *const *filters, uint32_t filter_count,
                      struct stored_message *m);
+/* The same, but when *budget is spent, about bytes of messages looked at: ERR_BUSY, and m->seq is
+ * where to go on. */
+enum err stream_search(struct stream *s, uint64_t seq, char *const *filters, uint32_t filter_count,
+                       size_t *budget, struct stored_message *m);
+/* Live messages at or above `from` that match one of the filters (0 filters: any). Messages are
+ * read only when the counts by subject do not tell. */
+uint64_t stream_count_matching(struct stream *s, uint64_t from, char *const *filters,
+                               uint32_t filter_count);
 /* Last message whose subject matches the pattern. */
 enum err stream_last_by_subject(struct stream *s, struct bytes pattern, struct stored_message *m);
 /* Last sequence on a literal subject; 0 when it has none, UINT64_MAX when that cannot be read. */

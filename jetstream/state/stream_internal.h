@@ -1,4 +1,4 @@
-/* Shared by stream.c, stream_codec.c, stream_rows.c, stream_rewrite.c and consumer.c. */
+/* Shared by stream*.c and consumer.c. */
 #ifndef JETSTREAM_STATE_STREAM_INTERNAL_H
 #define JETSTREAM_STATE_STREAM_INTERNAL_H
 

@@ -4,10 +4,12 @@
 #include "core/base/clock.h"
 #include "core/base/json.h"
 #include "core/base/mem.h"
+#include "core/base/random.h"
+#include "core/subject/subject.h"
 #include "jetstream/state/publish.h"
 
 /* A log in memory. */
-static struct blob *entries[1000];
+static struct blob *entries[2000];
 static uint64_t last_index;
 
 static struct blob *read_log(void *arg, uint64_t index)
@@ -769,4 +771,135 @@ Test(stream, remains_are_nothing_for_whoever_needs_more)
     stream_free(s);
     stream_free(t);
     stream_free(behind);
+}
+
+/* --- finding messages --- */
+
+static const char *const some_filters[][2] = {{"a.1", NULL},  {"a.*", NULL},  {"b.>", NULL},
+                                              {"a.2", "b.1"}, {"a.2", "a.2"}, {">", NULL},
+                                              {"a.1", "b.*"}, {"c", NULL},    {"*.1", NULL}};
+
+/* What is asked for, by looking at every message. */
+static uint64_t count_by_hand(struct stream *s, uint64_t from, char *const *filters, uint32_t count,
+                              uint64_t *first, uint64_t *last)
+{
+    uint64_t found = 0;
+    struct stored_message m;
+    *first = *last = 0;
+    for (uint64_t seq = from; seq <= s->totals.last_seq; seq++) {
+        bool matches = false;
+        if (stream_read(s, seq, &m) == OK) {
+            for (uint32_t i = 0; i < count; i++) {
+                matches = matches || subject_matches(bytes_of(filters[i]), m.subject);
+            }
+        }
+        if (matches) {
+            found++;
+            *first = *first == 0 ? seq : *first;
+            *last = seq;
+        }
+    }
+    return found;
+}
+
+static void searches_agree(struct stream *s, uint64_t from, char *const *filters, uint32_t count)
+{
+    uint64_t first, last;
+    struct stored_message m;
+    uint64_t found = count_by_hand(s, from, filters, count, &first, &last);
+    cr_assert_eq(stream_count_matching(s, from, filters, count), found, "%s from %llu", filters[0],
+                 (unsigned long long)from);
+    size_t budget = 150; /* two messages */
+    enum err err;
+    while ((err = stream_search(s, from, filters, count, &budget, &m)) == ERR_BUSY) {
+        cr_assert_gt(m.seq, from);
+        from = m.seq;
+        budget = 150;
+    }
+    cr_assert_eq(err, found > 0 ? OK : ERR_NOT_FOUND);
+    cr_assert(found == 0 || m.seq == first);
+    if (count == 1 && from <= s->totals.first_seq) {
+        err = stream_last_by_subject(s, bytes_of(filters[0]), &m);
+        cr_assert_eq(err, found > 0 ? OK : ERR_NOT_FOUND);
+        cr_assert(found == 0 || m.seq == last);
+    }
+}
+
+Test(stream, searches_find_what_a_look_at_every_message_finds)
+{
+    struct random random;
+    random_seed(&random, 7);
+    struct stream *s = make("{\"name\":\"S\",\"subjects\":[\"a.*\",\"b.*\"],\"max_msgs\":60}");
+    for (int i = 0; i < 300; i++) {
+        char subject[8];
+        (void)snprintf(subject, sizeof subject, "%c.%u", random_below(&random, 3) == 0 ? 'a' : 'b',
+                       (unsigned)random_below(&random, 9));
+        store(s, subject, "x", i + 1);
+        uint64_t at = s->totals.first_seq + random_below(&random, 70);
+        if (random_below(&random, 3) == 0 && at <= s->totals.last_seq &&
+            !stream_is_deleted(s, at)) {
+            delete_message(s, at);
+        }
+        const char *const *filters = some_filters[random_below(&random, 9)];
+        searches_agree(s, random_below(&random, s->totals.last_seq + 3), (char *const *)filters,
+                       filters[1] == NULL ? 1 : 2);
+        searches_agree(s, 0, (char *const *)filters, filters[1] == NULL ? 1 : 2);
+    }
+    stream_free(s);
+}
+
+/* In parts it comes to the same as in one go. */
+Test(stream, a_purge_in_parts_is_a_purge)
+{
+    for (uint64_t keep = 0; keep <= 3; keep += 3) {
+        uint64_t purged = 0;
+        struct stream *s = make("{\"name\":\"S\",\"subjects\":[\"a\",\"b\"]}");
+        for (int i = 0; i < 40; i++) {
+            store(s, i % 2 == 0 ? "a" : "b", "x", i + 1);
+        }
+        for (uint64_t from = 1; from < 35; from += 10) {
+            struct buffer b = {0};
+            buffer_put_u8(&b, ENTRY_PURGE);
+            buffer_put_varint(&b, from + 10 < 35 ? from + 10 : 35);
+            buffer_put_varint(&b, keep);
+            buffer_put_bytes(&b, BYTES_LIT("a"));
+            buffer_put_varint(&b, from);
+            purged += apply_buffer(s, &b).count;
+        }
+        cr_expect_eq(purged, 17); /* 1, 3, … 33; 35, 37 and 39 are behind the end */
+        char *filter = "a";
+        cr_expect_eq(stream_count_matching(s, 0, &filter, 1), 3);
+        counts_are_exact(s);
+        stream_free(s);
+    }
+}
+
+Test(stream, limits_that_are_lowered_by_far_are_kept_in_parts)
+{
+    struct stream *s = make("{\"name\":\"S\"}");
+    struct messages_builder m = {0};
+    for (int batch = 0; batch < 9; batch++) {
+        messages_begin(&m, s->totals.last_seq + 1, 1);
+        for (int i = 0; i < 10000; i++) {
+            messages_add(&m, 1, BYTES_LIT("S"), BYTES_NONE, BYTES_LIT("x"));
+        }
+        (void)apply(s, messages_finish(&m));
+    }
+    buffer_deinit(&m.data);
+    struct buffer b = {0};
+    buffer_put_u8(&b, ENTRY_CONFIG);
+    buffer_put_bytes(&b, BYTES_LIT("{\"name\":\"S\",\"max_msgs\":10}"));
+    (void)apply_buffer(s, &b);
+    unsigned parts = 1;
+    for (; stream_is_over_limits(s); parts++) {
+        uint64_t before = s->totals.messages;
+        buffer_put_u8(&b, ENTRY_EXPIRE);
+        buffer_put_varint(&b, 0);
+        (void)apply_buffer(s, &b);
+        cr_assert_lt(s->totals.messages, before);
+    }
+    cr_expect_gt(parts, 1);
+    cr_expect_eq(s->totals.messages, 10);
+    cr_expect_eq(s->totals.first_seq, 89991);
+    stream_free(s);
 }

@@ -1,0 +1,220 @@
+/* Finding messages by subject and by time. */
+#include <stdlib.h>
+
+#include "core/base/mem.h"
+#include "core/subject/subject.h"
+#include "jetstream/state/stream_internal.h"
+
+#define MESSAGE_COST 64 /* of looking at one, and its bytes */
+
+static bool matches_any(char *const *filters, uint32_t count, struct bytes subject)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (subject_matches(bytes_of(filters[i]), subject)) {
+            return true;
+        }
+    }
+    return count == 0;
+}
+
+/* --- subjects --- */
+
+static bool are_literal(char *const *filters, uint32_t count)
+{
+    bool literal = count > 0;
+    for (uint32_t i = 0; i < count; i++) {
+        literal = literal && !subject_has_wildcard(bytes_of(filters[i]));
+    }
+    return literal;
+}
+
+static bool is_repeated(char *const *filters, uint32_t at)
+{
+    for (uint32_t i = 0; i < at; i++) {
+        if (strcmp(filters[i], filters[at]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* for (uint32_t i = 0; (state = next_subject(…, &i)) != NULL;) each subject that matches, once. */
+static struct subject_state *next_subject(const struct stream *s, char *const *filters,
+                                          uint32_t count, bool literal, uint32_t *at)
+{
+    struct map_entry *e;
+    while (literal && *at < count) {
+        uint32_t i = (*at)++;
+        struct subject_state *state = map_get(&s->subjects, bytes_of(filters[i]));
+        if (state != NULL && !is_repeated(filters, i)) {
+            return state;
+        }
+    }
+    while (!literal && (e = map_next(&s->subjects, at)) != NULL) {
+        if (matches_any(filters, count, e->key)) {
+            return e->value;
+        }
+    }
+    return NULL;
+}
+
+/* Sequence of the last message on the subject in `e`; 0: none, UINT64_MAX: it cannot be read. */
+static uint64_t last_in_entry(struct stream *s, const struct stream_entry *e, struct bytes subject)
+{
+    uint64_t last = 0;
+    struct stored_message m;
+    for (uint64_t seq = e->first_seq; seq < e->first_seq + e->count; seq++) {
+        enum err err = stream_read(s, seq, &m);
+        if (err == ERR_CORRUPT) {
+            return UINT64_MAX;
+        }
+        last = err == OK && bytes_eq(m.subject, subject) ? seq : last;
+    }
+    return last;
+}
+
+uint64_t stream_subject_last(struct stream *s, struct bytes subject)
+{
+    struct subject_state *state = map_get(&s->subjects, subject);
+    if (state == NULL) {
+        return 0;
+    }
+    for (uint32_t i = s->entries_count; state->last_seq == 0 && i > s->entries_from; i--) {
+        const struct stream_entry e = s->entries[i - 1];
+        uint64_t last = e.live == 0 ? 0 : last_in_entry(s, &e, subject);
+        if (last == UINT64_MAX) {
+            return last;
+        }
+        state->last_seq = last;
+    }
+    return state->last_seq;
+}
+
+enum err stream_last_by_subject(struct stream *s, struct bytes pattern, struct stored_message *m)
+{
+    uint64_t best = 0;
+    char *filter = mem_dup(pattern.ptr, pattern.len);
+    struct subject_state *state;
+    bool literal = are_literal(&filter, 1);
+    for (uint32_t i = 0; (state = next_subject(s, &filter, 1, literal, &i)) != NULL;) {
+        uint64_t last = stream_subject_last(s, bytes_make(state->subject, state->len));
+        best = last > best ? last : best;
+    }
+    free(filter);
+    return best == 0 ? ERR_NOT_FOUND : best == UINT64_MAX ? ERR_CORRUPT : stream_read(s, best, m);
+}
+
+/* --- messages --- */
+
+/* Nothing behind that can match: known at once when the filters are subjects. */
+static uint64_t last_match(struct stream *s, char *const *filters, uint32_t filter_count)
+{
+    uint64_t last = 0;
+    for (uint32_t i = 0; i < filter_count; i++) {
+        struct bytes filter = bytes_of(filters[i]);
+        uint64_t of_subject =
+            subject_has_wildcard(filter) ? UINT64_MAX : stream_subject_last(s, filter);
+        last = of_subject > last ? of_subject : last;
+    }
+    return filter_count == 0 || last > s->totals.last_seq ? s->totals.last_seq : last;
+}
+
+enum err stream_search(struct stream *s, uint64_t seq, char *const *filters, uint32_t filter_count,
+                       size_t *budget, struct stored_message *m)
+{
+    if (seq < s->totals.first_seq) {
+        seq = s->totals.first_seq;
+    }
+    for (uint64_t end = last_match(s, filters, filter_count); seq <= end; seq++) {
+        struct hole hole;
+        if (holes_next(&s->deleted, seq, &hole) && hole.from <= seq) {
+            seq = hole.to;
+            continue;
+        }
+        enum err err = *budget == 0 ? ERR_BUSY : stream_read(s, seq, m);
+        if (err == ERR_CORRUPT || err == ERR_BUSY) {
+            m->seq = seq;
+            return err;
+        }
+        if (err == OK) {
+            size_t cost = MESSAGE_COST + m->subject.len + m->header.len + m->body.len;
+            *budget -= cost < *budget ? cost : *budget;
+            if (matches_any(filters, filter_count, m->subject)) {
+                return OK;
+            }
+        }
+    }
+    return ERR_NOT_FOUND;
+}
+
+enum err stream_next(struct stream *s, uint64_t seq, char *const *filters, uint32_t filter_count,
+                     struct stored_message *m)
+{
+    size_t budget = SIZE_MAX;
+    return stream_search(s, seq, filters, filter_count, &budget, m);
+}
+
+static uint64_t count_by_reading(struct stream *s, uint64_t from, uint64_t to, char *const *filters,
+                                 uint32_t filter_count)
+{
+    uint64_t found = 0;
+    struct stored_message m;
+    while (from <= to && stream_next(s, from, filters, filter_count, &m) == OK && m.seq <= to) {
+        found++;
+        from = m.seq + 1;
+    }
+    return found;
+}
+
+uint64_t stream_count_matching(struct stream *s, uint64_t from, char *const *filters,
+                               uint32_t filter_count)
+{
+    uint64_t all = 0, behind = 0, last = 0;
+    bool known = true; /* without reading messages: how many are at or above `from` */
+    struct subject_state *state;
+    bool literal = are_literal(filters, filter_count);
+    for (uint32_t i = 0; (state = next_subject(s, filters, filter_count, literal, &i)) != NULL;) {
+        uint64_t end = state->last_seq == 0 ? s->totals.last_seq : state->last_seq;
+        all += state->count;
+        if (from <= s->totals.first_seq || (state->count == 1 && state->last_seq >= from)) {
+            behind += state->count;
+        } else if (end >= from) {
+            known = false;
+        }
+        last = end > last ? end : last;
+    }
+    if (known) {
+        return behind;
+    }
+    return last - from < from - s->totals.first_seq
+               ? count_by_reading(s, from, last, filters, filter_count)
+               : all - count_by_reading(s, s->totals.first_seq, from - 1, filters, filter_count);
+}
+
+/* --- time --- */
+
+uint64_t stream_seq_at(struct stream *s, int64_t time_ns)
+{
+    struct stored_message m;
+    uint64_t low = s->totals.first_seq;
+    uint64_t high = s->totals.last_seq + 1;
+    while (low < high) {
+        uint64_t middle = low + (high - low) / 2;
+        enum err err = stream_next(s, middle, NULL, 0, &m);
+        if (err != OK || m.time_ns >= time_ns) {
+            high = middle;
+        } else {
+            low = m.seq + 1;
+        }
+    }
+    return low;
+}
+
+uint64_t stream_expired_through(struct stream *s, int64_t now_ns)
+{
+    if (s->config.max_age_ns == 0 || s->totals.messages == 0) {
+        return 0;
+    }
+    uint64_t keep = stream_seq_at(s, now_ns - s->config.max_age_ns + 1);
+    return keep > s->totals.first_seq ? keep - 1 : 0;
+}
