@@ -1,9 +1,11 @@
 /* host: many Raft groups on one loop, driven together.
  *
  * It gathers what all groups want persisted and sent in a turn, so that a turn costs one write
- * request and one frame per neighbour, however many groups are in it; groups that are quiesced cost
- * nothing. Like the groups themselves it does no I/O: the server hands it a store and a transport,
- * the simulator others. Owner: one thread. */
+ * request and one frame per neighbour, however many groups are in it (thesis §10.2: batches and
+ * pipelines). A group in which everybody has everything is quiesced: it neither ticks nor talks
+ * until it is woken by a proposal, a message, or a neighbour that went or came; the transport's own
+ * heartbeat stands for those of all of them. Like the groups themselves it does no I/O: the server
+ * hands it a store and a transport, the simulator others. Owner: one thread. */
 #ifndef RAFT_HOST_H
 #define RAFT_HOST_H
 

@@ -201,11 +201,14 @@ void raft_free(struct raft *r);
 
 /* --- input --- */
 
+/* Time passes: heartbeats, election timeouts (§5.2), pre-votes (thesis §9.6), a leader that hears
+ * no majority steps down (thesis §6.2), quiescence. */
 void raft_tick(struct raft *r);
-/* A message from a peer. Answers of strangers are ignored. */
+/* A message from a peer (§5.1: terms; §5.2: votes; §5.3: appending; §7: snapshots). Answers of
+ * strangers are ignored. */
 void raft_step(struct raft *r, const struct raft_message *m);
-/* Leader only, else ERR_NOT_LEADER. Takes the reference on success. The entry counts when it comes
- * out of raft_next_committed() with this index and this term. */
+/* Leader only, else ERR_NOT_LEADER (§5.3). Takes the reference on success. The entry counts when it
+ * comes out of raft_next_committed() with this index and this term. */
 MUST_USE enum err raft_propose(struct raft *r, struct blob *data, raft_index *index);
 /* Leader: another membership (thesis §4.1: one voter more or less, or any learners; applied on
  * append). ERR_NOT_LEADER; ERR_BUSY while an earlier change, or the first entry of the term, is not
@@ -213,16 +216,19 @@ MUST_USE enum err raft_propose(struct raft *r, struct blob *data, raft_index *in
  * leader that is no voter any more steps down when that is committed. */
 MUST_USE enum err raft_change_members(struct raft *r, const struct raft_members *members,
                                       raft_index *index);
-/* Leader, else ERR_NOT_LEADER: asks whether it still is one. When raft_next_read() gives the id
- * back, whatever was acknowledged before this call is part of the state. */
+/* Leader, else ERR_NOT_LEADER: asks whether it still is one (thesis §6.4, by lease §6.4.1). When
+ * raft_next_read() gives the id back, whatever was acknowledged before this call is part of the
+ * state. */
 MUST_USE enum err raft_read(struct raft *r, uint64_t *id);
-/* Everything up to request `seq` is on disk. */
+/* Everything up to request `seq` is on disk: what it claims may be said, and counts (thesis §3.8,
+ * §10.2.1). */
 void raft_persisted(struct raft *r, uint64_t seq);
 /* The store has failed for good: never lead, vote or answer again. Reliability rule 4. */
 void raft_poison(struct raft *r);
 /* The transport's word: a peer is reachable again, or not. */
 void raft_peer_up(struct raft *r, raft_node peer, bool up);
-/* Leader: hand over to `to`, or to whoever is furthest (0). Best effort. */
+/* Leader: hand over to `to`, whom the owner prefers, or to whoever is furthest (0). Best effort
+ * (thesis §3.10). */
 void raft_transfer(struct raft *r, raft_node to);
 /* The owner cannot apply what it was handed last, and its state is of no use any more: nothing more
  * is handed out, and the replica does not lead. It goes on to vote and to acknowledge, which its
@@ -234,9 +240,9 @@ void raft_rewrite(struct raft *r);
 /* The record of `index`, which is committed, cannot be read any more: asks a peer that is up,
  * another one each time. When it has it, it comes back as something to persist. Best effort. */
 void raft_fetch(struct raft *r, raft_index index);
-/* Ends quiescence. */
+/* Ends quiescence (host.h). */
 void raft_wake(struct raft *r);
-/* The owner has dropped entries below `first` that are not kept records. */
+/* The owner has dropped entries below `first` that are not kept records (§7). */
 void raft_compacted(struct raft *r, raft_index first);
 /* Lets go of entries in memory that are applied and persisted, down to about `keep_bytes`. */
 void raft_trim_memory(struct raft *r, size_t keep_bytes);
@@ -257,11 +263,12 @@ struct raft_persist {
      * not take them for a continuation of the log, which may end in front of them with anything. */
     bool kept_records;
 };
-/* False when there is nothing to persist. Requests must reach the disk in the order taken. */
+/* False when there is nothing to persist. What has to be on disk before it is said: term and vote
+ * (§5.1, §5.2), entries (§5.3). Requests must reach the disk in the order taken. */
 bool raft_take_persist(struct raft *r, struct raft_persist *out);
 /* False when there is none. The caller deinits the message. */
 bool raft_next_message(struct raft *r, struct raft_message *out);
-/* NULL when there is none. Borrowed until the next raft_ call. */
+/* NULL when there is none. Committed by §5.3, §5.4.2. Borrowed until the next raft_ call. */
 const struct raft_entry *raft_next_committed(struct raft *r);
 struct raft_install {
     raft_index index;
@@ -269,8 +276,8 @@ struct raft_install {
     uint64_t seq;       /* say raft_persisted(seq) once state and index are on disk */
     bool log_stays;     /* the replica was stalled: its log is as good as it was */
 };
-/* The owner replaces its state by this one, and on disk: state, applied index, and, unless the log
- * stays, the log cut behind it. */
+/* The owner replaces its state by this one (§7; thesis §5.1), and on disk: state, applied index,
+ * and, unless the log stays, the log cut behind it. */
 bool raft_take_install(struct raft *r, struct raft_install *out);
 
 struct raft_read {
@@ -283,8 +290,8 @@ bool raft_next_read(struct raft *r, struct raft_read *out);
 /* --- questions --- */
 
 bool raft_is_leader(const struct raft *r);
-/* Leader, and the first entry of its term has been handed out for applying: its state is complete.
- */
+/* Leader, and the first entry of its term has been handed out for applying: its state is complete
+ * (§8). */
 bool raft_is_ready_leader(const struct raft *r);
 raft_node raft_leader(const struct raft *r); /* 0: unknown */
 raft_term raft_term_now(const struct raft *r);
@@ -305,8 +312,8 @@ uint64_t raft_group(const struct raft *r);
 const struct raft_entry *raft_peek(const struct raft *r, raft_index index);
 const struct raft_run *raft_runs(const struct raft *r, uint32_t *count);
 unsigned raft_voters(const struct raft *r, raft_node voters[RAFT_VOTERS_MAX]);
-/* The membership that counts now, and the one as of `index`, which is not below the applied one's
- * last checkpoint. Borrowed until the next raft_ call. */
+/* The membership that counts now, from its entry on (thesis §4.1), and the one as of `index`, which
+ * is not below the applied one's last checkpoint. Borrowed until the next raft_ call. */
 const struct raft_members *raft_members(const struct raft *r);
 const struct raft_members *raft_members_at(const struct raft *r, raft_index index);
 /* Leader: how far a follower is. */

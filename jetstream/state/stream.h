@@ -195,6 +195,12 @@ uint64_t stream_count_matching(struct stream *s, uint64_t from, char *const *fil
                                uint32_t filter_count);
 /* Last message whose subject matches the pattern. */
 enum err stream_last_by_subject(struct stream *s, struct bytes pattern, struct stored_message *m);
+/* The last message of each subject that matches one of the filters (0 filters: any), none above
+ * `up_to`: *seqs is a heap array, the caller's in any case, ascending, *count long. ERR_LIMIT:
+ * there are more than `most`; ERR_CORRUPT: one cannot be read. */
+MUST_USE enum err stream_last_of_each(struct stream *s, uint64_t up_to, char *const *filters,
+                                      uint32_t filter_count, uint32_t most, uint64_t **seqs,
+                                      uint32_t *count);
 /* Last sequence on a literal subject; 0 when it has none, UINT64_MAX when that cannot be read. */
 uint64_t stream_subject_last(struct stream *s, struct bytes subject);
 /* First live sequence stored at or after `time_ns`; last + 1 when there is none. */

@@ -58,12 +58,14 @@ static struct subject_state *next_subject(const struct stream *s, char *const *f
     return NULL;
 }
 
-/* Sequence of the last message on the subject in `e`; 0: none, UINT64_MAX: it cannot be read. */
-static uint64_t last_in_entry(struct stream *s, const struct stream_entry *e, struct bytes subject)
+/* Sequence of the last message on the subject in `e`, up to `up_to`; 0: none, UINT64_MAX: it cannot
+ * be read. */
+static uint64_t last_in_entry(struct stream *s, const struct stream_entry *e, uint64_t up_to,
+                              struct bytes subject)
 {
     uint64_t last = 0;
     struct stored_message m;
-    for (uint64_t seq = e->first_seq; seq < e->first_seq + e->count; seq++) {
+    for (uint64_t seq = e->first_seq; seq < e->first_seq + e->count && seq <= up_to; seq++) {
         enum err err = stream_read(s, seq, &m);
         if (err == ERR_CORRUPT) {
             return UINT64_MAX;
@@ -73,21 +75,73 @@ static uint64_t last_in_entry(struct stream *s, const struct stream_entry *e, st
     return last;
 }
 
-uint64_t stream_subject_last(struct stream *s, struct bytes subject)
+/* The same in the whole stream. */
+static uint64_t last_up_to(struct stream *s, uint64_t up_to, struct bytes subject)
 {
-    struct subject_state *state = map_get(&s->subjects, subject);
-    if (state == NULL) {
-        return 0;
-    }
-    for (uint32_t i = s->entries_count; state->last_seq == 0 && i > s->entries_from; i--) {
+    uint64_t last = 0;
+    for (uint32_t i = s->entries_count; last == 0 && i > s->entries_from; i--) {
         const struct stream_entry e = s->entries[i - 1];
-        uint64_t last = e.live == 0 ? 0 : last_in_entry(s, &e, subject);
+        last = e.live == 0 || e.first_seq > up_to ? 0 : last_in_entry(s, &e, up_to, subject);
+    }
+    return last;
+}
+
+static struct bytes subject_of(const struct subject_state *state)
+{
+    return bytes_make(state->subject, state->len);
+}
+
+static uint64_t last_of(struct stream *s, struct subject_state *state)
+{
+    if (state->last_seq == 0) {
+        uint64_t last = last_up_to(s, UINT64_MAX, subject_of(state));
         if (last == UINT64_MAX) {
             return last;
         }
         state->last_seq = last;
     }
     return state->last_seq;
+}
+
+uint64_t stream_subject_last(struct stream *s, struct bytes subject)
+{
+    struct subject_state *state = map_get(&s->subjects, subject);
+    return state == NULL ? 0 : last_of(s, state);
+}
+
+static int ascending(const void *a, const void *b)
+{
+    uint64_t x, y;
+    memcpy(&x, a, sizeof x);
+    memcpy(&y, b, sizeof y);
+    return x < y ? -1 : x > y;
+}
+
+enum err stream_last_of_each(struct stream *s, uint64_t up_to, char *const *filters,
+                             uint32_t filter_count, uint32_t most, uint64_t **seqs, uint32_t *count)
+{
+    struct subject_state *state;
+    uint32_t cap = 0;
+    enum err err = OK;
+    bool literal = are_literal(filters, filter_count);
+    *seqs = NULL;
+    *count = 0;
+    for (uint32_t i = 0;
+         err == OK && (state = next_subject(s, filters, filter_count, literal, &i)) != NULL;) {
+        uint64_t last = last_of(s, state);
+        if (last > up_to && last != UINT64_MAX) {
+            last = state->count == 1 ? 0 : last_up_to(s, up_to, subject_of(state));
+        }
+        err = last == UINT64_MAX ? ERR_CORRUPT : last != 0 && *count == most ? ERR_LIMIT : OK;
+        if (err == OK && last != 0) {
+            VEC_RESERVE(*seqs, cap, *count);
+            (*seqs)[(*count)++] = last;
+        }
+    }
+    if (*count > 0) {
+        qsort(*seqs, *count, sizeof **seqs, ascending);
+    }
+    return err;
 }
 
 enum err stream_last_by_subject(struct stream *s, struct bytes pattern, struct stored_message *m)
@@ -97,7 +151,7 @@ enum err stream_last_by_subject(struct stream *s, struct bytes pattern, struct s
     struct subject_state *state;
     bool literal = are_literal(&filter, 1);
     for (uint32_t i = 0; (state = next_subject(s, &filter, 1, literal, &i)) != NULL;) {
-        uint64_t last = stream_subject_last(s, bytes_make(state->subject, state->len));
+        uint64_t last = last_of(s, state);
         best = last > best ? last : best;
     }
     free(filter);

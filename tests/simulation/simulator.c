@@ -26,6 +26,8 @@ static void on_abort(int signal_number)
 
 /* --- running --- */
 
+#define SILENCE_US (450 * MS)
+
 /* The disk is full for a while, or its next sync fails, and the process is restarted later. */
 static void break_io(struct node *n)
 {
@@ -54,6 +56,43 @@ static void cut_path(unsigned from, unsigned to)
 {
     sim->cut[from][to] = true;
     sim->path_epoch[from][to]++;
+}
+
+/* All that is sent this way from now on comes at the end of it, however old it is then; half of the
+ * time the other side takes the silence for the end of the connection. */
+static void clog_path(unsigned from, unsigned to)
+{
+    uint64_t until = sim->now_us + draw_clog(3000 * MS);
+    if (sim->path_ready[from][to] < until) {
+        sim->path_ready[from][to] = until;
+    }
+    note("clog", from, to, until);
+    if (until > sim->now_us + SILENCE_US && draw_clog(2) == 0) {
+        push((struct event){.kind = EV_SILENCE,
+                            .node = to,
+                            .from = from,
+                            .life = sim->nodes[to].life,
+                            .epoch = sim->path_epoch[from][to]},
+             SILENCE_US);
+    }
+}
+
+/* The transport gives a connection up, and makes another one. */
+static void on_silence(const struct event *e)
+{
+    for (int k = 0; k < 2; k++) {
+        unsigned at = k == 0 ? e->node : e->from;
+        unsigned from = k == 0 ? e->from : e->node;
+        sim->path_epoch[from][at]++;
+        for (int up = 0; up <= 1; up++) {
+            push((struct event){.kind = EV_PEER,
+                                .node = at,
+                                .from = from,
+                                .life = sim->nodes[at].life,
+                                .up = up == 1},
+                 MS + (uint64_t)up * draw_clog(100 * MS));
+        }
+    }
 }
 
 /* Nobody hears a node any more, nor it them, and only the others know: they are quick to elect, and
@@ -86,6 +125,9 @@ static void on_fault(void)
     const struct plan *p = &sim->plan;
     unsigned n = (unsigned)draw(p->nodes);
     unsigned other = (unsigned)draw(p->nodes);
+    if (p->clogs && n != other && draw_clog(2) == 0) {
+        clog_path(n, other);
+    }
     switch (draw(4)) {
     case 0:
         if (p->crashes && sim->nodes[n].alive) {
@@ -275,6 +317,11 @@ static void dispatch(struct event e)
     case EV_SPACE:
         raft_host_set_full(n->host, false);
         break;
+    case EV_SILENCE:
+        if (e.epoch == sim->path_epoch[e.from][e.node]) {
+            on_silence(&e);
+        }
+        break;
     case EV_PEER:
         if (e.up ? sim->nodes[e.from].alive && !sim->cut[e.node][e.from] : true) {
             raft_host_peer(n->host, sim->nodes[e.from].id, e.up);
@@ -319,6 +366,7 @@ static void draw_plan(struct plan *p)
     p->io_errors = draw_rot(100) < 30;
     p->deletes = draw_delete(100) < 60;
     p->lease_ns = draw_lease(100) < 50 ? RAFT_LEASE_MAX_NS / (1 + (int64_t)draw_lease(3)) : 0;
+    p->clogs = p->nodes > 1 && draw_clog(100) < 40;
     p->cut_changes = p->changes && draw_cut(100) < 60;
     if (p->changes) {
         p->nodes = 5;
@@ -336,6 +384,7 @@ static uint64_t run_seed(uint64_t seed, bool trace, struct sim *totals)
     random_seed(&s.cut_random, seed ^ 0xcafe);
     random_seed(&s.delete_random, seed ^ 0xde1e12);
     random_seed(&s.lease_random, seed ^ 0x1ea5e);
+    random_seed(&s.clog_random, seed ^ 0xc109);
     draw_plan(&s.plan);
     for (unsigned i = 0; i < s.plan.nodes; i++) {
         s.nodes[i].number = i;

@@ -40,6 +40,7 @@ struct plan {
     bool cuts, crashes,
         power; /* power: a crash loses unsynced writes; else only the process dies */
     bool one_way;
+    bool clogs;  /* what is sent is held back for a while, and comes then, in order */
     bool savage; /* faults come so close that they meet */
     bool damage; /* disks that lose what was synced, or everything */
     bool pauses;
@@ -155,7 +156,7 @@ struct sim {
     uint64_t seed;
     struct plan plan;
     /* The others are apart so that seeds keep their meaning. */
-    struct random random, rot_random, cut_random, delete_random, lease_random;
+    struct random random, rot_random, cut_random, delete_random, lease_random, clog_random;
     bool trace, calm;
     uint64_t now_us, event_number;
     struct event *heap;
@@ -188,7 +189,8 @@ enum event_kind {
     EV_SPACE,
     EV_FAILED,
     EV_HEAL,
-    EV_ISOLATE
+    EV_ISOLATE,
+    EV_SILENCE
 };
 
 struct event {
@@ -208,11 +210,13 @@ __attribute__((noreturn)) void fail(const char *what);
 /* Below `bound`. */
 uint64_t draw(uint64_t bound);
 bool chance(unsigned percent);
-/* draw() for what rots, for what leaders do that are cut off, and for what is deleted. */
+/* draw() for what rots, for what leaders do that are cut off, for what is deleted, for leases, and
+ * for paths that are clogged. */
 uint64_t draw_rot(uint64_t bound);
 uint64_t draw_cut(uint64_t bound);
 uint64_t draw_delete(uint64_t bound);
 uint64_t draw_lease(uint64_t bound);
+uint64_t draw_clog(uint64_t bound);
 /* A line of the trace, part of its hash. */
 void note(const char *what, uint64_t a, uint64_t b, uint64_t c);
 /* Events come out in the order of (time, number). Takes what the event owns. */

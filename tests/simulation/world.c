@@ -30,6 +30,11 @@ uint64_t draw_lease(uint64_t bound)
     return random_below(&sim->lease_random, bound);
 }
 
+uint64_t draw_clog(uint64_t bound)
+{
+    return random_below(&sim->clog_random, bound);
+}
+
 uint64_t draw_cut(uint64_t bound)
 {
     return random_below(&sim->cut_random, bound);

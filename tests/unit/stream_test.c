@@ -825,6 +825,35 @@ static void searches_agree(struct stream *s, uint64_t from, char *const *filters
     }
 }
 
+/* Every subject that matches has exactly one of the sequences, its last one up to `up_to`. */
+static void last_ones_agree(struct stream *s, uint64_t up_to, char *const *filters, uint32_t count)
+{
+    uint64_t *seqs;
+    uint32_t found, at = 0;
+    struct stored_message m;
+    cr_assert_eq(stream_last_of_each(s, up_to, filters, count, 100, &seqs, &found), OK);
+    for (uint64_t seq = s->totals.first_seq; seq <= up_to && seq <= s->totals.last_seq; seq++) {
+        bool last = false;
+        for (uint32_t i = 0; i < count && stream_read(s, seq, &m) == OK; i++) {
+            last = last || subject_matches(bytes_of(filters[i]), m.subject);
+        }
+        char *subject = last ? mem_dup(m.subject.ptr, m.subject.len) : NULL;
+        for (uint64_t k = seq + 1; last && k <= up_to && k <= s->totals.last_seq; k++) {
+            last = stream_read(s, k, &m) != OK || !bytes_is(m.subject, subject);
+        }
+        cr_assert_eq(last, at < found && seqs[at] == seq);
+        at += last;
+        free(subject);
+    }
+    cr_assert_eq(at, found);
+    free(seqs);
+    if (found > 0) {
+        cr_assert_eq(stream_last_of_each(s, up_to, filters, count, found - 1, &seqs, &at),
+                     ERR_LIMIT);
+        free(seqs);
+    }
+}
+
 Test(stream, searches_find_what_a_look_at_every_message_finds)
 {
     struct random random;
@@ -844,6 +873,8 @@ Test(stream, searches_find_what_a_look_at_every_message_finds)
         searches_agree(s, random_below(&random, s->totals.last_seq + 3), (char *const *)filters,
                        filters[1] == NULL ? 1 : 2);
         searches_agree(s, 0, (char *const *)filters, filters[1] == NULL ? 1 : 2);
+        last_ones_agree(s, random_below(&random, 2) == 0 ? UINT64_MAX : at, (char *const *)filters,
+                        filters[1] == NULL ? 1 : 2);
     }
     stream_free(s);
 }
