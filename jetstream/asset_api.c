@@ -12,7 +12,7 @@ struct api_waiter { /* a request that waits for its entry */
     char *reply;
     const char *type;
     char *consumer;
-    bool is_update;
+    uint64_t hold; /* of the consumer that is changed; 0: it is new */
 };
 
 static struct api_waiter *api_waiter_new(const struct asset_request *q, const char *type)
@@ -389,8 +389,8 @@ static void on_consumer_created(struct asset *a, void *arg, bool applied,
 {
     struct api_waiter *w = arg;
     struct consumer *c = map_get(&a->stream->consumers, bytes_of(w->consumer));
-    if (w->is_update && c != NULL && c->leader != NULL) {
-        pulls_release(c->leader);
+    if (w->hold != 0 && c != NULL && c->leader != NULL) {
+        pulls_release(c->leader, w->hold);
     }
     if (applied && result->error.err != JS_OK) {
         js_reply_error(a->js, a->account, bytes_of(w->reply), w->type, &result->error);
@@ -464,14 +464,11 @@ static bool check_consumer_action(struct asset *a, const json_t *body,
     return consumer_config_check_update(&known->config, c, error);
 }
 
-/* Before a change of it is proposed. False: there is none. */
-static bool hold_consumer(struct asset *a, const char *name)
+/* 0: there is none. */
+static uint64_t hold_consumer(struct asset *a, const char *name)
 {
     struct consumer *c = map_get(&a->stream->consumers, bytes_of(name));
-    if (c != NULL) {
-        pulls_hold(c->leader);
-    }
-    return c != NULL;
+    return c == NULL ? 0 : pulls_hold(c->leader);
 }
 
 static void on_consumer_create(struct asset *a, const struct asset_request *q)
@@ -514,7 +511,7 @@ static void on_consumer_create(struct asset *a, const struct asset_request *q)
         buffer_deinit(&text);
         struct api_waiter *w = api_waiter_new(q, type);
         w->consumer = mem_strdup(c.name);
-        w->is_update = hold_consumer(a, c.name);
+        w->hold = hold_consumer(a, c.name);
         propose_api(a, &entry, on_consumer_created, w);
     }
     consumer_config_deinit(&c);

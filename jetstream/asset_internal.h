@@ -45,7 +45,8 @@ struct asset {
     struct map reads;              /* group_read_barrier()'s id → struct asset_request */
     struct dup_wait *dups;         /* duplicates of messages under way */
     uint32_t dup_count, dup_cap;
-    size_t in_flight; /* bytes proposed and not applied */
+    size_t in_flight;    /* bytes proposed and not applied */
+    uint64_t pulls_made; /* how many struct pulls there have been */
     struct loop_timer expiry;
     struct loop_timer admit; /* leader: while not all of `peers` are in the group */
     struct asset *next;      /* on its loop's list */
@@ -108,9 +109,11 @@ struct pulls *pulls_new(struct asset *asset, struct consumer *consumer);
 /* Tells the waiting requests why (a status line), then forgets them. */
 void pulls_free(struct pulls *pulls, const char *status);
 void pulls_request(struct pulls *pulls, struct bytes reply, struct bytes header, struct bytes body);
-/* A change of the consumer is proposed; it has been applied, unless the consumer is gone. */
-void pulls_hold(struct pulls *pulls);
-void pulls_release(struct pulls *pulls);
+/* Before a change of the consumer is proposed: nothing is delivered until it has been applied, and
+ * the hold, never 0, given back. Another consumer's hold is ignored: this one may just have taken
+ * its name. */
+uint64_t pulls_hold(struct pulls *pulls);
+void pulls_release(struct pulls *pulls, uint64_t hold);
 /* Something may have become deliverable. */
 void pulls_pump(struct pulls *pulls);
 uint32_t pulls_waiting(const struct pulls *pulls);

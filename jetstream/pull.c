@@ -39,6 +39,7 @@ struct request {
 struct pulls {
     struct asset *asset;
     struct consumer *consumer;
+    uint64_t number; /* of the asset's: a consumer may be deleted, and another have its name */
     struct request *queue;
     uint32_t waiting;
     uint64_t next_seq, chosen_seq; /* chosen_seq: the last new one */
@@ -624,13 +625,17 @@ void pulls_pump(struct pulls *p)
     loop_at_turn_end(asset_loop(p->asset), &p->pump_task);
 }
 
-void pulls_hold(struct pulls *p)
+uint64_t pulls_hold(struct pulls *p)
 {
     p->held++;
+    return p->number;
 }
 
-void pulls_release(struct pulls *p)
+void pulls_release(struct pulls *p, uint64_t hold)
 {
+    if (hold != p->number) {
+        return;
+    }
     CHECK(p->held > 0);
     p->held--;
     p->next_seq = p->chosen_seq + 1; /* what did not match may do so now */
@@ -644,6 +649,7 @@ struct pulls *pulls_new(struct asset *asset, struct consumer *consumer)
     struct pulls *p = NEW(struct pulls);
     p->asset = asset;
     p->consumer = consumer;
+    p->number = ++asset->pulls_made;
     p->chosen_seq = consumer->delivered_stream_seq;
     p->next_seq = p->chosen_seq + 1;
     p->pump_task.run = pump;

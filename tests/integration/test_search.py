@@ -169,3 +169,36 @@ async def test_large_purges_and_lowered_limits_come_in_parts(tmp_path):
     await eventually_async(same, what="the stream after a restart", timeout=30)
     await nc.close()
     c.stop()
+
+
+async def test_consumers_change_and_take_each_others_names(server):
+    """All in one packet, so that each request is on its way before the one before has been applied."""
+    nc = await nats.connect(server.url)
+    js = nc.jetstream()
+    await js.add_stream(StreamConfig(name="S", subjects=["a", "b"]))
+    await fill(nc, js, "S", [("ab"[i % 2], b"%d" % i) for i in range(40)])
+    answers = await nc.subscribe(inbox := nc.new_inbox())
+    got = await nc.subscribe(delivered := nc.new_inbox())
+
+    def request(subject, reply=inbox, **body):
+        return nc.publish("$JS.API.CONSUMER." + subject, json.dumps(body).encode(), reply=reply)
+
+    for i in range(50):
+        for filter in "ab", None, "ba", None, "b":
+            if filter is None:
+                await request("DELETE.S.C")
+            for f in filter or "":
+                config = {"durable_name": "C", "ack_policy": "none", "filter_subject": f}
+                await request("DURABLE.CREATE.S.C", stream_name="S", config=config)
+                await request("MSG.NEXT.S.C", delivered, batch=3, expires=5_000_000_000)
+        for _ in range(7):
+            await answers.next_msg(timeout=5)
+        wanted = [b"%d" % n for n in range(1, 40, 2)]
+        info = await js.consumer_info("S", "C")
+        assert info.config.filter_subject == "b"
+        last = info.delivered.stream_seq
+        assert info.num_pending == sum(1 for n in wanted if int(n) + 1 > last)
+        await js.delete_consumer("S", "C")
+    await api(nc, "STREAM.PURGE.S")
+    assert (await js.stream_info("S")).state.messages == 0
+    await nc.close()
