@@ -103,6 +103,8 @@ static json_t *required_body(const struct asset_request *q, struct js_error *err
     return parse_body(q, error);
 }
 
+#define SUBJECTS_PAGE 100000 /* JetStream API reference: paging */
+
 static void on_info(struct asset *a, const struct asset_request *q)
 {
     struct js_error error;
@@ -113,19 +115,19 @@ static void on_info(struct asset *a, const struct asset_request *q)
     }
     json_t *o = js_response("stream_info_response");
     const char *filter = json_text(body, "subjects_filter");
+    int64_t offset = json_int(body, "offset");
     json_put_int(o, "total", 0);
-    json_put_int(o, "offset", json_int(body, "offset"));
+    json_put_int(o, "offset", offset);
     json_put_int(o, "limit", 0);
     asset_add_stream_info(a, o);
     if (*filter != '\0' || json_bool(body, "deleted_details")) {
-        json_t *state = asset_state_json(a, json_bool(body, "deleted_details"),
-                                         *filter == '\0' ? NULL : filter);
-        size_t total = json_object_size(json_object_get(state, "subjects"));
+        json_t *state = asset_state_json(a, json_bool(body, "deleted_details"));
+        uint32_t from = offset < 0 ? 0 : offset > UINT32_MAX ? UINT32_MAX : (uint32_t)offset;
+        uint32_t total =
+            *filter == '\0' ? 0 : asset_add_subjects(a, filter, from, SUBJECTS_PAGE, state);
         if (total > 0) {
-            json_put_int(o, "total", (int64_t)total);
-            json_put_int(o, "limit", 100000);
-        } else {
-            (void)json_object_del(state, "subjects");
+            json_put_int(o, "total", total);
+            json_put_int(o, "limit", SUBJECTS_PAGE);
         }
         json_put(o, "state", state);
     }

@@ -67,7 +67,7 @@ static json_t *deleted_json(const struct holes *holes)
     return list;
 }
 
-json_t *asset_state_json(struct asset *a, bool deleted, const char *filter)
+json_t *asset_state_json(struct asset *a, bool deleted)
 {
     const struct stream *s = a->stream;
     json_t *o = json_object();
@@ -80,20 +80,6 @@ json_t *asset_state_json(struct asset *a, bool deleted, const char *filter)
     if (s->subjects.count > 0) {
         json_put_int(o, "num_subjects", s->subjects.count);
     }
-    if (filter != NULL) {
-        json_t *subjects = json_object();
-        struct map_entry **sorted = map_sorted(&s->subjects);
-        for (uint32_t i = 0; sorted[i] != NULL; i++) {
-            if (subject_matches(bytes_of(filter), sorted[i]->key)) {
-                char *key = mem_dup(sorted[i]->key.ptr, sorted[i]->key.len);
-                const struct subject_state *state = sorted[i]->value;
-                json_put_u64(subjects, key, state->count);
-                free(key);
-            }
-        }
-        free(sorted);
-        json_put(o, "subjects", subjects);
-    }
     if (s->deleted.total > 0) {
         json_put_u64(o, "num_deleted", s->deleted.total);
         if (deleted) {
@@ -104,11 +90,32 @@ json_t *asset_state_json(struct asset *a, bool deleted, const char *filter)
     return o;
 }
 
+uint32_t asset_add_subjects(struct asset *a, const char *filter, uint32_t offset, uint32_t limit,
+                            json_t *state)
+{
+    uint32_t count;
+    struct subject_state **list;
+    uint32_t total = stream_subjects(a->stream, filter, offset, limit, &list, &count);
+    json_t *subjects = json_object();
+    for (uint32_t i = 0; i < count; i++) {
+        char *key = mem_dup(list[i]->subject, list[i]->len);
+        json_put_u64(subjects, key, list[i]->count);
+        free(key);
+    }
+    free(list);
+    if (count > 0) {
+        json_put(state, "subjects", subjects);
+    } else {
+        json_decref(subjects);
+    }
+    return total;
+}
+
 void asset_add_stream_info(struct asset *a, json_t *o)
 {
     json_put(o, "config", stream_config_json(&a->stream->config, true));
     json_put_time(o, "created", a->stream->created_ns);
-    json_put(o, "state", asset_state_json(a, false, NULL));
+    json_put(o, "state", asset_state_json(a, false));
     json_put(o, "cluster", asset_cluster_json(a));
     json_put_time(o, "ts", clock_now_ns());
 }

@@ -89,8 +89,11 @@ void asset_answer(struct asset *asset, struct asset_request *request);
 
 /* --- asset_describe.c --- */
 
-/* `filter`: with the subjects it matches, NULL none. */
-json_t *asset_state_json(struct asset *asset, bool deleted, const char *filter);
+json_t *asset_state_json(struct asset *asset, bool deleted);
+/* Adds the subjects that match and their messages to such a state, a page of them; returns how many
+ * there are. */
+uint32_t asset_add_subjects(struct asset *asset, const char *filter, uint32_t offset,
+                            uint32_t limit, json_t *state);
 json_t *asset_cluster_json(struct asset *asset);
 /* The members of STREAM.INFO and CONSUMER.INFO are added to `object`. */
 void asset_add_stream_info(struct asset *asset, json_t *object);

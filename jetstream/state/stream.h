@@ -201,6 +201,10 @@ enum err stream_last_by_subject(struct stream *s, struct bytes pattern, struct s
 MUST_USE enum err stream_last_of_each(struct stream *s, uint64_t up_to, char *const *filters,
                                       uint32_t filter_count, uint32_t most, uint64_t **seqs,
                                       uint32_t *count);
+/* Subjects that match the filter, in alphabetical order, from the `offset`th on, `limit` at most:
+ * *list is a heap array, the caller's, of borrowed ones, *count long. Returns how many match. */
+uint32_t stream_subjects(const struct stream *s, const char *filter, uint32_t offset,
+                         uint32_t limit, struct subject_state ***list, uint32_t *count);
 /* Last sequence on a literal subject; 0 when it has none, UINT64_MAX when that cannot be read. */
 uint64_t stream_subject_last(struct stream *s, struct bytes subject);
 /* First live sequence stored at or after `time_ns`; last + 1 when there is none. */

@@ -934,3 +934,37 @@ Test(stream, limits_that_are_lowered_by_far_are_kept_in_parts)
     cr_expect_eq(s->totals.first_seq, 89991);
     stream_free(s);
 }
+
+Test(stream, pages_of_subjects_are_those_of_the_sorted_list)
+{
+    struct random random;
+    random_seed(&random, 11);
+    for (unsigned round = 0; round < 40; round++) {
+        struct stream *s = make("{\"name\":\"S\",\"subjects\":[\"a.*\",\"b.*\"]}");
+        unsigned messages = (unsigned)random_below(&random, 120);
+        for (unsigned i = 0; i < messages; i++) {
+            char subject[8];
+            (void)snprintf(subject, sizeof subject, "%c.%u", i % 3 == 0 ? 'b' : 'a',
+                           (unsigned)random_below(&random, 60));
+            store(s, subject, "x", i + 1);
+        }
+        struct map_entry **sorted = map_sorted(&s->subjects);
+        struct subject_state **page;
+        uint32_t count, total = 0, offset = 0, limit = 1 + (uint32_t)random_below(&random, 20);
+        uint32_t matching = stream_subjects(s, "a.*", 0, 0, &page, &count);
+        free(page);
+        for (uint32_t i = 0; sorted[i] != NULL; i++) {
+            if (sorted[i]->key.ptr[0] != 'a') {
+                continue;
+            }
+            cr_assert_eq(stream_subjects(s, "a.*", offset, limit, &page, &count), matching);
+            cr_assert_lt(total - offset, count);
+            cr_assert_eq(page[total - offset], sorted[i]->value);
+            offset += ++total - offset == count ? count : 0;
+            free(page);
+        }
+        cr_assert_eq(total, matching);
+        free(sorted);
+        stream_free(s);
+    }
+}
