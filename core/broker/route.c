@@ -68,7 +68,8 @@ static bool deliver_internal(struct internal_sub *sub, const struct message *m,
                              const struct routing *routing)
 {
     internal_deliver(sub, m);
-    if (UNLIKELY(atomic_load_explicit(&sub->inbox->backlog, memory_order_relaxed) > INTERNAL_BACKLOG) &&
+    if (UNLIKELY(atomic_load_explicit(&sub->inbox->backlog, memory_order_relaxed) >
+                 INTERNAL_BACKLOG) &&
         routing->source != NULL) {
         routing->source->stalled = true;
     }
