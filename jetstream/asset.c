@@ -80,19 +80,31 @@ static void drop_waiters(struct asset *a)
 
 /* --- expiry --- */
 
+#define EXPIRY_NS (50 * NS_PER_MS) /* so that it is a batch of them, not one at a time */
+
 static void on_expiry(void *arg);
 
-static void arm_expiry(struct asset *a)
+/* Not while a part is under way: the next one begins where it ends, after `least_ns` when there is
+ * more. */
+static void arm_expiry(struct asset *a, int64_t least_ns)
 {
     const struct stream *s = a->stream;
     bool over = stream_is_over_limits(s);
-    if (!a->leading || (s->config.max_age_ns == 0 && !over) || s->totals.messages == 0 ||
-        loop_timer_armed(&a->expiry)) {
+    if (!a->leading || a->expiring || (s->config.max_age_ns == 0 && !over) ||
+        s->totals.messages == 0 || loop_timer_armed(&a->expiry)) {
         return;
     }
-    int64_t due = over ? 0 : s->totals.first_ns + s->config.max_age_ns - clock_now_ns();
-    due = due < 50 * NS_PER_MS ? 50 * NS_PER_MS : due; /* a batch of expiries, not one at a time */
+    int64_t due = over ? -EXPIRY_NS : s->totals.first_ns + s->config.max_age_ns - clock_now_ns();
+    due = due <= -EXPIRY_NS ? least_ns : due < EXPIRY_NS ? EXPIRY_NS : due;
     loop_timer_arm(asset_loop(a), &a->expiry, clock_mono_ns() + due, on_expiry, a);
+}
+
+static void on_expired(struct asset *a, void *arg, bool applied, const struct apply_result *result)
+{
+    (void)arg;
+    (void)applied;
+    (void)result;
+    a->expiring = false;
 }
 
 static void on_expiry(void *arg)
@@ -106,10 +118,10 @@ static void on_expiry(void *arg)
         struct buffer entry = {0};
         buffer_put_u8(&entry, ENTRY_EXPIRE);
         buffer_put_varint(&entry, through);
-        (void)asset_propose(a, buffer_bytes(&entry), NULL, NULL);
+        a->expiring = asset_propose(a, buffer_bytes(&entry), on_expired, NULL);
         buffer_deinit(&entry);
     }
-    arm_expiry(a);
+    arm_expiry(a, EXPIRY_NS); /* nothing can be done now: a message that cannot be read */
 }
 
 /* --- applying --- */
@@ -169,7 +181,7 @@ static enum err apply(void *owner, uint64_t index, uint64_t term, struct bytes e
         if (kind == ENTRY_MESSAGES) {
             asset_pump_all(a);
         }
-        arm_expiry(a);
+        arm_expiry(a, 0);
     }
     return OK;
 }
@@ -346,7 +358,7 @@ static void lead(struct asset *a)
     }
     propose_wanted_config(a);
     answer_create(a);
-    arm_expiry(a);
+    arm_expiry(a, 0);
     watch_members(a);
 }
 

@@ -48,6 +48,7 @@ struct asset {
     size_t in_flight;    /* bytes proposed and not applied */
     uint64_t pulls_made; /* how many struct pulls there have been */
     struct loop_timer expiry;
+    bool expiring;           /* an EXPIRE entry is under way */
     struct loop_timer admit; /* leader: while not all of `peers` are in the group */
     struct asset *next;      /* on its loop's list */
     bool broken;
