@@ -26,7 +26,10 @@ static struct stream *make(const char *config)
     json_t *o = json_parse(bytes_of(config), &reason);
     cr_assert(stream_config_parse(o, true, &c, &error), "%s", error.text);
     json_decref(o);
-    last_index = 0;
+    for (; last_index > 0; last_index--) { /* of an earlier stream of the test */
+        blob_release(entries[last_index]);
+        entries[last_index] = NULL;
+    }
     return stream_new(&c, 1, read_log, NULL);
 }
 
