@@ -132,7 +132,9 @@ static rocksdb_compactionfilter_t *begin(void *arg, rocksdb_compactionfiltercont
     pthread_mutex_lock(&s->floor_lock);
     c->count = s->floor_count;
     c->list = mem_alloc((c->count + 1) * sizeof *c->list);
-    memcpy(c->list, s->floors, c->count * sizeof *c->list);
+    for (uint32_t i = 0; i < c->count; i++) {
+        c->list[i] = s->floors[i];
+    }
     pthread_mutex_unlock(&s->floor_lock);
     return rocksdb.compactionfilter_create(c, destroy, is_below, name_of);
 }
