@@ -141,7 +141,7 @@ static const char purge_type[] = "stream_purge_response";
 
 /* A purge in parts, which looks at all messages of a stream. */
 struct purge {
-    struct api_waiter *waiter;
+    char *reply; /* NULL: nobody waits */
     char *filter;
     uint64_t keep;
     uint64_t from, end;        /* to do: from <= sequence < end */
@@ -177,9 +177,17 @@ static void on_part_purged(struct asset *a, void *arg, bool applied,
 
 static void purge_free(struct purge *p)
 {
-    api_waiter_free(p->waiter);
+    free(p->reply);
     free(p->filter);
     free(p);
+}
+
+static void put_purge(struct buffer *entry, uint64_t before, uint64_t keep, const char *filter)
+{
+    buffer_put_u8(entry, ENTRY_PURGE);
+    buffer_put_varint(entry, before);
+    buffer_put_varint(entry, keep);
+    buffer_put_bytes(entry, bytes_of(filter));
 }
 
 /* `keep` counts what is there when a part is applied, so with every part it is what is meant. */
@@ -188,10 +196,7 @@ static void purge_part(struct asset *a, struct purge *p)
     uint64_t slice = stream_slice(a->stream);
     uint64_t before = p->end - p->from > slice ? p->from + slice : p->end;
     struct buffer entry = {0};
-    buffer_put_u8(&entry, ENTRY_PURGE);
-    buffer_put_varint(&entry, before);
-    buffer_put_varint(&entry, p->keep);
-    buffer_put_bytes(&entry, bytes_of(p->filter));
+    put_purge(&entry, before, p->keep, p->filter);
     buffer_put_varint(&entry, p->from);
     p->from = before;
     if (!asset_propose(a, buffer_bytes(&entry), on_part_purged, p)) {
@@ -214,7 +219,7 @@ static void on_part_purged(struct asset *a, void *arg, bool applied,
     if (more && p->from < p->end) {
         purge_part(a, p);
     } else {
-        reply_purged(a, p->waiter->reply, p->purged);
+        reply_purged(a, p->reply, p->purged);
         purge_free(p);
     }
 }
@@ -226,17 +231,15 @@ static bool takes_long(const struct stream *s, uint64_t end, bool all)
            end - s->totals.first_seq > stream_slice(s);
 }
 
-static void propose_purge(struct asset *a, const struct asset_request *q, const json_t *body)
+static void propose_purge(struct asset *a, const struct asset_request *q, uint64_t seq,
+                          uint64_t keep, const char *filter)
 {
     const struct stream *s = a->stream;
-    uint64_t seq = (uint64_t)json_int(body, "seq");
-    uint64_t keep = (uint64_t)json_int(body, "keep");
-    const char *filter = json_text(body, "filter");
     uint64_t end = seq == 0 || seq > s->totals.last_seq ? s->totals.last_seq + 1 : seq;
     bool all = (*filter == '\0' || strcmp(filter, ">") == 0) && keep == 0;
     if (takes_long(s, end, all)) {
         struct purge *p = NEW(struct purge);
-        p->waiter = api_waiter_new(q, purge_type);
+        p->reply = q->reply == NULL ? NULL : mem_strdup(q->reply);
         p->filter = mem_strdup(filter);
         p->keep = keep;
         p->from = s->totals.first_seq;
@@ -246,10 +249,7 @@ static void propose_purge(struct asset *a, const struct asset_request *q, const 
         return;
     }
     struct buffer entry = {0};
-    buffer_put_u8(&entry, ENTRY_PURGE);
-    buffer_put_varint(&entry, seq);
-    buffer_put_varint(&entry, keep);
-    buffer_put_bytes(&entry, bytes_of(filter));
+    put_purge(&entry, seq, keep, filter);
     propose_api(a, &entry, on_purged, api_waiter_new(q, purge_type));
 }
 
@@ -267,7 +267,7 @@ static void on_purge(struct asset *a, const struct asset_request *q)
     if (error.err != JS_OK) {
         reply_error(a, q, purge_type, &error);
     } else {
-        propose_purge(a, q, body);
+        propose_purge(a, q, (uint64_t)seq, (uint64_t)keep, json_text(body, "filter"));
     }
     json_decref(body);
 }
@@ -284,9 +284,6 @@ static void put_base64(json_t *o, const char *key, struct bytes value)
         free(text);
     }
 }
-
-/* Looked at in one turn of the loop, when few messages match. */
-#define SEARCH_BYTES (4u << 20)
 
 /* Which message MSG.GET asks for. JetStream API reference §4.3. ERR_BUSY: not found yet, it is
  * somewhere behind m->seq. */

@@ -54,6 +54,9 @@ struct asset {
     bool broken;
 };
 
+/* Messages looked at in one turn of the loop, when few of them match: a few ms. */
+#define SEARCH_BYTES (4u << 20)
+
 /* --- asset.c --- */
 
 struct loop *asset_loop(const struct asset *asset);

@@ -20,8 +20,6 @@
 
 #define DELIVER_COUNT_MAX 256           /* messages of one DELIVER entry */
 #define DELIVER_BYTES_MAX (256u * 1024) /* and their bytes */
-/* Looked at in one turn, when few match: a few ms. The loop has others. */
-#define SEARCH_BYTES (4u << 20)
 
 struct request {
     struct request *next;

@@ -22,12 +22,7 @@ void consumer_free(struct consumer *c)
 
 static bool wants(const struct consumer *c, struct bytes subject)
 {
-    for (uint32_t i = 0; i < c->config.filter_count; i++) {
-        if (subject_matches(bytes_of(c->config.filters[i]), subject)) {
-            return true;
-        }
-    }
-    return c->config.filter_count == 0;
+    return stream_matches_any(c->config.filters, c->config.filter_count, subject);
 }
 
 static bool filters_cover_stream(const struct stream *s, const struct consumer *c)

@@ -20,6 +20,8 @@ void consumer_free(struct consumer *c);
 /* Decides has_filter and counts filtered_left anew. */
 void consumer_refilter(struct stream *s, struct consumer *c);
 
+/* 0 filters: everything matches. */
+bool stream_matches_any(char *const *filters, uint32_t count, struct bytes subject);
 void stream_remember_id(struct stream *s, struct bytes id, uint64_t seq, int64_t time_ns);
 /* Not there yet. */
 struct subject_state *stream_add_subject(struct stream *s, struct bytes subject);

@@ -7,7 +7,7 @@
 
 #define MESSAGE_COST 64 /* of looking at one, and its bytes */
 
-static bool matches_any(char *const *filters, uint32_t count, struct bytes subject)
+bool stream_matches_any(char *const *filters, uint32_t count, struct bytes subject)
 {
     for (uint32_t i = 0; i < count; i++) {
         if (subject_matches(bytes_of(filters[i]), subject)) {
@@ -51,7 +51,7 @@ static struct subject_state *next_subject(const struct stream *s, char *const *f
         }
     }
     while (!literal && (e = map_next(&s->subjects, at)) != NULL) {
-        if (matches_any(filters, count, e->key)) {
+        if (stream_matches_any(filters, count, e->key)) {
             return e->value;
         }
     }
@@ -258,7 +258,7 @@ enum err stream_search(struct stream *s, uint64_t seq, char *const *filters, uin
         if (err == OK) {
             size_t cost = MESSAGE_COST + m->subject.len + m->header.len + m->body.len;
             *budget -= cost < *budget ? cost : *budget;
-            if (matches_any(filters, filter_count, m->subject)) {
+            if (stream_matches_any(filters, filter_count, m->subject)) {
                 return OK;
             }
         }
