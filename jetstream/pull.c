@@ -401,7 +401,9 @@ static bool choose(struct pulls *p, size_t *budget, struct choice *choice, struc
         }
         p->due_from++; /* removed meanwhile, or lost */
     }
-    return may_deliver_new(p) && fresh(p) > 0 && choose_new(p, budget, choice, m);
+    /* Without a filter the next one is found at once, or there is none: no need to count. */
+    bool any = !p->consumer->has_filter || fresh(p) > 0;
+    return may_deliver_new(p) && any && choose_new(p, budget, choice, m);
 }
 
 static void take_choice(struct pulls *p, const struct choice *choice)
