@@ -20,6 +20,7 @@
 #define CHECKPOINT_BYTES_MIN_MEMORY (256u << 10)
 #define ROW_BYTES                   20                /* and its value */
 #define MAKE_ROOM_NS                (100 * NS_PER_MS) /* not more often than this */
+#define YIELD_NS                    (500 * NS_PER_MS) /* nor than this */
 
 /* What one store batch completes. */
 struct commit {
@@ -114,10 +115,17 @@ static void on_process(void *arg)
     }
 }
 
+static enum raft_room room_on(struct store *disk)
+{
+    return store_is_out_of_space(disk) ? RAFT_ROOM_NONE
+           : store_is_full(disk)       ? RAFT_ROOM_LITTLE
+                                       : RAFT_ROOM_ENOUGH;
+}
+
 static void on_tick(void *arg)
 {
     struct shard *s = arg;
-    raft_host_set_full(s->host, store_is_out_of_space(s->disk.store));
+    raft_host_set_room(s->host, room_on(s->disk.store));
     raft_host_set_time(s->host, clock_mono_ns());
     raft_host_tick(s->host);
     shard_kick(s);
@@ -712,15 +720,22 @@ void group_destroy(struct group *g)
 /* --- the group, for its owner --- */
 
 /* What was deleted gives its space back with a checkpoint, and none would come while nothing can be
- * written. */
+ * written. And nobody but whoever asks may notice that an idle leader has no room. */
 bool group_is_full(struct group *g)
 {
+    struct shard *s = g->shard;
     if (!store_is_full(g->writes->store)) {
         return false;
     }
-    int64_t now = loop_now_ns(g->shard->loop);
+    int64_t now = loop_now_ns(s->loop);
     if (now - g->room_made_ns > MAKE_ROOM_NS && group_checkpoint(g)) {
         g->room_made_ns = now;
+    }
+    if (g->writes == &s->disk && now - g->yielded_ns > YIELD_NS) {
+        g->yielded_ns = now;
+        raft_host_set_room(s->host, room_on(s->disk.store));
+        raft_group_yield(g->raft_group);
+        shard_kick(s);
     }
     return true;
 }
@@ -892,7 +907,7 @@ struct loop *shard_loop(const struct shard *s)
 void shard_receive(struct shard *s, uint64_t from, struct bytes messages)
 {
     struct reader r = reader_make(messages);
-    raft_host_set_full(s->host, store_is_out_of_space(s->disk.store));
+    raft_host_set_room(s->host, room_on(s->disk.store));
     raft_host_set_time(s->host, clock_mono_ns());
     while (r.at < r.end && !r.bad) {
         struct bytes message = reader_bytes(&r);

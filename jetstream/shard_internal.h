@@ -61,7 +61,7 @@ struct group {
     raft_index trimmed;                /* nothing at all is stored below */
     size_t bytes_since;                /* of log, since the last checkpoint */
     size_t state_bytes;                /* that it wrote */
-    int64_t room_made_ns;
+    int64_t room_made_ns, yielded_ns;
     raft_index read_last; /* by group_read() */
     struct ahead *ahead;  /* NULL: nothing */
     struct damage damage;

@@ -216,17 +216,18 @@ void raft_transfer(struct raft *r, raft_node to)
     if (r->role != LEADER) {
         return;
     }
-    const struct progress *best = NULL;
+    const struct progress *chosen = NULL;
+    uint64_t candidates = 0; /* any of them: whoever has declined may be asked again in vain */
     for (unsigned i = 0; i < r->peer_count; i++) {
         const struct progress *p = &r->peers[i];
-        bool eligible =
-            p->node != r->self && !p->learner && p->up && p->proven && (to == 0 || p->node == to);
-        if (eligible && (best == NULL || p->match > best->match)) {
-            best = p;
+        bool eligible = p->node != r->self && !p->learner && p->up && p->proven &&
+                        p->match == r->last && (to == 0 || p->node == to);
+        if (eligible && random_below(&r->random, ++candidates) == 0) {
+            chosen = p;
         }
     }
-    if (best != NULL && best->match == r->last) {
-        (void)raft_emit(r, RAFT_TIMEOUT_NOW, best->node, 0);
+    if (chosen != NULL) {
+        (void)raft_emit(r, RAFT_TIMEOUT_NOW, chosen->node, 0);
         r->lease_given_up = true; /* whenever it arrives: reads.c */
     }
 }

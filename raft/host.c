@@ -33,7 +33,8 @@ struct raft_host {
     uint32_t active_count, active_cap;
     struct outgoing *outgoing;
     uint32_t outgoing_count, outgoing_cap;
-    bool processing, full;
+    bool processing;
+    enum raft_room room;
     int64_t snapshot_rate, snapshot_budget; /* bytes: per tick, left in this one */
     int64_t now_ns;
     int64_t lease_ns;
@@ -226,7 +227,10 @@ bool raft_host_receive(struct raft_host *host, raft_node from, raft_node self, s
         return false;
     }
     struct raft_group *g = raft_host_find(host, m.group);
-    if (g != NULL && !(host->full && m.entry_count > 0)) {
+    bool welcome = m.entry_count > 0            ? host->room != RAFT_ROOM_NONE
+                   : m.type == RAFT_TIMEOUT_NOW ? host->room == RAFT_ROOM_ENOUGH
+                                                : true;
+    if (g != NULL && welcome) {
         m.from = from;
         m.to = self;
         raft_step(g->raft, &m);
@@ -246,21 +250,25 @@ void raft_host_peer(struct raft_host *host, raft_node peer, bool up)
     }
 }
 
-void raft_host_set_full(struct raft_host *host, bool full)
+void raft_host_set_room(struct raft_host *host, enum raft_room room)
 {
-    if (full && !host->full) {
+    if (room != RAFT_ROOM_ENOUGH && host->room == RAFT_ROOM_ENOUGH) {
         raft_host_transfer_all(host);
     }
-    host->full = full;
+    host->room = room;
+}
+
+void raft_group_yield(struct raft_group *g)
+{
+    raft_transfer(g->raft, 0);
+    touch(g);
 }
 
 void raft_host_transfer_all(struct raft_host *host)
 {
     struct map_entry *e;
     for (uint32_t i = 0; (e = map_next(&host->groups, &i)) != NULL;) {
-        struct raft_group *g = e->value;
-        raft_transfer(g->raft, 0);
-        touch(g);
+        raft_group_yield(e->value);
     }
 }
 

@@ -70,9 +70,14 @@ void raft_host_tick(struct raft_host *host);
 /* One encoded message from `from`. Malformed ones are dropped: false. */
 bool raft_host_receive(struct raft_host *host, raft_node from, raft_node self,
                        struct bytes message);
-/* There is no room for entries: messages that bring some are dropped, as a network might, so that
- * the groups go on as followers that lag, and leaders step aside. */
-void raft_host_set_full(struct raft_host *host, bool full);
+/* What the storage has room for. With little of it the groups follow but do not lead if another
+ * will. With none, messages that bring entries are dropped, too, as a network might drop them, so
+ * that the groups go on as followers that lag. */
+enum raft_room { RAFT_ROOM_ENOUGH, RAFT_ROOM_LITTLE, RAFT_ROOM_NONE };
+void raft_host_set_room(struct raft_host *host, enum raft_room room);
+/* As a leader that has to refuse what it is asked: lets another lead. It may have to be said again;
+ * whoever is asked may lack room, too. */
+void raft_group_yield(struct raft_group *group);
 /* The transport's word on a neighbour, to all groups it is in. */
 void raft_host_peer(struct raft_host *host, raft_node peer, bool up);
 /* How much of snapshots, of all groups together, is sent between two ticks: what goes on beside

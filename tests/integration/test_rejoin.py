@@ -297,17 +297,36 @@ def volumes(tmp_path):
         v.remove()
 
 
-async def test_a_full_disk_refuses_and_recovers(tmp_path, volumes):
-    c = Cluster(tmp_path)
+def cluster_on(volumes, folder):
+    c = Cluster(folder)
     for s, v in zip(c.servers, volumes):
         s.store = v.path
         s.base = s.base.replace(os.path.join(s.folder, s.name + "-data"), v.path)
         text = open(s.conf).read()
         s.configure(text[text.index("cluster {"):])
-    c.start()
+    return c.start()
+
+
+def is_full(server):  # asking is what makes an idle server look
+    return server.get("/healthz", expect=None).get("error", "").startswith("JetStream store is full")
+
+
+@pytest.mark.parametrize("leave_mb", [10, 30])  # too little for entries, for new messages
+async def test_a_leader_whose_disk_is_full_hands_over(tmp_path, volumes, leave_mb):
+    c = cluster_on(volumes, tmp_path)
     await make(c, 10)
-    def is_full(server):  # asking is what makes an idle server look
-        return server.get("/healthz", expect=None).get("error", "").startswith("JetStream store is full")
+    for round in range(2 if leave_mb == 30 else 1):  # the second has one to ask that has no room, and one that has
+        leader = await asyncio.to_thread(eventually, lambda: c.leader("S"), 10, "a leader")
+        volumes[c.servers.index(leader)].fill(leave_mb)
+        await asyncio.to_thread(eventually, lambda: is_full(leader), 10, "a full disk")
+        await publish_all(c[0], [f"r{round}v{i}" for i in range(10)])
+        assert c.leader("S") is not leader
+    c.stop()
+
+
+async def test_a_full_disk_refuses_and_recovers(tmp_path, volumes):
+    c = cluster_on(volumes, tmp_path)
+    await make(c, 10)
     volumes[2].fill(leave_mb=10)  # one of three: the others go on
     eventually(lambda: is_full(c[2]), 10)
     assert "is full" in c[2].text()

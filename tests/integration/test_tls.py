@@ -63,8 +63,9 @@ def test_messages_of_all_sizes_pass_between_secure_and_plain_loops(tmp_path, cer
         sizes = [0, 1, 1000, 16383, 16384, 16385, 40000, 1048576] + list(range(0, 3000, 7))
         for n in sizes:
             await b.publish("x", b"z" * n)
-        for n in sizes:
-            assert (await sub.next_msg(timeout=10)).data == b"z" * n
+        for i, n in enumerate(sizes):
+            data = (await sub.next_msg(timeout=10)).data
+            assert (i, len(data)) == (i, n) and data == b"z" * n, s.text()
         await a.close()
         await b.close()
     asyncio.run(use())

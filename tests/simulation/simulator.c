@@ -35,7 +35,7 @@ static void break_io(struct node *n)
     sim->io_errors++;
     note("io error", n->number, full, 0);
     if (full) {
-        raft_host_set_full(n->host, true);
+        raft_host_set_room(n->host, RAFT_ROOM_NONE);
         push((struct event){.kind = EV_SPACE, .node = n->number, .life = n->life},
              draw_rot(2000 * MS));
     } else {
@@ -315,7 +315,7 @@ static void dispatch(struct event e)
         start_node(n);
         break;
     case EV_SPACE:
-        raft_host_set_full(n->host, false);
+        raft_host_set_room(n->host, RAFT_ROOM_ENOUGH);
         break;
     case EV_SILENCE:
         if (e.epoch == sim->path_epoch[e.from][e.node]) {
@@ -404,7 +404,7 @@ static uint64_t run_seed(uint64_t seed, bool trace, struct sim *totals)
             start_node(&s.nodes[i]);
         }
         s.nodes[i].paused = false;
-        raft_host_set_full(s.nodes[i].host, false);
+        raft_host_set_room(s.nodes[i].host, RAFT_ROOM_ENOUGH);
         raft_host_set_snapshot_rate(s.nodes[i].host, RAFT_HOST_SNAPSHOT_RATE);
         for (unsigned k = 0; k < i; k++) {
             heal_path(i, k);
