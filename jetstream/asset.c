@@ -216,11 +216,26 @@ static struct blob *read_entry(void *arg, uint64_t index)
     return group_read(a->group, index);
 }
 
+struct stream *asset_new_stream(struct asset *a)
+{
+    struct stream_config config = {.name = mem_strdup(a->name)};
+    return stream_new(&config, 0, read_entry, a);
+}
+
+void asset_replace_stream(struct asset *a, struct stream *s)
+{
+    s->read = read_entry;
+    s->arg = a;
+    stream_free(a->stream);
+    a->stream = s;
+    publisher_deinit(&a->publisher);
+    publisher_init(&a->publisher, a->stream);
+}
+
 static enum err decode(void *owner, struct bytes state)
 {
     struct asset *a = owner;
-    struct stream_config config = {.name = mem_strdup(a->name)};
-    a->loading = stream_new(&config, 0, read_entry, a);
+    a->loading = asset_new_stream(a);
     return stream_decode(a->loading, state);
 }
 
@@ -239,10 +254,7 @@ static enum err decode_end(void *owner, bool whole)
         stream_free(loaded);
         return ERR_CORRUPT;
     }
-    stream_free(a->stream);
-    a->stream = loaded;
-    publisher_deinit(&a->publisher);
-    publisher_init(&a->publisher, a->stream);
+    asset_replace_stream(a, loaded);
     return OK;
 }
 
@@ -430,7 +442,8 @@ static const struct group_ops asset_ops = {.apply = apply,
                                            .rewrite = rewrite,
                                            .on_read = on_read,
                                            .on_repaired = on_repaired,
-                                           .describe = describe};
+                                           .describe = describe,
+                                           .recovery = &asset_recovery_ops};
 
 bool asset_is_current(struct asset *a)
 {

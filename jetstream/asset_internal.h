@@ -6,6 +6,7 @@
  *   pull.c            deliveries
  *   asset_api.c       requests of the API
  *   asset_describe.c  descriptions, for the API and /jsz
+ *   asset_recovery.c  what is left of a stream that is damaged
  *   advisory.c        events it tells
  *
  * All of it on the loop of its shard. */
@@ -27,7 +28,8 @@ struct asset {
     struct account *account;
     struct group *group;
     struct stream *stream;
-    struct stream *loading; /* takes its place when it is complete; NULL mostly */
+    struct stream *loading;           /* takes its place when it is complete; NULL mostly */
+    struct stream_recovery *recovery; /* the same, when it is made anew from what is left of it */
     struct publisher publisher;
     char *name;
     uint64_t peers[META_PEERS_MAX];
@@ -71,6 +73,15 @@ bool asset_propose(struct asset *asset, struct bytes entry, waiter_cb cb, void *
 MUST_USE bool asset_propose_blob(struct asset *asset, struct blob *entry, waiter_cb cb, void *arg);
 /* Something may have become deliverable to any of its consumers. */
 void asset_pump_all(struct asset *asset);
+
+/* With nothing in it, to be decoded into. */
+struct stream *asset_new_stream(struct asset *asset);
+/* `stream` is the state from now on. */
+void asset_replace_stream(struct asset *asset, struct stream *stream);
+
+/* --- asset_recovery.c --- */
+
+extern const struct recovery_ops asset_recovery_ops;
 
 /* --- asset_publish.c; the leader --- */
 

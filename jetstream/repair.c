@@ -163,6 +163,20 @@ bool group_lost_state(const struct group *g)
     return found;
 }
 
+bool group_lost_entries(const struct group *g, raft_index from, raft_index to)
+{
+    uint32_t count;
+    const struct store_damage *lost = store_lost(g->writes->store, &count);
+    bool found = false;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct store_damage *d = &lost[i];
+        raft_index begin = g->id == d->from.group ? d->from.index : 0;
+        raft_index end = g->id == d->to.group ? d->to.index : UINT64_MAX;
+        found = found || (!d->states && is_inside(g, d) && begin < to && from < end);
+    }
+    return found;
+}
+
 static void renew_state(struct group *g)
 {
     log_error("JetStream state of group %llu is damaged: it is written anew",

@@ -41,6 +41,8 @@
     X(iter_seek_to_first)                                                                          \
     X(iter_valid)                                                                                  \
     X(iter_value)                                                                                  \
+    X(list_column_families)                                                                        \
+    X(list_column_families_destroy)                                                                \
     X(open_column_families)                                                                        \
     X(open_for_read_only_column_families)                                                          \
     X(options_create)                                                                              \

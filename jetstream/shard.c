@@ -479,19 +479,10 @@ static const struct raft_group_ops raft_ops = {
 
 /* --- opening --- */
 
-struct loaded {
-    struct raft_config config;
-    struct raft_run *runs;
-    struct raft_entry *entries;
-    uint32_t entry_cap;
-    struct blob *state;
-};
-
 static enum err load_state(struct group *g, bool fresh, struct loaded *l)
 {
     struct blob *blob;
     enum err err = store_get_state(g->writes->store, g->id, "hs", &blob);
-    l->config.unproven = err != OK && !fresh;
     if (err == OK) {
         struct reader r = reader_make(blob_bytes(blob));
         l->config.term = reader_u64(&r);
@@ -505,8 +496,10 @@ static enum err load_state(struct group *g, bool fresh, struct loaded *l)
         if (!whole) {
             return ERR_CORRUPT;
         }
-    } else if (err != ERR_NOT_FOUND) {
+    } else if (err == ERR_IO) {
         return err;
+    } else {
+        l->config.unproven = err == ERR_CORRUPT || !fresh; /* what it promised is forgotten */
     }
     err = store_get_state(g->writes->store, g->id, "ck", &blob);
     if (err != OK) {
@@ -563,13 +556,9 @@ static bool has_whole_log(struct group *g)
 }
 
 /* Without its state a log that has been cut says nothing: a replica begins empty, and gets
- * everything from the others. Where there are none it does not open, for nothing must be taken for
- * an empty stream. */
-static enum err begin_without_state(struct group *g, struct loaded *l)
+ * everything from the others. */
+static void begin_without_state(struct group *g, struct loaded *l)
 {
-    if (l->config.members.count < 2) {
-        return ERR_CORRUPT;
-    }
     give_up_log(g, l, 0);
     free(l->runs);
     blob_release(l->state);
@@ -578,7 +567,6 @@ static enum err begin_without_state(struct group *g, struct loaded *l)
     l->config.runs = NULL;
     l->config.run_count = 0;
     l->config.applied = l->config.first = 0;
-    return OK;
 }
 
 static enum err load_entries(struct group *g, struct loaded *l)
@@ -602,6 +590,52 @@ static enum err load_entries(struct group *g, struct loaded *l)
         l->entries[l->config.entry_count++] = e;
         g->bytes_since += 64 + (e.data == NULL ? 0 : e.data->len);
     }
+}
+
+/* Where nobody else has it, a log with a hole in it is no end of the log. */
+static bool has_hole(const struct group *g, const struct loaded *l)
+{
+    raft_index next = l->config.applied + l->config.entry_count + 1;
+    struct raft_entry e;
+    if (!group_lost_entries(g, next, next + 1) ||
+        store_get_entries(g->writes->store, g->id, next, &e, 1, 1) == 0) {
+        return false;
+    }
+    blob_release(e.data);
+    return true;
+}
+
+/* The state as it is stored, and the log behind it. */
+static enum err load(struct group *g, bool fresh, struct loaded *l)
+{
+    enum err err = load_state(g, fresh, l);
+    if (err == OK && l->state == NULL && group_lost_state(g) && !has_whole_log(g)) {
+        err = ERR_CORRUPT;
+    }
+    if (err == OK && l->state != NULL) {
+        err = decode_state(g, l->state, true);
+    }
+    return err;
+}
+
+/* The same, and what is left of it when there is damage. */
+static enum err load_or_recover(struct group *g, bool fresh, struct loaded *l)
+{
+    const struct raft_members at_first = l->config.members;
+    enum err err = load(g, fresh, l);
+    if (err == ERR_CORRUPT && at_first.count > 1) {
+        l->config.members = at_first;
+        begin_without_state(g, l);
+        return OK;
+    }
+    if (err == OK) {
+        err = load_entries(g, l);
+    }
+    bool alone = l->config.members.count < 2;
+    if (err == OK && alone && has_hole(g, l)) {
+        err = ERR_CORRUPT;
+    }
+    return err == ERR_CORRUPT && alone ? group_recover(g, l) : err;
 }
 
 /* A hard state that is lost leaves a term that is at least that of the log. */
@@ -634,18 +668,7 @@ struct group *group_open(struct shard *s, uint64_t id, const uint64_t *voters, u
     for (unsigned i = 0; i < voter_count; i++) {
         l.config.members.list[i].node = voters[i];
     }
-    const struct raft_members members_at_first = l.config.members;
-    enum err err = load_state(g, fresh, &l);
-    if (err == OK && l.state != NULL) {
-        err = decode_state(g, l.state, true);
-    }
-    if (err == ERR_CORRUPT ||
-        (err == OK && l.state == NULL && group_lost_state(g) && !has_whole_log(g))) {
-        l.config.members = members_at_first;
-        err = begin_without_state(g, &l);
-    } else if (err == OK) {
-        err = load_entries(g, &l);
-    }
+    enum err err = load_or_recover(g, fresh, &l);
     settle_term(&l);
     l.config.entries = l.entries;
     l.config.survivors = s->survivor_count > 0 ? s->survivors : NULL;
@@ -672,6 +695,9 @@ struct group *group_open(struct shard *s, uint64_t id, const uint64_t *voters, u
         VEC_RESERVE(s->groups, s->group_cap, s->group_count);
         s->groups[s->group_count++] = g;
         group_note_lost(g);
+        if (l.recovered) {
+            (void)group_checkpoint(g);
+        }
         shard_kick(s);
     } else {
         (void)error_set(error, err, "group %llu cannot be read from the store: %s",

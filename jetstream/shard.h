@@ -72,6 +72,23 @@ struct group_ops {
     /* What is in the record at `index`, for the log: "stream 'A > S', messages 3 to 7". NULL:
      * nobody knows. */
     void (*describe)(void *owner, uint64_t index, char *text, size_t size);
+    const struct recovery_ops *recovery; /* NULL: there is no way */
+};
+
+/* A state from what is left of it, when nobody else has it: begin, the rows that could be read, the
+ * records of the log in order, end. */
+struct recovery_ops {
+    /* `head`: of the checkpoint at `index`, NULL when that is lost, too; `log_from`: from there on
+     * no entry has been dropped. Until the end records are read by `read` only. */
+    void (*begin)(void *owner, const struct blob *head, uint64_t index, uint64_t log_from,
+                  struct blob *(*read)(void *arg, uint64_t index), void *arg);
+    void (*row)(void *owner, uint64_t row, struct bytes value);
+    /* Data entries. ERR_CORRUPT: it makes no sense, and was left out. */
+    enum err (*record)(void *owner, uint64_t index, struct bytes entry);
+    /* Some are lost in front of the next one. */
+    void (*missing)(void *owner);
+    /* It takes the place of the state. */
+    void (*end)(void *owner);
 };
 
 struct group_status {

@@ -2,6 +2,7 @@
  *
  *   shard.c    turns, checkpoints, the groups' life
  *   repair.c   records that cannot be read
+ *   recover.c  a state that cannot be read, and that nobody else has
  */
 #ifndef JETSTREAM_SHARD_INTERNAL_H
 #define JETSTREAM_SHARD_INTERNAL_H
@@ -68,6 +69,16 @@ struct group {
     bool checkpointing, broken;
 };
 
+/* What a group begins with. */
+struct loaded {
+    struct raft_config config;  /* its runs and entries are those below */
+    struct raft_run *runs;      /* owned */
+    struct raft_entry *entries; /* owned, with a reference to the data of each */
+    uint32_t entry_cap;
+    struct blob *state; /* counted; NULL: none */
+    bool recovered;     /* the store does not have what this is */
+};
+
 /* --- shard.c --- */
 
 /* Something may have come out of the groups: look at the end of the turn, and tick while needed. */
@@ -83,6 +94,13 @@ void group_note_damage(struct group *group, raft_index index);
 void group_note_lost(struct group *group);
 /* Was its state among that? */
 bool group_lost_state(const struct group *group);
+/* Were entries from <= … < to? */
+bool group_lost_entries(const struct group *group, raft_index from, raft_index to);
 void group_forget_damage(struct group *group);
+
+/* --- recover.c --- */
+
+/* Fills `loaded` and the owner's state from the records. ERR_CORRUPT: that cannot be done. */
+MUST_USE enum err group_recover(struct group *group, struct loaded *loaded);
 
 #endif

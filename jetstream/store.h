@@ -7,6 +7,7 @@
  * Column families:  log    (group, index) → crc32c · term · kind · data
  *                   state  (group, name)  → what a group has to remember: hard state, checkpoint
  *                          (group, row)   → numbered parts of the checkpoint
+ *                   copies (group, name)  → the same once more
  * Keys are big-endian, so that iteration is index order.
  *
  * While the disk is nearly full nothing new may begin (store_is_full()). After a failed write or
@@ -87,8 +88,8 @@ uint32_t store_get_entries(struct store *store, uint64_t group, raft_index index
 /* *value is a counted blob. */
 enum err store_get_state(struct store *store, uint64_t group, const char *name,
                          struct blob **value);
-/* All rows of a group, ascending, until `cb` gives something else than OK, which is returned then;
- * ERR_CORRUPT, ERR_IO: one cannot be read. */
+/* All rows of a group that can be read, ascending, until `cb` gives something else than OK, which
+ * is returned then; ERR_CORRUPT, ERR_IO: some could not be read. */
 typedef enum err (*store_row_cb)(void *arg, uint64_t row, struct bytes value);
 MUST_USE enum err store_each_row(struct store *store, uint64_t group, store_row_cb cb, void *arg);
 /* Ids of all groups that have a state called `name`, ascending. Heap array, *count long. */

@@ -241,7 +241,7 @@ static enum err make_folders(const char *path, struct error *error)
     return err;
 }
 
-const char *const disk_families[CF_COUNT] = {"default", "log", "state"};
+const char *const disk_families[CF_COUNT] = {"default", "log", "state", "copies"};
 
 rocksdb_options_t *disk_options(void)
 {
@@ -402,6 +402,19 @@ static enum err open_seal(struct disk *s, const struct store_keys *keys, struct 
     return err;
 }
 
+/* Without CF_COPIES before 0.4. */
+static int families_in(const char *folder, const rocksdb_options_t *options)
+{
+    char *text = NULL;
+    size_t count = CF_COUNT;
+    char **names = rocksdb.list_column_families(options, folder, &count, &text);
+    if (text == NULL) {
+        rocksdb.list_column_families_destroy(names, count);
+    }
+    free(text);
+    return count < CF_COUNT ? (int)count : CF_COUNT;
+}
+
 struct disk *disk_open_database(const char *folder, bool read_only, char **text)
 {
     struct disk *s = NEW(struct disk);
@@ -415,11 +428,14 @@ struct disk *disk_open_database(const char *folder, bool read_only, char **text)
     s->unsynced = rocksdb.writeoptions_create();
     s->reads = rocksdb.readoptions_create();
     rocksdb.readoptions_set_verify_checksums(s->reads, 1);
-    const rocksdb_options_t *options[CF_COUNT] = {s->options, s->log_options, s->options};
-    s->db = read_only ? rocksdb.open_for_read_only_column_families(
-                            s->options, folder, CF_COUNT, disk_families, options, s->cf, 0, text)
-                      : rocksdb.open_column_families(s->options, folder, CF_COUNT, disk_families,
-                                                     options, s->cf, text);
+    const rocksdb_options_t *options[CF_COUNT] = {s->options, s->log_options, s->options,
+                                                  s->options};
+    s->db = read_only
+                ? rocksdb.open_for_read_only_column_families(s->options, folder,
+                                                             families_in(folder, s->options),
+                                                             disk_families, options, s->cf, 0, text)
+                : rocksdb.open_column_families(s->options, folder, CF_COUNT, disk_families, options,
+                                               s->cf, text);
     return s;
 }
 
@@ -427,7 +443,7 @@ void disk_close_database(struct disk *s)
 {
     seal_free(s->seal);
     mark_close(&s->mark);
-    for (int i = 0; i < CF_COUNT && s->db != NULL; i++) {
+    for (int i = 0; i < CF_COUNT && s->cf[i] != NULL; i++) {
         rocksdb.column_family_handle_destroy(s->cf[i]);
     }
     if (s->db != NULL) {

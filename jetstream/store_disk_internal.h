@@ -15,7 +15,9 @@
 #include "jetstream/rocksdb_library.h"
 #include "jetstream/store_internal.h"
 
-enum column_family { CF_DEFAULT, CF_LOG, CF_STATE, CF_COUNT };
+/* What is put as a state lies in CF_STATE and once more in CF_COPIES, in other files: a group that
+ * has lost its state has lost much more than the one block that is damaged. */
+enum column_family { CF_DEFAULT, CF_LOG, CF_STATE, CF_COPIES, CF_COUNT };
 extern const char *const disk_families[CF_COUNT]; /* their names */
 
 /* Below `index` the group has nothing that is not deleted. */
@@ -95,9 +97,12 @@ uint32_t disk_get_entries(struct store *store, uint64_t group, raft_index index,
 enum err disk_get_state(struct store *store, uint64_t group, const char *name, struct blob **out);
 enum err disk_each_row(struct store *store, uint64_t group, store_row_cb cb, void *arg);
 uint64_t *disk_groups(struct store *store, const char *name, uint32_t *count);
-/* A step of a walk through CF_LOG or CF_STATE, like store_scrub(). `on_record` (may be NULL) is
- * called with all that can be read, as it lies there. */
+/* A step of a walk through CF_LOG, CF_STATE or CF_COPIES, like store_scrub(). `on_record` (may be
+ * NULL) is called with all that can be read, as it lies there. */
 typedef void (*disk_record_cb)(void *arg, struct bytes key, struct bytes value);
+/* The first number above `bad`, at which it does not hold, from which on `readable` holds;
+ * UINT64_MAX when there is none. */
+uint64_t disk_search(uint64_t bad, bool (*readable)(void *arg, uint64_t number), void *arg);
 bool disk_walk(struct disk *s, enum column_family family, struct store_place *at, size_t bytes,
                struct store_damage *found, uint32_t cap, uint32_t *count, disk_record_cb on_record,
                void *arg);

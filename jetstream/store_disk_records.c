@@ -57,7 +57,8 @@ static uint32_t state_crc(struct bytes key, struct bytes value, bool sealed)
     return hash_crc32c(hash_crc32c(crc, key.ptr, key.len), value.ptr, value.len);
 }
 
-static void put_state(struct disk *s, rocksdb_writebatch_t *w, struct bytes key, struct bytes value)
+static void put_state(struct disk *s, rocksdb_writebatch_t *w, enum column_family family,
+                      struct bytes key, struct bytes value)
 {
     struct buffer sealed = {0};
     if (s->seal != NULL) {
@@ -69,7 +70,7 @@ static void put_state(struct disk *s, rocksdb_writebatch_t *w, struct bytes key,
     const char *values[] = {(const char *)&crc, value.ptr == NULL ? "" : value.ptr};
     size_t key_sizes[] = {key.len};
     size_t value_sizes[] = {sizeof crc, value.len};
-    rocksdb.writebatch_putv_cf(w, s->cf[CF_STATE], 1, keys, key_sizes, 2, values, value_sizes);
+    rocksdb.writebatch_putv_cf(w, s->cf[family], 1, keys, key_sizes, 2, values, value_sizes);
     buffer_deinit(&sealed);
 }
 
@@ -133,12 +134,13 @@ void disk_add_op(struct disk *s, rocksdb_writebatch_t *w, const struct op *op,
         return;
     case OP_PUT_STATE:
         disk_state_key(scratch, op->group, op->name);
-        put_state(s, w, buffer_bytes(scratch), data);
+        put_state(s, w, CF_STATE, buffer_bytes(scratch), data);
+        put_state(s, w, CF_COPIES, buffer_bytes(scratch), data);
         return;
     case OP_PUT_ROW: {
         char row[ROW_KEY_LEN];
         row_key(row, op->group, op->index);
-        put_state(s, w, bytes_make(row, sizeof row), data);
+        put_state(s, w, CF_STATE, bytes_make(row, sizeof row), data);
         return;
     }
     case OP_DELETE_ROWS:
@@ -147,6 +149,7 @@ void disk_add_op(struct disk *s, rocksdb_writebatch_t *w, const struct op *op,
     case OP_DELETE_GROUP:
         put_range(w, s->cf[CF_LOG], op->group, 0, UINT64_MAX);
         put_range(w, s->cf[CF_STATE], op->group, 0, UINT64_MAX);
+        put_range(w, s->cf[CF_COPIES], op->group, 0, UINT64_MAX);
         return;
     }
 }
@@ -290,67 +293,127 @@ static enum err open_state(struct disk *s, struct bytes key, struct bytes value,
     return err;
 }
 
+static enum err get_state(struct disk *s, enum column_family family, struct bytes key,
+                          struct blob **out)
+{
+    char *text = NULL;
+    size_t len;
+    char *value = rocksdb.get_cf(s->db, s->reads, s->cf[family], key.ptr, key.len, &len, &text);
+    if (text != NULL) {
+        return read_failed(s, text);
+    }
+    if (value == NULL) {
+        return ERR_NOT_FOUND;
+    }
+    struct buffer plain = {0};
+    struct bytes body;
+    enum err err = open_state(s, key, bytes_make(value, len), &plain, &body);
+    *out = err == OK ? blob_copy(body) : NULL;
+    buffer_deinit(&plain);
+    free(value);
+    return err;
+}
+
 enum err disk_get_state(struct store *store, uint64_t group, const char *name, struct blob **out)
 {
     struct disk *s = disk_of(store);
     struct buffer key = {0};
     disk_state_key(&key, group, name);
-    char *text = NULL;
-    size_t len;
-    char *value = rocksdb.get_cf(s->db, s->reads, s->cf[CF_STATE], key.data, key.len, &len, &text);
-    enum err err = ERR_NOT_FOUND;
-    if (text != NULL) {
-        err = read_failed(s, text);
-    } else if (value != NULL) {
-        struct buffer plain = {0};
-        struct bytes body;
-        err = open_state(s, buffer_bytes(&key), bytes_make(value, len), &plain, &body);
-        *out = err == OK ? blob_copy(body) : NULL;
-        buffer_deinit(&plain);
-        if (err != OK) {
-            log_error("JetStream state \"%s\" of group %llu is damaged", name,
-                      (unsigned long long)group);
+    enum err err = get_state(s, CF_STATE, buffer_bytes(&key), out);
+    if (err == ERR_CORRUPT || err == ERR_NOT_FOUND) {
+        bool copied = get_state(s, CF_COPIES, buffer_bytes(&key), out) == OK;
+        if (copied || err == ERR_CORRUPT) {
+            log_error("JetStream state \"%s\" of group %llu is damaged%s", name,
+                      (unsigned long long)group,
+                      copied ? ": its copy is used" : ", as is its copy");
         }
+        err = copied ? OK : err;
     }
-    free(value);
     buffer_deinit(&key);
     return err;
 }
 
+/* Rows of a group, in order. */
+struct row_cursor {
+    struct disk *disk;
+    rocksdb_iterator_t *it;
+    uint64_t group;
+};
+
+static enum err row_error(struct row_cursor *c)
+{
+    char *text = NULL;
+    rocksdb.iter_get_error(c->it, &text);
+    return text == NULL ? OK : read_failed(c->disk, text);
+}
+
+static bool seek_row(void *arg, uint64_t row)
+{
+    struct row_cursor *c = arg;
+    char key[ROW_KEY_LEN];
+    row_key(key, c->group, row);
+    rocksdb.iter_seek(c->it, key, sizeof key);
+    return row_error(c) == OK;
+}
+
+/* The row under the iterator, whose number is *row then; ERR_NOT_FOUND: it is none of the group. */
+static enum err take_row(struct row_cursor *c, uint64_t *row, struct buffer *plain,
+                         struct bytes *value)
+{
+    char first[ROW_KEY_LEN];
+    row_key(first, c->group, 0);
+    if (!rocksdb.iter_valid(c->it)) {
+        return ERR_NOT_FOUND;
+    }
+    size_t key_len, value_len;
+    const char *key = rocksdb.iter_key(c->it, &key_len);
+    const char *sealed = rocksdb.iter_value(c->it, &value_len);
+    if (key_len != ROW_KEY_LEN || memcmp(key, first, 9) != 0) {
+        return ERR_NOT_FOUND;
+    }
+    *row = get_be64(key + 9);
+    return open_state(c->disk, bytes_make(key, key_len), bytes_make(sealed, value_len), plain,
+                      value);
+}
+
 enum err disk_each_row(struct store *store, uint64_t group, store_row_cb cb, void *arg)
 {
-    struct disk *s = disk_of(store);
+    struct row_cursor c = {.disk = disk_of(store), .group = group};
     struct buffer plain = {0};
+    enum err damage = OK;
     enum err err = OK;
-    char from[ROW_KEY_LEN];
-    row_key(from, group, 0);
-    rocksdb_iterator_t *it = rocksdb.create_iterator_cf(s->db, s->reads, s->cf[CF_STATE]);
-    for (rocksdb.iter_seek(it, from, sizeof from); err == OK && rocksdb.iter_valid(it);
-         rocksdb.iter_next(it)) {
-        size_t key_len, value_len;
-        const char *key = rocksdb.iter_key(it, &key_len);
-        const char *value = rocksdb.iter_value(it, &value_len);
-        if (key_len != ROW_KEY_LEN || memcmp(key, from, 9) != 0) {
-            break;
+    uint64_t row = 0;
+    c.it = rocksdb.create_iterator_cf(c.disk->db, c.disk->reads, c.disk->cf[CF_STATE]);
+    (void)seek_row(&c, 0);
+    while (err == OK) {
+        enum err unreadable = row_error(&c);
+        if (unreadable != OK) {
+            damage = unreadable;
+            log_error("JetStream state of group %llu is damaged from row %llu on",
+                      (unsigned long long)group, (unsigned long long)row);
+            row = disk_search(row, seek_row, &c);
+            if (!seek_row(&c, row)) {
+                break;
+            }
         }
-        uint64_t row = get_be64(key + 9);
-        struct bytes body;
-        err = open_state(s, bytes_make(key, key_len), bytes_make(value, value_len), &plain, &body);
-        if (err != OK) {
+        struct bytes value;
+        err = take_row(&c, &row, &plain, &value);
+        if (err == ERR_CORRUPT) {
             log_error("JetStream state, row %llu of group %llu is damaged", (unsigned long long)row,
                       (unsigned long long)group);
-            break;
+            damage = ERR_CORRUPT;
+            err = OK;
+        } else if (err == OK) {
+            err = cb(arg, row, value);
         }
-        err = cb(arg, row, body);
+        if (err == OK) {
+            row++;
+            rocksdb.iter_next(c.it);
+        }
     }
-    char *text = NULL;
-    rocksdb.iter_get_error(it, &text);
-    if (text != NULL) {
-        err = read_failed(s, text);
-    }
-    rocksdb.iter_destroy(it);
+    rocksdb.iter_destroy(c.it);
     buffer_deinit(&plain);
-    return err;
+    return err == OK || err == ERR_NOT_FOUND ? damage : err;
 }
 
 uint64_t *disk_groups(struct store *store, const char *name, uint32_t *count)

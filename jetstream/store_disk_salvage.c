@@ -210,6 +210,7 @@ static enum err copy_all(struct disk *from, struct disk *to, struct error *error
     copy_own(&c);
     copy_family(&c, CF_LOG, lost, &count);
     copy_family(&c, CF_STATE, lost, &count);
+    copy_family(&c, CF_COPIES, lost, &count);
     if (count == LOST_MAX || err != OK) {
         err = error_set(error, ERR_CORRUPT, "there is too much damage");
     }

@@ -11,7 +11,8 @@
 struct walk {
     struct disk *disk;
     rocksdb_iterator_t *it;
-    bool states; /* of CF_STATE; else of CF_LOG */
+    bool states;    /* not of CF_LOG */
+    uint64_t group; /* in which is_index_readable() looks */
     disk_record_cb on_record;
     void *arg;
 };
@@ -41,38 +42,42 @@ static bool seek(struct walk *w, struct store_place p)
     return is_readable(w);
 }
 
-/* The first place behind `bad`, which is unreadable, that is not: n groups further, or n indexes in
- * its group, whose end is readable then. */
-static struct store_place search(struct walk *w, struct store_place bad, bool groups)
+static bool is_group_readable(void *arg, uint64_t group)
 {
-    uint64_t base = groups ? bad.group : bad.index;
-    uint64_t low = base; /* unreadable */
+    return seek(arg, (struct store_place){group, 0});
+}
+
+static bool is_index_readable(void *arg, uint64_t index)
+{
+    struct walk *w = arg;
+    return seek(w, (struct store_place){w->group, index});
+}
+
+uint64_t disk_search(uint64_t bad, bool (*readable)(void *arg, uint64_t number), void *arg)
+{
+    uint64_t low = bad; /* unreadable */
     uint64_t high = UINT64_MAX;
-    for (uint64_t step = 1; base + step > low && high == UINT64_MAX; step *= 2) {
-        uint64_t at = base + step;
-        bool readable =
-            seek(w, groups ? (struct store_place){at, 0} : (struct store_place){bad.group, at});
-        *(readable ? &high : &low) = at;
+    for (uint64_t step = 1; bad + step > low && high == UINT64_MAX; step *= 2) {
+        *(readable(arg, bad + step) ? &high : &low) = bad + step;
     }
     while (low + 1 < high) {
         uint64_t middle = low + (high - low) / 2;
-        bool readable = seek(w, groups ? (struct store_place){middle, 0}
-                                       : (struct store_place){bad.group, middle});
-        *(readable ? &high : &low) = middle;
+        *(readable(arg, middle) ? &high : &low) = middle;
     }
-    return groups ? (struct store_place){high, 0} : (struct store_place){bad.group, high};
+    return high;
 }
 
 /* The first place behind `bad`, which is not readable, that is. The bad part ends in the group
  * before the first one that is readable from its beginning. */
 static struct store_place next_readable(struct walk *w, struct store_place bad)
 {
-    struct store_place next = search(w, bad, true);
+    uint64_t next = disk_search(bad.group, is_group_readable, w);
     if (w->states) {
-        return next;
+        return (struct store_place){next, 0};
     }
-    uint64_t last = next.group - 1;
-    return search(w, last == bad.group ? bad : (struct store_place){last, 0}, false);
+    w->group = next - 1;
+    uint64_t from = w->group == bad.group ? bad.index : 0;
+    return (struct store_place){w->group, disk_search(from, is_index_readable, w)};
 }
 
 /* Whether the record under the iterator is what was written, which is told then; *place, *size: its
@@ -140,12 +145,15 @@ bool disk_walk(struct disk *s, enum column_family family, struct store_place *at
                struct store_damage *found, uint32_t cap, uint32_t *count, disk_record_cb on_record,
                void *arg)
 {
-    struct walk w = {.disk = s, .states = family == CF_STATE, .on_record = on_record, .arg = arg};
+    struct walk w = {.disk = s, .states = family != CF_LOG, .on_record = on_record, .arg = arg};
+    *count = 0;
+    if (s->cf[family] == NULL) {
+        return true;
+    }
     rocksdb_readoptions_t *options = rocksdb.readoptions_create();
     rocksdb.readoptions_set_verify_checksums(options, 1);
     rocksdb.readoptions_set_fill_cache(options, 0);
     w.it = rocksdb.create_iterator_cf(s->db, options, s->cf[family]);
-    *count = 0;
     bool end = walk(&w, at, bytes, found, cap, count);
     rocksdb.iter_destroy(w.it);
     rocksdb.readoptions_destroy(options);
@@ -158,10 +166,12 @@ bool disk_scrub(struct store *store, struct store_place *at, size_t bytes,
     struct disk *s = disk_of(store);
     bool end = disk_walk(s, CF_LOG, at, bytes, found, cap, count, NULL, NULL);
     if (end) { /* the states of all groups at once: there is little of them */
-        uint32_t more;
-        *at = (struct store_place){0, 0};
-        (void)disk_walk(s, CF_STATE, at, bytes, found + *count, cap - *count, &more, NULL, NULL);
-        *count += more;
+        for (enum column_family family = CF_STATE; family <= CF_COPIES; family++) {
+            uint32_t more;
+            *at = (struct store_place){0, 0};
+            (void)disk_walk(s, family, at, bytes, found + *count, cap - *count, &more, NULL, NULL);
+            *count += more;
+        }
         *at = (struct store_place){0, 0};
     }
     return end;

@@ -214,6 +214,24 @@ void consumers_on_first(struct stream *s)
     }
 }
 
+void consumers_on_loss(struct stream *s)
+{
+    struct map_entry *e;
+    for (uint32_t i = 0; (e = map_next(&s->consumers, &i)) != NULL;) {
+        struct consumer *c = e->value;
+        uint64_t seq = 0;
+        for (uint32_t at = 0; (at = pending_at(c, seq)) < c->pending_count;) {
+            struct pending_message *p = &c->pending[at];
+            seq = (p->stream_seq & ~GONE) + 1;
+            if (is_live(p) && stream_count_between(s, p->stream_seq, p->stream_seq) == 0) {
+                settle(c, p);
+            }
+        }
+        consumer_refilter(s, c);
+    }
+    consumers_on_first(s);
+}
+
 /* --- entries --- */
 
 /* §3: one below the first sequence to deliver. */

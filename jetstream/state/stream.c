@@ -195,6 +195,29 @@ void stream_remember_id(struct stream *s, struct bytes id, uint64_t seq, int64_t
         (struct seen_order){mem_dup(id.ptr, id.len), id.len, seq, time_ns};
 }
 
+void stream_count_message(struct stream *s, const struct stored_message *m)
+{
+    struct stream_totals *t = &s->totals;
+    if (t->messages == 0) {
+        t->first_seq = m->seq;
+        t->first_ns = m->time_ns;
+    }
+    t->messages++;
+    t->bytes += message_bytes(m->subject.len, m->header.len, m->body.len);
+    t->last_seq = m->seq;
+    t->last_ns = m->time_ns;
+    remember_subject(s, m->subject, m->seq);
+}
+
+void stream_forget_messages(struct stream *s)
+{
+    forget_subjects(s);
+    s->totals.messages = s->totals.bytes = 0;
+    s->totals.first_ns = s->totals.last_ns = 0;
+    s->entries_from = s->entries_count = s->entries_dead = s->sparse_count = 0;
+    holes_clear(&s->deleted);
+}
+
 /* The window is measured by the times in the log, not by anybody's clock. */
 static void forget_old_ids(struct stream *s, int64_t now_ns)
 {
@@ -363,15 +386,7 @@ static enum err apply_messages(struct stream *s, uint64_t index, struct bytes en
         if (!messages_next(&r, &m)) {
             return ERR_CORRUPT;
         }
-        if (s->totals.messages == 0) {
-            s->totals.first_seq = m.seq;
-            s->totals.first_ns = m.time_ns;
-        }
-        s->totals.messages++;
-        s->totals.bytes += message_bytes(m.subject.len, m.header.len, m.body.len);
-        s->totals.last_seq = m.seq;
-        s->totals.last_ns = m.time_ns;
-        remember_subject(s, m.subject, m.seq);
+        stream_count_message(s, &m);
         last_id = BYTES_NONE;
         if (m.header.len > 0 && header_find(m.header, "Nats-Msg-Id", &last_id)) {
             stream_remember_id(s, last_id, m.seq, m.time_ns);

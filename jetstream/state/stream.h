@@ -161,6 +161,30 @@ MUST_USE enum err stream_decode_end(struct stream *s);
 /* No checkpoint is there to build on: the next one has all rows. */
 void stream_write_all_rows(struct stream *s);
 
+/* A stream from what is left of it (stream_recover.c): its checkpoint cannot be read, wholly or in
+ * part, and nobody else has it. `stream` and `known` each come from stream_decode() of the head of
+ * the checkpoint, which is that of log index `known_up_to`; without it `stream` is a new one and
+ * `known` NULL. Both are taken. `stream` reads by its `read` meanwhile. From index `log_from` on
+ * nothing of the log has been dropped.
+ *
+ * Then the rows that could be read, ascending; then the records, ascending; then the end, which
+ * gives the stream. `tell` says what must not stay untold: sequences from <= … <= to (UINT64_MAX:
+ * nobody knows) that are lost; or that are there although they may have been deleted. */
+enum recovery_finding { RECOVERY_LOST, RECOVERY_DOUBTFUL };
+typedef void (*stream_recovery_cb)(void *arg, enum recovery_finding finding, uint64_t from,
+                                   uint64_t to);
+struct stream_recovery;
+struct stream_recovery *stream_recovery_new(struct stream *stream, struct stream *known,
+                                            uint64_t known_up_to, uint64_t log_from,
+                                            stream_recovery_cb tell, void *arg);
+void stream_recovery_row(struct stream_recovery *r, uint64_t row, struct bytes value);
+/* Records are missing in front of the next one. */
+void stream_recovery_missing(struct stream_recovery *r);
+/* ERR_CORRUPT: it makes no sense. */
+enum err stream_recovery_record(struct stream_recovery *r, uint64_t index, struct bytes entry);
+/* Frees `r`. */
+struct stream *stream_recovery_end(struct stream_recovery *r);
+
 /* Together with a checkpoint: records that hold mostly deleted messages are written anew with what
  * is left, or removed, if they are below log index `from`: the log does not need those any more. In
  * from <= … < `to` the caller drops now what holds nothing; what is above waits. */

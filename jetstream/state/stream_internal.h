@@ -10,6 +10,8 @@ void consumers_on_store(struct stream *s, const struct stored_message *m);
 void consumers_on_remove(struct stream *s, uint64_t seq, struct bytes subject);
 /* All below first_seq is gone: positions and floors move up. */
 void consumers_on_first(struct stream *s);
+/* Other messages than before are there. */
+void consumers_on_loss(struct stream *s);
 
 enum err consumer_apply_create(struct stream *s, struct reader *r, struct apply_result *result);
 enum err consumer_apply_delete(struct stream *s, struct reader *r, struct apply_result *result,
@@ -23,6 +25,10 @@ void consumer_refilter(struct stream *s, struct consumer *c);
 /* 0 filters: everything matches. */
 bool stream_matches_any(char *const *filters, uint32_t count, struct bytes subject);
 void stream_remember_id(struct stream *s, struct bytes id, uint64_t seq, int64_t time_ns);
+/* One that was stored: into all that is counted, but for what consumers and entries know. */
+void stream_count_message(struct stream *s, const struct stored_message *m);
+/* As if there had never been any, but for what consumers know. */
+void stream_forget_messages(struct stream *s);
 /* Not there yet. */
 struct subject_state *stream_add_subject(struct stream *s, struct bytes subject);
 struct stream_entry *stream_find_entry(const struct stream *s, uint64_t seq);
@@ -54,5 +60,8 @@ void stream_subject_changed(struct stream *s, struct subject_state *subject);
 void stream_subject_gone(struct stream *s, struct subject_state *subject);
 /* The one with that log index. */
 void stream_entry_changed(struct stream *s, uint64_t index);
+/* In which row of a checkpoint it is. */
+uint64_t stream_entry_row(uint64_t index);
+bool stream_is_entry_row(uint64_t row);
 
 #endif

@@ -16,9 +16,14 @@
 #define ENTRY_ROWS UINT64_C(0x8000000000000000)
 #define ROW_SHIFT  12
 
-static uint64_t entry_row(uint64_t index)
+uint64_t stream_entry_row(uint64_t index)
 {
     return ENTRY_ROWS | index >> ROW_SHIFT;
+}
+
+bool stream_is_entry_row(uint64_t row)
+{
+    return (row & ENTRY_ROWS) != 0;
 }
 
 /* Nobody writes checkpoints of what lives in memory. */
@@ -49,7 +54,7 @@ void stream_subject_gone(struct stream *s, struct subject_state *subject)
 void stream_entry_changed(struct stream *s, uint64_t index)
 {
     struct stream_changes *c = &s->changes;
-    uint64_t row = entry_row(index);
+    uint64_t row = stream_entry_row(index);
     if (!notes_changes(s)) {
         return;
     }
@@ -143,7 +148,7 @@ static void write_everything(struct stream *s, const struct row_writer *rows,
         put_subject(s, subject, rows, scratch);
     }
     for (uint32_t i = s->entries_from; i < s->entries_count;) {
-        i = put_entries(s, entry_row(s->entries[i].index), rows, scratch);
+        i = put_entries(s, stream_entry_row(s->entries[i].index), rows, scratch);
     }
 }
 
@@ -163,7 +168,7 @@ static void write_entries(struct stream *s, const struct row_writer *rows, struc
 {
     struct stream_changes *c = &s->changes;
     bool any = s->entries_from < s->entries_count;
-    uint64_t first = any ? entry_row(s->entries[s->entries_from].index) : UINT64_MAX;
+    uint64_t first = any ? stream_entry_row(s->entries[s->entries_from].index) : UINT64_MAX;
     if (c->first_entry_row < first) {
         rows->remove(rows->arg, c->first_entry_row, first);
     }
@@ -184,7 +189,8 @@ void stream_checkpoint(struct stream *s, struct buffer *head, const struct row_w
         write_entries(s, rows, &scratch);
     }
     bool any = s->entries_from < s->entries_count;
-    s->changes.first_entry_row = any ? entry_row(s->entries[s->entries_from].index) : ENTRY_ROWS;
+    s->changes.first_entry_row =
+        any ? stream_entry_row(s->entries[s->entries_from].index) : ENTRY_ROWS;
     forget_changes(s);
     buffer_deinit(&scratch);
     stream_encode_head(s, head);
@@ -211,7 +217,7 @@ static enum err read_subject(struct stream *s, uint64_t row, struct reader *r)
 enum err stream_decode_row(struct stream *s, uint64_t row, struct bytes value)
 {
     struct reader r = reader_make(value);
-    if (row < ENTRY_ROWS) {
+    if (!stream_is_entry_row(row)) {
         return read_subject(s, row, &r);
     }
     stream_decode_entries(s, &r);
@@ -224,6 +230,6 @@ enum err stream_decode_end(struct stream *s)
         return OK;
     }
     s->changes.first_entry_row =
-        s->entries_count == 0 ? ENTRY_ROWS : entry_row(s->entries[0].index);
+        s->entries_count == 0 ? ENTRY_ROWS : stream_entry_row(s->entries[0].index);
     return stream_decode_settle(s) ? OK : ERR_CORRUPT;
 }

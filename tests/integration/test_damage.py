@@ -2,6 +2,7 @@
 replicas; without any, reported with the messages that are lost, and everything else is served."""
 import glob
 import os
+import re
 
 import nats
 import pytest
@@ -32,19 +33,18 @@ async def publish(url, replicas):
     await nc.close()
 
 
-def flip(server, needle, without=b"\0no file has this"):
-    """One bit of the file that has it; the block around it cannot be read any more."""
+def flip(server, needle, family=b"log"):
+    """One bit of each file of that column family that has it: the blocks around it cannot be read any more."""
+    done = 0
     for path in glob.glob(os.path.join(server.store, "jetstream", "*.sst")):
         with open(path, "r+b") as f:
             content = f.read()
             at = content.find(needle)
-            if at >= 0 and without not in content:
+            if at >= 0 and b"name" + family in content:  # a property of the file
                 f.seek(at)
-                byte = f.read(1)[0]
-                f.seek(at)
-                f.write(bytes([byte ^ 4]))
-                return path
-    raise AssertionError(f"no file has {needle}")
+                f.write(bytes([content[at] ^ 4]))
+                done += 1
+    assert done > 0, f"no file has {needle}"
 
 
 def into_files(server):
@@ -53,6 +53,12 @@ def into_files(server):
     server.start()
     eventually(server.healthy, 15, "healthy")
     server.stop()
+
+
+def lose_states(server):
+    """Those of the meta group and of the stream lie in one block."""
+    for family in (b"state", b"copies"):
+        flip(server, b'"stream":"S"', family)
 
 
 def make_leader(cluster, server):
@@ -152,7 +158,7 @@ async def test_states_that_are_lost_come_from_the_others(tmp_path):
     await publish(cluster[0].url, 3)
     victim = cluster[1]
     into_files(victim)
-    flip(victim, b'"stream":"S"', without=b"payload-")
+    lose_states(victim)
     to_be_rebuilt(victim)
     victim.start()
     cluster.wait_healthy(30)
@@ -162,27 +168,85 @@ async def test_states_that_are_lost_come_from_the_others(tmp_path):
     cluster.stop()
 
 
+async def publish_past_checkpoints(url, limit):
+    """The log lets go of what limits have removed; 150 more messages, of which some are deleted."""
+    nc = await nats.connect(url)
+    js = nc.jetstream()
+    await js.update_stream(StreamConfig(name="S", subjects=["s.>"], max_msgs=limit))
+    for i in range(150):
+        await js.publish("s.more", b"%06d" % i + b"x" * 100_000)
+    for seq in (520, 530, 531):
+        await js.delete_msg("S", seq)
+    await js.pull_subscribe("s.>", durable="C")
+    await nc.close()
+
+
+async def state_of(url):
+    nc = await nats.connect(url)
+    js = nc.jetstream()
+    info = await js.stream_info("S")
+    consumers = [(c.name, c.num_pending) for c in await js.consumers_info("S")]
+    await nc.close()
+    return info.state, info.config, consumers
+
+
 @pytest.mark.asyncio
-@pytest.mark.parametrize("limit", [None, 50])
-async def test_a_state_that_is_lost_without_others_is_no_empty_stream(tmp_path, limit):
-    """The whole log says it all again; one that limits have cut does not, and nothing is made up for it."""
+@pytest.mark.parametrize("rebuilt", [False, True], ids=["damaged", "rebuilt"])
+async def test_one_copy_of_the_states_is_enough(tmp_path, rebuilt):
+    s = Server(tmp_path, jetstream=True).start()
+    await publish(s.url, 1)
+    await publish_past_checkpoints(s.url, 50)
+    before = await state_of(s.url)
+    into_files(s)
+    flip(s, b'"stream":"S"', b"state")
+    if rebuilt:
+        to_be_rebuilt(s)
+    s.start()
+    eventually(s.healthy, 20, "healthy")
+    assert await state_of(s.url) == before
+    assert s.text().count("its copy is used") >= 1
+    s.stop()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("limit", [None, 50], ids=["whole log", "cut log"])
+@pytest.mark.parametrize("rebuilt", [False, True], ids=["damaged", "rebuilt"])
+async def test_a_state_that_is_lost_without_others_is_made_anew(tmp_path, limit, rebuilt):
+    """The whole log says it all again; one that limits have cut says which messages there are."""
     s = Server(tmp_path, jetstream=True).start()
     await publish(s.url, 1)
     if limit is not None:
-        nc = await nats.connect(s.url)
-        await nc.jetstream().update_stream(StreamConfig(name="S", subjects=["s.>"], max_msgs=limit))
-        for i in range(150):  # past three checkpoints: the log lets go of what limits have removed
-            await nc.jetstream().publish("s.more", b"x" * 100_000)
-        await nc.close()
+        await publish_past_checkpoints(s.url, limit)
     into_files(s)
-    flip(s, b'"stream":"S"', without=b"payload-")
-    to_be_rebuilt(s)
+    lose_states(s)
+    if rebuilt:
+        to_be_rebuilt(s)
     s.start()
+    eventually(s.healthy, 20, "healthy")
     if limit is None:
         assert await read_all(s.url) == [body(i) for i in range(MESSAGES)]
+        s.stop()
+        return
+    assert "its state is damaged, and made anew from its messages" in s.text()
+    assert not re.search("messages .* are lost", s.text())
+    state, config, _ = await state_of(s.url)
+    assert (config.max_msgs, state.last_seq) == (limit, 550)
+    seen = {int(m[:6]) + 401 for m in await read_all(s.url)}
+    assert seen >= set(range(501, 551)) - {520, 530, 531}
+    again = re.search("messages ([0-9]+) to ([0-9]+) are there, even if some of them had been deleted", s.text())
+    if again is None:  # its head could be read
+        assert min(seen) == 501
     else:
-        eventually(lambda: "cannot be read from the store" in s.text(), 20, "the reason in the log")
-        assert not s.healthy()
+        assert int(again[1]) <= min(seen) and int(again[2]) == 550
+    # It is a stream like any other again, and stays what it is.
+    nc = await nats.connect(s.url)
+    assert (await nc.jetstream().publish("s.more", b"000150")).seq == 551
+    await nc.close()
+    before = await state_of(s.url)
+    s.kill()
+    s.start()
+    eventually(s.healthy, 20, "healthy")
+    assert await state_of(s.url) == before
     s.stop()
 
 
@@ -227,4 +291,38 @@ async def test_without_another_replica_the_rest_is_served(tmp_path):
     lost = s.text().count("it is lost")
     assert len(seen) == MESSAGES - lost and body(123) not in seen and lost < 50
     assert seen == [b for b in (body(i) for i in range(MESSAGES)) if b in set(seen)]
+    s.stop()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("rebuilt", [False, True], ids=["damaged", "rebuilt"])
+async def test_a_hole_in_the_log_takes_no_more_than_itself(tmp_path, rebuilt):
+    """In what no checkpoint stands for yet: what is behind it is not forgotten."""
+    s = Server(tmp_path, jetstream=True).start()
+    await publish(s.url, 1)
+    nc = await nats.connect(s.url)
+    await nc.jetstream().delete_msg("S", 390)
+    await nc.jetstream().pull_subscribe("s.>", durable="C")
+    await nc.close()
+    for _ in range(2):  # to RocksDB's files, without a checkpoint
+        s.kill()
+        s.start()
+    s.kill()
+    flip(s, b"payload-000199-")
+    if rebuilt:
+        to_be_rebuilt(s)
+    s.start()
+    eventually(s.healthy, 20, "healthy")
+    lost = re.search("messages ([0-9]+) to ([0-9]+) are lost, unless they had been deleted", s.text())
+    first, last = int(lost[1]), int(lost[2])
+    assert first <= 200 <= last < first + 100
+    assert "even if some of them" not in s.text()
+    left = [i for i in range(1, MESSAGES + 1) if not first <= i <= last and i != 390]
+    state, _, consumers = await state_of(s.url)
+    assert (state.messages, state.last_seq, consumers) == (len(left), MESSAGES, [("C", len(left))])
+    s.kill()
+    s.start()
+    eventually(s.healthy, 20, "healthy")
+    assert (await state_of(s.url))[0] == state
+    assert await read_all(s.url) == [body(i - 1) for i in left]
     s.stop()

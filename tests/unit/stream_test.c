@@ -971,3 +971,205 @@ Test(stream, pages_of_subjects_are_those_of_the_sorted_list)
         stream_free(s);
     }
 }
+
+/* --- what is left when a checkpoint is damaged --- */
+
+struct findings {
+    uint64_t lost_from, lost_to, doubtful; /* the last loss, and how many sequences are doubtful */
+    unsigned losses;
+};
+
+static void find(void *arg, enum recovery_finding finding, uint64_t from, uint64_t to)
+{
+    struct findings *f = arg;
+    if (finding == RECOVERY_LOST) {
+        f->lost_from = from;
+        f->lost_to = to;
+        f->losses++;
+    } else {
+        f->doubtful += to - from + 1;
+    }
+}
+
+static struct stream *head_of(const struct saved *saved)
+{
+    struct stream_config empty = {.name = mem_strdup("S")};
+    struct stream *s = stream_new(&empty, 0, read_log, NULL);
+    cr_assert_eq(stream_decode(s, buffer_bytes(&saved->head)), OK);
+    return s;
+}
+
+/* From the checkpoint of log index `at`, 0: its head is lost; `rows`: and those can be read.
+ * Records that are gone up to there have been deleted, those behind it are missing. */
+static struct stream *recover(const struct saved *saved, uint64_t at, bool rows, const char *config,
+                              struct findings *f)
+{
+    struct stream *anew = NULL;
+    *f = (struct findings){0};
+    if (at == 0) {
+        json_error_t reason;
+        struct js_error error;
+        struct stream_config c;
+        json_t *o = json_parse(bytes_of(config), &reason);
+        cr_assert(stream_config_parse(o, true, &c, &error));
+        json_decref(o);
+        anew = stream_new(&c, 1, read_log, NULL);
+    }
+    struct stream_recovery *r =
+        stream_recovery_new(at == 0 ? anew : head_of(saved), at == 0 ? NULL : head_of(saved), at,
+                            at == 0 ? UINT64_MAX : at + 1, find, f);
+    struct map_entry **list = map_sorted(&saved->rows);
+    qsort(list, saved->rows.count, sizeof *list, by_number);
+    for (uint32_t i = 0; i < saved->rows.count && rows; i++) {
+        uint64_t row;
+        memcpy(&row, list[i]->key.ptr, sizeof row);
+        stream_recovery_row(r, row, blob_bytes(list[i]->value));
+    }
+    free(list);
+    for (uint64_t index = 1; index <= last_index; index++) {
+        if (entries[index] != NULL) {
+            cr_assert_eq(stream_recovery_record(r, index, blob_bytes(entries[index])), OK);
+        } else if (index > at && at > 0) {
+            stream_recovery_missing(r);
+        }
+    }
+    return stream_recovery_end(r);
+}
+
+static void is_the_same(struct stream *s, struct stream *t)
+{
+    struct buffer a = {0}, b = {0};
+    stream_encode_sorted(s, &a);
+    stream_encode_sorted(t, &b);
+    cr_assert(bytes_eq(buffer_bytes(&a), buffer_bytes(&b)));
+    buffer_deinit(&a);
+    buffer_deinit(&b);
+}
+
+/* As the log's owner does it with a checkpoint. */
+static void drop_dead_records(struct stream *s)
+{
+    for (uint64_t index = 1; index <= last_index; index++) {
+        if (stream_entry_at(s, index) == NULL) {
+            rot(index);
+        }
+    }
+}
+
+Test(stream, with_all_rows_and_records_nothing_is_lost)
+{
+    static const char config[] = "{\"name\":\"S\",\"subjects\":[\"a.*\"],\"max_msgs\":40}";
+    struct saved saved = {0};
+    struct findings f;
+    char subject[32];
+    struct stream *s = make(config);
+    (void)consume(
+        s, "{\"durable_name\":\"C\",\"ack_policy\":\"explicit\",\"filter_subject\":\"a.3\"}");
+    uint64_t random = 7, at = 0;
+    for (int i = 0; i < 900; i++) {
+        random = random * 6364136223846793005u + 1442695040888963407u;
+        unsigned pick = (unsigned)(random >> 33);
+        (void)snprintf(subject, sizeof subject, "a.%u", pick % 7);
+        if (pick % 5 == 0 && s->totals.messages > 3) {
+            uint64_t behind = (pick >> 8) % (s->totals.last_seq - s->totals.first_seq + 1);
+            delete_message(s, s->totals.last_seq - behind);
+        } else if (pick % 97 == 0) {
+            (void)purge(s, 0, pick % 3, pick % 2 == 0 ? subject : "");
+        } else if (pick % 3 == 0) {
+            store_batch_of(s, 1 + pick % 4, i + 1);
+        } else {
+            store(s, subject, "body", i + 1);
+        }
+        if (pick % 9 == 0) {
+            (void)checkpoint(s, &saved);
+            at = last_index;
+            drop_dead_records(s);
+        }
+        if (at > 0) {
+            struct stream *t = recover(&saved, at, true, config, &f);
+            is_the_same(s, t);
+            cr_assert_eq(f.losses + f.doubtful, 0);
+            stream_free(t);
+        }
+    }
+    saved_deinit(&saved);
+    stream_free(s);
+}
+
+Test(stream, without_rows_what_was_deleted_may_be_back_and_that_is_told)
+{
+    static const char config[] = "{\"name\":\"S\",\"subjects\":[\"a.*\"]}";
+    struct saved saved = {0};
+    struct findings f;
+    struct stream *s = make(config);
+    struct consumer *c = consume(s, "{\"durable_name\":\"C\",\"ack_policy\":\"explicit\","
+                                    "\"filter_subject\":\"a.2\"}");
+    for (int i = 0; i < 4; i++) {
+        store_batch_of(s, 10, 100 * (i + 1)); /* 1-10, … 31-40 */
+    }
+    (void)purge(s, 11, 0, "");
+    delete_message(s, 15);
+    (void)checkpoint(s, &saved);
+    uint64_t at = last_index;
+    drop_dead_records(s);
+    delete_message(s, 33); /* the log knows it */
+    store(s, "a.2", "body", 900);
+    struct stream *t = recover(&saved, at, false, config, &f);
+    cr_expect_eq(f.losses, 0);
+    cr_expect_eq(f.doubtful, 30);
+    cr_expect_eq(t->totals.first_seq, 11);
+    cr_expect_eq(t->totals.last_seq, 41);
+    cr_expect_eq(t->totals.messages, s->totals.messages + 1);
+    cr_expect_not(stream_is_deleted(t, 15));
+    cr_expect(stream_is_deleted(t, 33));
+    counts_are_exact(t);
+    struct consumer *d = map_get(&t->consumers, BYTES_LIT("C"));
+    cr_assert_not_null(d);
+    cr_expect_eq(consumer_left(t, d), consumer_left(s, c));
+    (void)checkpoint(t, &saved); /* has all rows */
+    loads_as(&saved, t);
+    stream_free(t);
+
+    t = recover(&saved, 0, false, config, &f); /* nor the head: all that the log has */
+    cr_expect_eq(t->totals.first_seq, 11);
+    cr_expect_eq(t->totals.last_seq, 41);
+    cr_expect_eq(f.doubtful, 31);
+    cr_expect_eq(t->consumers.count, 0);
+    counts_are_exact(t);
+    (void)checkpoint(t, &saved);
+    loads_as(&saved, t);
+    saved_deinit(&saved);
+    stream_free(t);
+    stream_free(s);
+}
+
+Test(stream, records_that_are_missing_are_told_by_sequence)
+{
+    static const char config[] = "{\"name\":\"S\",\"subjects\":[\"a.*\"]}";
+    struct saved saved = {0};
+    struct findings f;
+    struct stream *s = make(config);
+    store_batch_of(s, 10, 100);
+    (void)checkpoint(s, &saved);
+    uint64_t at = last_index;
+    for (int i = 0; i < 3; i++) {
+        store_batch_of(s, 10, 100 * (i + 2));
+    }
+    rot(at + 2); /* 21 to 30 */
+    struct stream *t = recover(&saved, at, true, config, &f);
+    cr_expect_eq(f.losses, 1);
+    cr_expect_eq(f.lost_from, 21);
+    cr_expect_eq(f.lost_to, 30);
+    cr_expect_eq(t->totals.last_seq, 40);
+    cr_expect_eq(t->totals.messages, 30);
+    counts_are_exact(t);
+    stream_free(t);
+    rot(last_index); /* and the last one: nobody knows what it was */
+    t = recover(&saved, at, true, config, &f);
+    cr_expect_eq(f.lost_from, 21);
+    cr_expect_eq(f.lost_to, UINT64_MAX);
+    cr_expect_eq(t->totals.last_seq, 20);
+    stream_free(t);
+    saved_deinit(&saved);
+    stream_free(s);
+}
