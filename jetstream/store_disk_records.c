@@ -336,9 +336,17 @@ enum err disk_get_state(struct store *store, uint64_t group, const char *name, s
 /* Rows of a group, in order. */
 struct row_cursor {
     struct disk *disk;
-    rocksdb_iterator_t *it;
+    rocksdb_iterator_t *it; /* another one after a failure, as in store_disk_scrub.c */
     uint64_t group;
 };
+
+static void renew(struct row_cursor *c)
+{
+    if (c->it != NULL) {
+        rocksdb.iter_destroy(c->it);
+    }
+    c->it = rocksdb.create_iterator_cf(c->disk->db, c->disk->reads, c->disk->cf[CF_STATE]);
+}
 
 static enum err row_error(struct row_cursor *c)
 {
@@ -352,6 +360,9 @@ static bool seek_row(void *arg, uint64_t row)
     struct row_cursor *c = arg;
     char key[ROW_KEY_LEN];
     row_key(key, c->group, row);
+    if (c->it == NULL || row_error(c) != OK) {
+        renew(c);
+    }
     rocksdb.iter_seek(c->it, key, sizeof key);
     return row_error(c) == OK;
 }
@@ -383,7 +394,6 @@ enum err disk_each_row(struct store *store, uint64_t group, store_row_cb cb, voi
     enum err damage = OK;
     enum err err = OK;
     uint64_t row = 0;
-    c.it = rocksdb.create_iterator_cf(c.disk->db, c.disk->reads, c.disk->cf[CF_STATE]);
     (void)seek_row(&c, 0);
     while (err == OK) {
         enum err unreadable = row_error(&c);

@@ -10,7 +10,10 @@
 
 struct walk {
     struct disk *disk;
+    enum column_family family;
+    rocksdb_readoptions_t *options;
     rocksdb_iterator_t *it;
+    bool failed;    /* the iterator has: the next seek takes another one */
     bool states;    /* not of CF_LOG */
     uint64_t group; /* in which is_index_readable() looks */
     disk_record_cb on_record;
@@ -28,15 +31,20 @@ static bool is_readable(struct walk *w)
 {
     char *text = NULL;
     rocksdb.iter_get_error(w->it, &text);
-    bool readable = text == NULL;
+    w->failed = text != NULL;
     free(text);
-    return readable;
+    return !w->failed;
 }
 
-/* True: the iterator stands at, or behind, the place, or nothing is there; false: unreadable. */
+/* True: the iterator stands at, or behind, the place, or nothing is there; false: unreadable. One
+ * that has failed in front of a block may fail at its beginning, too. */
 static bool seek(struct walk *w, struct store_place p)
 {
     char key[DISK_LOG_KEY_LEN];
+    if (w->failed) {
+        rocksdb.iter_destroy(w->it);
+        w->it = rocksdb.create_iterator_cf(w->disk->db, w->options, w->disk->cf[w->family]);
+    }
     disk_log_key(key, p.group, p.index);
     rocksdb.iter_seek(w->it, key, w->states ? 8 : sizeof key);
     return is_readable(w);
@@ -60,7 +68,7 @@ uint64_t disk_search(uint64_t bad, bool (*readable)(void *arg, uint64_t number),
     for (uint64_t step = 1; bad + step > low && high == UINT64_MAX; step *= 2) {
         *(readable(arg, bad + step) ? &high : &low) = bad + step;
     }
-    while (low + 1 < high) {
+    while (high - low > 1) {
         uint64_t middle = low + (high - low) / 2;
         *(readable(arg, middle) ? &high : &low) = middle;
     }
@@ -77,7 +85,9 @@ static struct store_place next_readable(struct walk *w, struct store_place bad)
     }
     w->group = next - 1;
     uint64_t from = w->group == bad.group ? bad.index : 0;
-    return (struct store_place){w->group, disk_search(from, is_index_readable, w)};
+    uint64_t index = disk_search(from, is_index_readable, w);
+    return index == UINT64_MAX ? (struct store_place){next, 0}
+                               : (struct store_place){w->group, index};
 }
 
 /* Whether the record under the iterator is what was written, which is told then; *place, *size: its
@@ -145,18 +155,22 @@ bool disk_walk(struct disk *s, enum column_family family, struct store_place *at
                struct store_damage *found, uint32_t cap, uint32_t *count, disk_record_cb on_record,
                void *arg)
 {
-    struct walk w = {.disk = s, .states = family != CF_LOG, .on_record = on_record, .arg = arg};
+    struct walk w = {.disk = s,
+                     .family = family,
+                     .states = family != CF_LOG,
+                     .on_record = on_record,
+                     .arg = arg};
     *count = 0;
     if (s->cf[family] == NULL) {
         return true;
     }
-    rocksdb_readoptions_t *options = rocksdb.readoptions_create();
-    rocksdb.readoptions_set_verify_checksums(options, 1);
-    rocksdb.readoptions_set_fill_cache(options, 0);
-    w.it = rocksdb.create_iterator_cf(s->db, options, s->cf[family]);
+    w.options = rocksdb.readoptions_create();
+    rocksdb.readoptions_set_verify_checksums(w.options, 1);
+    rocksdb.readoptions_set_fill_cache(w.options, 0);
+    w.it = rocksdb.create_iterator_cf(s->db, w.options, s->cf[family]);
     bool end = walk(&w, at, bytes, found, cap, count);
     rocksdb.iter_destroy(w.it);
-    rocksdb.readoptions_destroy(options);
+    rocksdb.readoptions_destroy(w.options);
     return end;
 }
 
