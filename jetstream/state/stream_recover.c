@@ -8,6 +8,8 @@
 #include "core/base/mem.h"
 #include "jetstream/state/stream_internal.h"
 
+#define SEQ_MAX (UINT64_MAX - 1)
+
 struct range {
     uint64_t from, to; /* sequences; to 0: none */
 };
@@ -117,7 +119,8 @@ static enum err take_messages(struct stream_recovery *r, uint64_t index,
         return ERR_CORRUPT;
     }
     struct stream_entry e = {.index = index, .first_seq = reader.first_seq};
-    while (messages_next(&reader, &m) && (r->behind || m.seq <= r->known->totals.last_seq)) {
+    uint64_t last = r->behind ? SEQ_MAX : r->known->totals.last_seq;
+    while (messages_next(&reader, &m) && m.seq <= last && m.seq - e.first_seq < UINT32_MAX) {
         e.count = (uint32_t)(m.seq + 1 - e.first_seq);
         if (m.seq > s->totals.last_seq && !is_deleted(r, index, m.seq)) {
             skip_to(r, m.seq - 1);
