@@ -54,14 +54,30 @@ static bool take_members(struct recovery *r, const struct raft_entry *e)
     return raft_members_decode(&reader, members) && members->count < 2;
 }
 
+/* Records from <= … < to; 0: to the end. */
+static void note_missing(struct recovery *r, raft_index from, raft_index to)
+{
+    struct group *g = r->group;
+    if (to == 0) {
+        log_error("JetStream group %llu: its records from %llu on are lost, if there were any",
+                  (unsigned long long)g->id, (unsigned long long)from);
+    } else {
+        log_error("JetStream group %llu: its records %llu to %llu are lost",
+                  (unsigned long long)g->id, (unsigned long long)from, (unsigned long long)to - 1);
+        r->last = to - 1;
+    }
+    g->ops->recovery->missing(g->owner);
+}
+
 static bool take_record(struct recovery *r, const struct raft_entry *e)
 {
     struct group *g = r->group;
     const struct recovery_ops *ops = g->ops->recovery;
-    bool hole = r->known > 0 && e->index > r->known &&
-                e->index != (r->last > r->known ? r->last : r->known) + 1;
-    if (hole || group_lost_entries(g, r->last + 1, e->index)) {
-        ops->missing(g->owner);
+    raft_index next = (r->last > r->known ? r->last : r->known) + 1; /* of the log */
+    if (r->known > 0 && e->index > next) {
+        note_missing(r, next, e->index);
+    } else if (group_lost_entries(g, r->last + 1, e->index)) {
+        note_missing(r, r->last + 1, e->index);
     }
     r->last = e->index;
     if (e->index > r->known) {
@@ -85,8 +101,9 @@ static raft_index skip_damage(struct recovery *r, raft_index index)
     if (count == 0 || found.states) {
         return !end && at.group == g->id ? at.index : 0;
     }
-    g->ops->recovery->missing(g->owner);
-    return at.group == g->id && at.index > index ? at.index : 0;
+    bool more = at.group == g->id && at.index > index;
+    note_missing(r, index, more ? at.index : 0);
+    return more ? at.index : 0;
 }
 
 static bool take_records(struct recovery *r)

@@ -569,12 +569,28 @@ static void begin_without_state(struct group *g, struct loaded *l)
     l->config.applied = l->config.first = 0;
 }
 
+/* An entry that was lost when the store was rebuilt, with others behind it, is no end of the log.
+ */
+static bool is_hole(const struct group *g, raft_index index)
+{
+    struct raft_entry e;
+    if (!group_lost_entries(g, index, index + 1) ||
+        store_get_entries(g->writes->store, g->id, index, &e, 1, 1) == 0) {
+        return false;
+    }
+    blob_release(e.data);
+    return true;
+}
+
 static enum err load_entries(struct group *g, struct loaded *l)
 {
     for (raft_index i = l->config.applied + 1;; i++) {
         struct raft_entry e;
         bool kept;
         enum err err = store_get_entry(g->writes->store, g->id, i, &e, &kept);
+        if (err == ERR_NOT_FOUND && is_hole(g, i)) {
+            err = ERR_CORRUPT;
+        }
         if (err == ERR_CORRUPT && l->config.members.count > 1) {
             give_up_log(g, l, i);
             return OK;
@@ -590,19 +606,6 @@ static enum err load_entries(struct group *g, struct loaded *l)
         l->entries[l->config.entry_count++] = e;
         g->bytes_since += 64 + (e.data == NULL ? 0 : e.data->len);
     }
-}
-
-/* Where nobody else has it, a log with a hole in it is no end of the log. */
-static bool has_hole(const struct group *g, const struct loaded *l)
-{
-    raft_index next = l->config.applied + l->config.entry_count + 1;
-    struct raft_entry e;
-    if (!group_lost_entries(g, next, next + 1) ||
-        store_get_entries(g->writes->store, g->id, next, &e, 1, 1) == 0) {
-        return false;
-    }
-    blob_release(e.data);
-    return true;
 }
 
 /* The state as it is stored, and the log behind it. */
@@ -631,11 +634,7 @@ static enum err load_or_recover(struct group *g, bool fresh, struct loaded *l)
     if (err == OK) {
         err = load_entries(g, l);
     }
-    bool alone = l->config.members.count < 2;
-    if (err == OK && alone && has_hole(g, l)) {
-        err = ERR_CORRUPT;
-    }
-    return err == ERR_CORRUPT && alone ? group_recover(g, l) : err;
+    return err == ERR_CORRUPT ? group_recover(g, l) : err; /* nobody else has it */
 }
 
 /* A hard state that is lost leaves a term that is at least that of the log. */

@@ -126,9 +126,9 @@ static enum err take_messages(struct stream_recovery *r, uint64_t index,
             skip_to(r, m.seq - 1);
             stream_count_message(s, &m);
             e.live++;
+            r->missing = false; /* in front of deleted ones it stays open */
         }
     }
-    r->missing = false;
     if (e.live > 0) {
         VEC_RESERVE(s->entries, s->entries_cap, s->entries_count);
         s->entries[s->entries_count++] = e;
