@@ -250,18 +250,10 @@ static void squeeze_entries(struct stream *s)
     s->entries_count = to;
 }
 
-/* first_seq and first_ns after something was removed at the front. */
-static enum err settle_first(struct stream *s)
+/* first_seq after something was removed at the front, of a stream that has messages. */
+static void move_first(struct stream *s)
 {
     struct stream_totals *t = &s->totals;
-    if (t->messages == 0) {
-        t->first_seq = t->last_seq + 1;
-        t->first_ns = 0;
-        holes_clear(&s->deleted);
-        s->entries_from = s->entries_count = s->entries_dead = s->sparse_count = 0;
-        consumers_on_first(s);
-        return OK;
-    }
     struct hole hole;
     if (holes_next(&s->deleted, t->first_seq, &hole) && hole.from <= t->first_seq) {
         t->first_seq = hole.to + 1;
@@ -275,12 +267,27 @@ static enum err settle_first(struct stream *s)
     if (gone > 1024 && gone > s->entries_count / 2) {
         squeeze_entries(s);
     }
+}
+
+/* first_seq and first_ns then. What is found to be lost is removed, too. */
+static enum err settle_first(struct stream *s)
+{
+    struct stream_totals *t = &s->totals;
     struct stored_message m;
-    enum err err = stream_read(s, t->first_seq, &m);
-    if (err == ERR_NOT_FOUND) { /* lost just now */
-        return settle_first(s);
+    enum err err = ERR_NOT_FOUND;
+    while (t->messages > 0 && err == ERR_NOT_FOUND) {
+        move_first(s);
+        err = stream_read(s, t->first_seq, &m);
     }
-    t->first_ns = err == OK ? m.time_ns : 0;
+    if (t->messages == 0) {
+        t->first_seq = t->last_seq + 1;
+        t->first_ns = 0;
+        holes_clear(&s->deleted);
+        s->entries_from = s->entries_count = s->entries_dead = s->sparse_count = 0;
+        err = OK;
+    } else {
+        t->first_ns = err == OK ? m.time_ns : 0;
+    }
     consumers_on_first(s);
     return err;
 }

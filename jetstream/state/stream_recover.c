@@ -8,7 +8,7 @@
 #include "core/base/mem.h"
 #include "jetstream/state/stream_internal.h"
 
-#define SEQ_MAX (UINT64_MAX - 1)
+#define SEQ_MAX (UINT64_MAX / 2) /* so that no sum of sequences overflows */
 
 struct range {
     uint64_t from, to; /* sequences; to 0: none */
@@ -177,6 +177,9 @@ enum err stream_recovery_record(struct stream_recovery *r, uint64_t index, struc
     struct apply_result result;
     bool messages = messages_open(&reader, entry);
     bool config = entry.len > 0 && entry.ptr[0] == ENTRY_CONFIG;
+    if (messages && reader.first_seq > SEQ_MAX) {
+        return ERR_CORRUPT;
+    }
     if (index <= r->known_up_to) {
         return messages ? take_messages(r, index, reader) : take_deletion(r, index, entry);
     }
