@@ -50,12 +50,40 @@ void js_reply(struct jetstream *js, struct account *account, struct bytes reply,
     json_decref(response);
 }
 
+/* Fields that responses of nats-server have with an error, too. */
+static void put_empty_fields(json_t *o, const char *type)
+{
+    static const struct {
+        const char *type, *list;
+    } paged[] = {{"stream_info_response", NULL},
+                 {"stream_list_response", "streams"},
+                 {"stream_names_response", "streams"},
+                 {"consumer_list_response", "consumers"},
+                 {"consumer_names_response", "consumers"}};
+    if (strcmp(type, "stream_purge_response") == 0) {
+        json_put_int(o, "purged", 0);
+    }
+    for (size_t i = 0; i < sizeof paged / sizeof paged[0]; i++) {
+        if (strcmp(type, paged[i].type) != 0) {
+            continue;
+        }
+        json_put_int(o, "total", 0);
+        json_put_int(o, "offset", 0);
+        json_put_int(o, "limit", 0);
+        if (paged[i].list != NULL) {
+            bool none = strcmp(type, "stream_names_response") == 0;
+            json_put(o, paged[i].list, none ? json_null() : json_array());
+        }
+    }
+}
+
 void js_reply_error(struct jetstream *js, struct account *account, struct bytes reply,
                     const char *type, const struct js_error *error)
 {
     atomic_fetch_add(&js->api_errors, 1);
     json_t *o = js_response(type);
     json_put(o, "error", js_error_json(error));
+    put_empty_fields(o, type);
     js_reply(js, account, reply, o);
 }
 

@@ -8,6 +8,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StorageType, S
 from nats.js.errors import APIError, BadRequestError, NotFoundError
 
 from harness import Cluster, Server, eventually, eventually_async
+from peer import both
 
 
 async def api(nc, subject, body=b"", headers=None):
@@ -262,6 +263,27 @@ async def test_errors_say_what_is_wrong(server):
     level = await api(nc, "INFO", headers={"Nats-Required-Api-Level": "1"})
     assert level["error"]["err_code"] == 10185
     await nc.close()
+
+
+@both
+async def test_errors_have_the_fields_of_answers(tmp_path, binary):
+    s = Server(tmp_path, jetstream=True, binary=binary).start()
+    nc = await nats.connect(s.url)
+    page = {"total": 0, "offset": 0, "limit": 0}
+    for subject, fields in [("STREAM.PURGE.X", {"purged": 0}), ("STREAM.INFO.X", page), ("STREAM.DELETE.X", {}),
+                            ("CONSUMER.NAMES.X", dict(page, consumers=[])), ("CONSUMER.LIST.X", dict(page, consumers=[])),
+                            ("CONSUMER.INFO.X.C", {})]:
+        answer = await api(nc, subject)
+        assert answer.pop("error")["err_code"] == 10059 and "type" in answer
+        answer.pop("type")
+        assert answer == fields, subject
+    for subject, fields in [("STREAM.NAMES", dict(page, streams=None)), ("STREAM.LIST", dict(page, streams=[]))]:
+        answer = await api(nc, subject, b"{")
+        assert answer.pop("error")["err_code"] == 10025
+        answer.pop("type")
+        assert answer == fields, subject
+    await nc.close()
+    s.stop()
 
 
 async def test_many_async_publishes_from_many_clients(server):
