@@ -216,18 +216,18 @@ void raft_transfer(struct raft *r, raft_node to)
     if (r->role != LEADER) {
         return;
     }
-    const struct progress *chosen = NULL;
-    uint64_t candidates = 0; /* any of them: whoever has declined may be asked again in vain */
+    raft_node candidates[RAFT_MEMBERS_MAX];
+    unsigned count = 0;
     for (unsigned i = 0; i < r->peer_count; i++) {
         const struct progress *p = &r->peers[i];
         bool eligible = p->node != r->self && !p->learner && p->up && p->proven &&
                         p->match == r->last && (to == 0 || p->node == to);
-        if (eligible && random_below(&r->random, ++candidates) == 0) {
-            chosen = p;
+        if (eligible) {
+            candidates[count++] = p->node;
         }
     }
-    if (chosen != NULL) {
-        (void)raft_emit(r, RAFT_TIMEOUT_NOW, chosen->node, 0);
+    if (count > 0) { /* in turn: whoever was asked before may have declined */
+        (void)raft_emit(r, RAFT_TIMEOUT_NOW, candidates[r->transfers++ % count], 0);
         r->lease_given_up = true; /* whenever it arrives: reads.c */
     }
 }

@@ -146,6 +146,7 @@ struct raft {
     int64_t lease_ns;
     int64_t promised_until; /* follower: on the clock; votes for nobody but its leader */
     bool lease_given_up;    /* leader: somebody was asked to replace it */
+    uint32_t transfers;     /* how often somebody was */
 
     struct waiting_read *reads;
     uint32_t read_count, read_cap;
