@@ -43,15 +43,20 @@ static void add_run(struct recovery *r, const struct raft_entry *e)
 }
 
 /* False: others have come to belong to the group. */
-static bool take_members(struct recovery *r, const struct raft_entry *e)
+static bool take_members(struct recovery *r, const struct raft_entry *e, struct bytes data)
 {
     struct raft_members *members = &r->loaded->config.members;
-    struct reader reader = reader_make(e->data == NULL ? BYTES_NONE : blob_bytes(e->data));
+    struct reader reader = reader_make(data);
     if (e->kind != RAFT_ENTRY_MEMBERS || e->index <= members->index) {
         return true;
     }
     members->index = e->index;
     return raft_members_decode(&reader, members) && members->count < 2;
+}
+
+static raft_index log_end(const struct recovery *r)
+{
+    return r->last > r->known ? r->last : r->known;
 }
 
 /* Records from <= … < to; 0: to the end. */
@@ -72,8 +77,7 @@ static void note_missing(struct recovery *r, raft_index from, raft_index to)
 static bool take_record(struct recovery *r, const struct raft_entry *e)
 {
     struct group *g = r->group;
-    const struct recovery_ops *ops = g->ops->recovery;
-    raft_index next = (r->last > r->known ? r->last : r->known) + 1; /* of the log */
+    raft_index next = log_end(r) + 1;
     if (r->known > 0 && e->index > next) {
         note_missing(r, next, e->index);
     } else if (group_lost_entries(g, r->last + 1, e->index)) {
@@ -83,11 +87,11 @@ static bool take_record(struct recovery *r, const struct raft_entry *e)
     if (e->index > r->known) {
         add_run(r, e);
     }
-    if (e->kind == RAFT_ENTRY_DATA &&
-        ops->record(g->owner, e->index, e->data == NULL ? BYTES_NONE : blob_bytes(e->data)) != OK) {
+    struct bytes data = e->data == NULL ? BYTES_NONE : blob_bytes(e->data);
+    if (e->kind == RAFT_ENTRY_DATA && g->ops->recovery->record(g->owner, e->index, data) != OK) {
         r->refused++;
     }
-    return take_members(r, e);
+    return take_members(r, e, data);
 }
 
 /* Where reading can go on when it cannot at `index`; 0: nothing more of the group is there. */
@@ -172,7 +176,7 @@ enum err group_recover(struct group *g, struct loaded *l)
                   (unsigned long long)g->id, r.refused);
     }
     l->config.runs = l->runs;
-    l->config.applied = r.last > r.known ? r.last : r.known;
+    l->config.applied = log_end(&r);
     l->config.first = l->config.applied + 1;
     l->recovered = true;
     return ok ? OK : ERR_CORRUPT;

@@ -117,9 +117,10 @@ static void on_process(void *arg)
 
 static enum raft_room room_on(struct store *disk)
 {
-    return store_is_out_of_space(disk) ? RAFT_ROOM_NONE
-           : store_is_full(disk)       ? RAFT_ROOM_LITTLE
-                                       : RAFT_ROOM_ENOUGH;
+    if (!store_is_full(disk)) {
+        return RAFT_ROOM_ENOUGH;
+    }
+    return store_is_out_of_space(disk) ? RAFT_ROOM_NONE : RAFT_ROOM_LITTLE;
 }
 
 static void on_tick(void *arg)

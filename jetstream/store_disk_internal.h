@@ -3,7 +3,8 @@
  *   store_disk.c          opening, the commit thread, space
  *   store_disk_records.c  keys, checksums, encryption; writing records and reading them
  *   store_disk_floors.c   what compactions leave out
- *   store_disk_scrub.c    looking for damage
+ *   store_disk_cursor.c   reading past damage
+ *   store_disk_scrub.c    looking for it
  *   store_disk_salvage.c  rebuilding a store that is damaged
  */
 #ifndef JETSTREAM_STORE_DISK_INTERNAL_H
@@ -100,14 +101,31 @@ uint64_t *disk_groups(struct store *store, const char *name, uint32_t *count);
 /* A step of a walk through CF_LOG, CF_STATE or CF_COPIES, like store_scrub(). `on_record` (may be
  * NULL) is called with all that can be read, as it lies there. */
 typedef void (*disk_record_cb)(void *arg, struct bytes key, struct bytes value);
-/* The first number above `bad`, at which it does not hold, from which on `readable` holds;
- * UINT64_MAX when there is none. */
-uint64_t disk_search(uint64_t bad, bool (*readable)(void *arg, uint64_t number), void *arg);
 bool disk_walk(struct disk *s, enum column_family family, struct store_place *at, size_t bytes,
                struct store_damage *found, uint32_t cap, uint32_t *count, disk_record_cb on_record,
                void *arg);
 bool disk_scrub(struct store *store, struct store_place *at, size_t bytes,
                 struct store_damage *found, uint32_t cap, uint32_t *count);
+
+/* --- store_disk_cursor.c --- */
+
+struct disk_cursor {
+    struct disk *disk;
+    enum column_family family;
+    const rocksdb_readoptions_t *options; /* borrowed */
+    rocksdb_iterator_t *it;
+    char *failure; /* why it cannot be read where the iterator has come to; NULL: it can */
+};
+
+void disk_cursor_init(struct disk_cursor *c, struct disk *s, enum column_family family,
+                      const rocksdb_readoptions_t *options);
+void disk_cursor_deinit(struct disk_cursor *c);
+/* False: `failure` says why. */
+bool disk_cursor_seek(struct disk_cursor *c, const char *key, size_t len);
+bool disk_cursor_next(struct disk_cursor *c);
+/* The first number above `bad`, at which it does not hold, from which on `readable` holds;
+ * UINT64_MAX when there is none. */
+uint64_t disk_search(uint64_t bad, bool (*readable)(void *arg, uint64_t number), void *arg);
 
 /* --- store_disk.c --- */
 

@@ -167,7 +167,7 @@ bool disk_state_is_whole(struct bytes key, struct bytes value)
     return crc == state_crc(key, body, false) || crc == state_crc(key, body, true);
 }
 
-static enum err read_failed(struct disk *s, char *text)
+static enum err read_failed(struct disk *s, const char *text)
 {
     bool corrupt = strncmp(text, "Corruption", 10) == 0;
     if (corrupt) { /* what is in it, whoever knows that reports */
@@ -175,7 +175,6 @@ static enum err read_failed(struct disk *s, char *text)
     } else {
         log_error("JetStream store read failed: %s", text);
     }
-    free(text);
     return corrupt ? ERR_CORRUPT : ERR_IO;
 }
 
@@ -232,7 +231,9 @@ enum err disk_get_entry(struct store *store, uint64_t group, raft_index index, s
     rocksdb_pinnableslice_t *slice =
         rocksdb.get_pinned_cf(s->db, s->reads, s->cf[CF_LOG], key, sizeof key, &text);
     if (text != NULL) {
-        return read_failed(s, text);
+        enum err err = read_failed(s, text);
+        free(text);
+        return err;
     }
     if (slice == NULL) {
         return ERR_NOT_FOUND;
@@ -300,7 +301,9 @@ static enum err get_state(struct disk *s, enum column_family family, struct byte
     size_t len;
     char *value = rocksdb.get_cf(s->db, s->reads, s->cf[family], key.ptr, key.len, &len, &text);
     if (text != NULL) {
-        return read_failed(s, text);
+        enum err err = read_failed(s, text);
+        free(text);
+        return err;
     }
     if (value == NULL) {
         return ERR_NOT_FOUND;
@@ -335,70 +338,51 @@ enum err disk_get_state(struct store *store, uint64_t group, const char *name, s
 
 /* Rows of a group, in order. */
 struct row_cursor {
-    struct disk *disk;
-    rocksdb_iterator_t *it; /* another one after a failure, as in store_disk_scrub.c */
+    struct disk_cursor cursor;
     uint64_t group;
 };
-
-static void renew(struct row_cursor *c)
-{
-    if (c->it != NULL) {
-        rocksdb.iter_destroy(c->it);
-    }
-    c->it = rocksdb.create_iterator_cf(c->disk->db, c->disk->reads, c->disk->cf[CF_STATE]);
-}
-
-static enum err row_error(struct row_cursor *c)
-{
-    char *text = NULL;
-    rocksdb.iter_get_error(c->it, &text);
-    return text == NULL ? OK : read_failed(c->disk, text);
-}
 
 static bool seek_row(void *arg, uint64_t row)
 {
     struct row_cursor *c = arg;
     char key[ROW_KEY_LEN];
     row_key(key, c->group, row);
-    if (c->it == NULL || row_error(c) != OK) {
-        renew(c);
-    }
-    rocksdb.iter_seek(c->it, key, sizeof key);
-    return row_error(c) == OK;
+    return disk_cursor_seek(&c->cursor, key, sizeof key);
 }
 
-/* The row under the iterator, whose number is *row then; ERR_NOT_FOUND: it is none of the group. */
+/* The row under the cursor, whose number is *row then; ERR_NOT_FOUND: it is none of the group. */
 static enum err take_row(struct row_cursor *c, uint64_t *row, struct buffer *plain,
                          struct bytes *value)
 {
     char first[ROW_KEY_LEN];
     row_key(first, c->group, 0);
-    if (!rocksdb.iter_valid(c->it)) {
+    if (!rocksdb.iter_valid(c->cursor.it)) {
         return ERR_NOT_FOUND;
     }
     size_t key_len, value_len;
-    const char *key = rocksdb.iter_key(c->it, &key_len);
-    const char *sealed = rocksdb.iter_value(c->it, &value_len);
+    const char *key = rocksdb.iter_key(c->cursor.it, &key_len);
+    const char *sealed = rocksdb.iter_value(c->cursor.it, &value_len);
     if (key_len != ROW_KEY_LEN || memcmp(key, first, 9) != 0) {
         return ERR_NOT_FOUND;
     }
     *row = get_be64(key + 9);
-    return open_state(c->disk, bytes_make(key, key_len), bytes_make(sealed, value_len), plain,
-                      value);
+    return open_state(c->cursor.disk, bytes_make(key, key_len), bytes_make(sealed, value_len),
+                      plain, value);
 }
 
 enum err disk_each_row(struct store *store, uint64_t group, store_row_cb cb, void *arg)
 {
-    struct row_cursor c = {.disk = disk_of(store), .group = group};
+    struct disk *s = disk_of(store);
+    struct row_cursor c = {.group = group};
     struct buffer plain = {0};
     enum err damage = OK;
     enum err err = OK;
     uint64_t row = 0;
-    (void)seek_row(&c, 0);
+    disk_cursor_init(&c.cursor, s, CF_STATE, s->reads);
+    bool readable = seek_row(&c, 0);
     while (err == OK) {
-        enum err unreadable = row_error(&c);
-        if (unreadable != OK) {
-            damage = unreadable;
+        if (!readable) {
+            damage = read_failed(s, c.cursor.failure);
             log_error("JetStream state of group %llu is damaged from row %llu on",
                       (unsigned long long)group, (unsigned long long)row);
             row = disk_search(row, seek_row, &c);
@@ -418,10 +402,10 @@ enum err disk_each_row(struct store *store, uint64_t group, store_row_cb cb, voi
         }
         if (err == OK) {
             row++;
-            rocksdb.iter_next(c.it);
+            readable = disk_cursor_next(&c.cursor);
         }
     }
-    rocksdb.iter_destroy(c.it);
+    disk_cursor_deinit(&c.cursor);
     buffer_deinit(&plain);
     return err == OK || err == ERR_NOT_FOUND ? damage : err;
 }

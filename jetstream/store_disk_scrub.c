@@ -1,19 +1,12 @@
 /* Looking for damage: everything is read once in a while, past the caches, so that what a disk has
  * lost is found while the other replicas still have it (reliability rule 5).
  *
- * A record whose checksum is wrong is damage of one place. A block that RocksDB cannot read takes
- * some records with it, whose number nobody knows: an iterator stops in front of it, and where it
- * can go on again is found by trying. */
-#include <stdlib.h>
-
+ * A record whose checksum is wrong is damage of one place; a block that cannot be read, of all
+ * places up to where reading can go on (store_disk_cursor.c). */
 #include "jetstream/store_disk_internal.h"
 
 struct walk {
-    struct disk *disk;
-    enum column_family family;
-    rocksdb_readoptions_t *options;
-    rocksdb_iterator_t *it;
-    bool failed;    /* the iterator has: the next seek takes another one */
+    struct disk_cursor cursor;
     bool states;    /* not of CF_LOG */
     uint64_t group; /* in which is_index_readable() looks */
     disk_record_cb on_record;
@@ -26,28 +19,12 @@ static struct store_place after(struct store_place p)
                                  : (struct store_place){p.group, p.index + 1};
 }
 
-/* False: the iterator has met something that cannot be read. */
-static bool is_readable(struct walk *w)
-{
-    char *text = NULL;
-    rocksdb.iter_get_error(w->it, &text);
-    w->failed = text != NULL;
-    free(text);
-    return !w->failed;
-}
-
-/* True: the iterator stands at, or behind, the place, or nothing is there; false: unreadable. One
- * that has failed in front of a block may fail at its beginning, too. */
+/* True: the cursor stands at, or behind, the place, or nothing is there; false: unreadable. */
 static bool seek(struct walk *w, struct store_place p)
 {
     char key[DISK_LOG_KEY_LEN];
-    if (w->failed) {
-        rocksdb.iter_destroy(w->it);
-        w->it = rocksdb.create_iterator_cf(w->disk->db, w->options, w->disk->cf[w->family]);
-    }
     disk_log_key(key, p.group, p.index);
-    rocksdb.iter_seek(w->it, key, w->states ? 8 : sizeof key);
-    return is_readable(w);
+    return disk_cursor_seek(&w->cursor, key, w->states ? 8 : sizeof key);
 }
 
 static bool is_group_readable(void *arg, uint64_t group)
@@ -59,20 +36,6 @@ static bool is_index_readable(void *arg, uint64_t index)
 {
     struct walk *w = arg;
     return seek(w, (struct store_place){w->group, index});
-}
-
-uint64_t disk_search(uint64_t bad, bool (*readable)(void *arg, uint64_t number), void *arg)
-{
-    uint64_t low = bad; /* unreadable */
-    uint64_t high = UINT64_MAX;
-    for (uint64_t step = 1; bad + step > low && high == UINT64_MAX; step *= 2) {
-        *(readable(arg, bad + step) ? &high : &low) = bad + step;
-    }
-    while (high - low > 1) {
-        uint64_t middle = low + (high - low) / 2;
-        *(readable(arg, middle) ? &high : &low) = middle;
-    }
-    return high;
 }
 
 /* The first place behind `bad`, which is not readable, that is. The bad part ends in the group
@@ -95,8 +58,8 @@ static struct store_place next_readable(struct walk *w, struct store_place bad)
 static bool look(struct walk *w, struct store_place *place, size_t *size)
 {
     size_t key_len, value_len;
-    const char *key = rocksdb.iter_key(w->it, &key_len);
-    const char *value = rocksdb.iter_value(w->it, &value_len);
+    const char *key = rocksdb.iter_key(w->cursor.it, &key_len);
+    const char *value = rocksdb.iter_value(w->cursor.it, &value_len);
     struct bytes k = bytes_make(key, key_len), v = bytes_make(value, value_len);
     bool whole = true; /* what is no record of ours is nobody's */
     *size = value_len;
@@ -124,7 +87,7 @@ static bool walk(struct walk *w, struct store_place *at, size_t bytes, struct st
     while ((taken < bytes || w->states) && *count < cap) {
         if (!readable) {
             struct store_place from = *at;
-            disk_note_unreadable(w->disk);
+            disk_note_unreadable(w->cursor.disk);
             *at = next_readable(w, from);
             found[(*count)++] = (struct store_damage){from, *at, w->states};
             if (at->group == UINT64_MAX) {
@@ -133,7 +96,7 @@ static bool walk(struct walk *w, struct store_place *at, size_t bytes, struct st
             readable = seek(w, *at);
             continue;
         }
-        if (!rocksdb.iter_valid(w->it)) {
+        if (!rocksdb.iter_valid(w->cursor.it)) {
             return true;
         }
         struct store_place place;
@@ -145,8 +108,7 @@ static bool walk(struct walk *w, struct store_place *at, size_t bytes, struct st
             struct store_place to = w->states ? (struct store_place){place.group + 1, 0} : *at;
             found[(*count)++] = (struct store_damage){place, to, w->states};
         }
-        rocksdb.iter_next(w->it);
-        readable = is_readable(w);
+        readable = disk_cursor_next(&w->cursor);
     }
     return false;
 }
@@ -155,22 +117,18 @@ bool disk_walk(struct disk *s, enum column_family family, struct store_place *at
                struct store_damage *found, uint32_t cap, uint32_t *count, disk_record_cb on_record,
                void *arg)
 {
-    struct walk w = {.disk = s,
-                     .family = family,
-                     .states = family != CF_LOG,
-                     .on_record = on_record,
-                     .arg = arg};
+    struct walk w = {.states = family != CF_LOG, .on_record = on_record, .arg = arg};
     *count = 0;
     if (s->cf[family] == NULL) {
         return true;
     }
-    w.options = rocksdb.readoptions_create();
-    rocksdb.readoptions_set_verify_checksums(w.options, 1);
-    rocksdb.readoptions_set_fill_cache(w.options, 0);
-    w.it = rocksdb.create_iterator_cf(s->db, w.options, s->cf[family]);
+    rocksdb_readoptions_t *options = rocksdb.readoptions_create();
+    rocksdb.readoptions_set_verify_checksums(options, 1);
+    rocksdb.readoptions_set_fill_cache(options, 0);
+    disk_cursor_init(&w.cursor, s, family, options);
     bool end = walk(&w, at, bytes, found, cap, count);
-    rocksdb.iter_destroy(w.it);
-    rocksdb.readoptions_destroy(w.options);
+    disk_cursor_deinit(&w.cursor);
+    rocksdb.readoptions_destroy(options);
     return end;
 }
 

@@ -227,8 +227,8 @@ void raft_persisted(struct raft *r, uint64_t seq);
 void raft_poison(struct raft *r);
 /* The transport's word: a peer is reachable again, or not. */
 void raft_peer_up(struct raft *r, raft_node peer, bool up);
-/* Leader: hand over to `to`, whom the owner prefers, or to whoever is furthest (0). Best effort
- * (thesis §3.10). */
+/* Leader: hand over to `to`, whom the owner prefers, or (0) to those in turn that have all of the
+ * log. Best effort (thesis §3.10). */
 void raft_transfer(struct raft *r, raft_node to);
 /* The owner cannot apply what it was handed last, and its state is of no use any more: nothing more
  * is handed out, and the replica does not lead. It goes on to vote and to acknowledge, which its

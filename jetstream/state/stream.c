@@ -209,13 +209,18 @@ void stream_count_message(struct stream *s, const struct stored_message *m)
     remember_subject(s, m->subject, m->seq);
 }
 
+static void forget_entries(struct stream *s)
+{
+    s->totals.first_ns = 0;
+    s->entries_from = s->entries_count = s->entries_dead = s->sparse_count = 0;
+    holes_clear(&s->deleted);
+}
+
 void stream_forget_messages(struct stream *s)
 {
     forget_subjects(s);
+    forget_entries(s);
     s->totals.messages = s->totals.bytes = 0;
-    s->totals.first_ns = s->totals.last_ns = 0;
-    s->entries_from = s->entries_count = s->entries_dead = s->sparse_count = 0;
-    holes_clear(&s->deleted);
 }
 
 /* The window is measured by the times in the log, not by anybody's clock. */
@@ -281,9 +286,7 @@ static enum err settle_first(struct stream *s)
     }
     if (t->messages == 0) {
         t->first_seq = t->last_seq + 1;
-        t->first_ns = 0;
-        holes_clear(&s->deleted);
-        s->entries_from = s->entries_count = s->entries_dead = s->sparse_count = 0;
+        forget_entries(s);
         err = OK;
     } else {
         t->first_ns = err == OK ? m.time_ns : 0;
@@ -423,12 +426,11 @@ static enum err apply_purge(struct stream *s, struct reader *r, struct apply_res
     bool all = filter.len == 0 || bytes_is(filter, ">");
     if (whole && all && keep == 0 && (before == 0 || before > s->totals.last_seq)) {
         struct map_entry *e;
-        forget_subjects(s);
+        stream_forget_messages(s);
         for (uint32_t i = 0; (e = map_next(&s->consumers, &i)) != NULL;) {
             struct consumer *c = e->value;
             c->filtered_left = 0;
         }
-        s->totals.messages = s->totals.bytes = 0;
         if (before > s->totals.last_seq + 1) { /* jumps forward, streams reference §11 */
             s->totals.last_seq = before - 1;
         }

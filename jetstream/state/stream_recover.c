@@ -18,7 +18,6 @@ struct stream_recovery {
     struct stream *stream; /* what comes of it */
     struct stream *known;  /* the checkpoint, as far as it could be read; NULL: not even its head */
     struct map known_rows; /* row → anything; of entries only */
-    bool known_whole;      /* there are no rows, all of it was in the head */
     bool behind;           /* past what the checkpoint stands for */
     uint64_t known_up_to;  /* log index */
     uint64_t log_from;     /* log index: from there on nothing has been dropped */
@@ -40,7 +39,6 @@ struct stream_recovery *stream_recovery_new(struct stream *stream, struct stream
     r->log_from = log_from;
     r->consumers = stream->consumers;
     stream->consumers = (struct map){0};
-    r->known_whole = known != NULL && known->changes.all;
     r->behind = known == NULL;
     r->tell = tell;
     r->arg = arg;
@@ -97,9 +95,16 @@ static void skip_to(struct stream_recovery *r, uint64_t seq)
     t->last_seq = seq;
 }
 
+/* Does the checkpoint, as far as it could be read, tell of the record at `index`? */
+static bool is_known(const struct stream_recovery *r, uint64_t index)
+{
+    bool whole = r->known != NULL && r->known->changes.all; /* without rows */
+    return whole || map_get_u64(&r->known_rows, stream_entry_row(index)) != NULL;
+}
+
 static bool is_deleted(struct stream_recovery *r, uint64_t index, uint64_t seq)
 {
-    bool known = r->known_whole || map_get_u64(&r->known_rows, stream_entry_row(index)) != NULL;
+    bool known = is_known(r, index);
     if (!known && index < r->log_from) { /* else what deleted it comes behind it */
         add_doubtful(r, seq, seq);
     }
@@ -150,7 +155,7 @@ static enum err take_deletion(struct stream_recovery *r, uint64_t index, struct 
     uint8_t kind = reader_u8(&reader);
     (void)reader_varint(&reader);
     bool keeps = kind == ENTRY_PURGE && reader_varint(&reader) > 0;
-    if (keeps && s->totals.messages > 0 && !r->known_whole) {
+    if (keeps && s->totals.messages > 0 && !r->known->changes.all) {
         add_doubtful(r, s->totals.first_seq, s->totals.last_seq);
     }
     return kind == ENTRY_DELETE || (kind == ENTRY_PURGE && !keeps)
