@@ -553,7 +553,7 @@ struct asset *asset_next(struct asset *after)
 }
 
 struct asset *asset_open(struct jetstream *js, struct shard *shard, const struct assignment *as,
-                         bool fresh, const char *reply, struct error *error)
+                         struct fresh fresh, const char *reply, struct error *error)
 {
     struct asset *a = NEW(struct asset);
     a->js = js;
@@ -584,8 +584,9 @@ struct asset *asset_open(struct jetstream *js, struct shard *shard, const struct
         json_decref(now);
         json_decref(wanted);
     }
-    a->group = group_open(shard, as->group, as->peers, as->peer_count, a->stream->config.memory,
-                          fresh, &asset_ops, a, error);
+    bool memory = a->stream->config.memory;
+    a->group = group_open(shard, as->group, as->peers, as->peer_count, memory,
+                          memory ? fresh.in_memory : fresh.on_disk, &asset_ops, a, error);
     if (a->group == NULL) {
         publisher_deinit(&a->publisher);
         stream_free(a->stream);

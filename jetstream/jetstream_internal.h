@@ -31,6 +31,7 @@ struct meta_group {
     int64_t leaderless_since_ns; /* monotonic; 0: there is a leader */
     struct loop_timer form_timer;
     uint64_t next_placement;
+    uint64_t last_at_start; /* index: what an earlier life may have acted on */
 };
 
 struct scrub;
@@ -140,10 +141,17 @@ struct asset_request {
 void asset_request(struct shard *shard, struct asset_request *request);
 void asset_request_free(struct asset_request *request);
 
+/* Is it certain that this node never was a member of a stream's group? In memory nothing of an
+ * earlier life is left, so what its log says of it does not count, nor does a group's footprint
+ * have to be there (0.3 left none). */
+struct fresh {
+    bool on_disk, in_memory;
+};
+
 /* Shard's loop. `fresh`: see group_open(). `reply` (NULL none): the creator waits there for
  * STREAM.CREATE's answer. */
 struct asset *asset_open(struct jetstream *js, struct shard *shard, const struct assignment *a,
-                         bool fresh, const char *reply, struct error *error);
+                         struct fresh fresh, const char *reply, struct error *error);
 void asset_config_changed(struct asset *asset, json_t *config, const char *reply);
 /* Answers STREAM.CREATE of something that exists already, when this is the leader. */
 void asset_echo(struct asset *asset, const char *reply);

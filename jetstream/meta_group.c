@@ -66,7 +66,7 @@ struct errand {
     struct assignment assignment; /* OPEN: a copy with its own references */
     struct blob *config;          /* CONFIG: counted */
     char *reply;
-    bool fresh; /* OPEN: no earlier life here */
+    struct fresh fresh; /* OPEN */
 };
 
 static void errand_free(struct errand *e)
@@ -171,13 +171,15 @@ static bool is_member(const struct assignment *a, uint64_t node)
 /* A server that has its memory can say of a stream it never hosted that it never promised anything
  * about it. One that has learnt from others what there is can not, for what there was then: it may
  * have been there before. A group's id tells the entry that made it. */
-static bool never_was_here(struct jetstream *js, uint64_t group)
+static struct fresh never_was_here(struct jetstream *js, uint64_t group)
 {
     if (js->meta.group == NULL) {
-        return false;
+        return (struct fresh){false, false};
     }
     struct group_status s = group_status(js->meta.group);
-    return !s.unproven && group - META_FIRST_GROUP > s.proven_since;
+    uint64_t made = group - META_FIRST_GROUP;
+    bool fresh = !s.unproven && made > s.proven_since;
+    return (struct fresh){fresh, fresh && made > js->meta.last_at_start};
 }
 
 static void host(struct jetstream *js, const struct assignment *a, const char *reply)
@@ -459,6 +461,7 @@ static void open_meta(struct jetstream *js)
         return;
     }
     js->meta.leaderless_since_ns = clock_mono_ns();
+    js->meta.last_at_start = group_status(js->meta.group).last;
     if (js_is_clustered(js)) {
         uint64_t nodes[RAFT_MEMBERS_MAX];
         unsigned voters;

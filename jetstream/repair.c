@@ -192,10 +192,13 @@ void shard_damaged(struct shard *s, const struct store_damage *damage)
 {
     for (uint32_t i = 0; i < s->group_count; i++) {
         struct group *g = s->groups[i];
-        if (!is_inside(g, damage) || g->broken || g->writes != &s->disk) {
+        bool on_disk = g->writes == &s->disk;
+        if (!is_inside(g, damage) || g->broken || (!on_disk && !damage->states)) {
             continue;
         }
-        if (damage->states) {
+        if (!on_disk) {
+            group_renew_footprint(g);
+        } else if (damage->states) {
             renew_state(g);
         } else {
             note_entries(g, damage);

@@ -10,10 +10,11 @@
 /* Turn of a shard:  input (messages, ticks, proposals, completions) → turn end: raft_host_process →
  * persist requests gathered in `batch` → store_submit → … → completion → raft_group_persisted
  *
- * (1) Completions come in order; each names groups by id and life, for a group may be gone by then.
- * (2) A checkpoint's state, rows, index, runs and deletions are one atomic write. (3) Groups in
- * memory have no checkpoints: nothing is left of them to go on with. Their logs are cut all the
- * same. */
+ * (1) Completions of a store come in order; each names groups by id and life, for a group may be
+ * gone by then. (2) A checkpoint's state, rows, index, runs and deletions are one atomic write.
+ * (3) Groups in memory have no checkpoints: nothing is left of them to go on with. Their logs are
+ * cut all the same. (4) A group in memory claims nothing before its footprint is on the disk: that
+ * it has been here is all that the next life knows of it. */
 
 /* Of log since the last one, or as much as that one wrote. */
 #define CHECKPOINT_BYTES_MIN        (4u << 20)
@@ -26,8 +27,9 @@
 struct commit {
     struct shard *shard;
     struct done {
-        uint64_t group, life, seq; /* seq 0: a checkpoint, `first` applies */
-        raft_index first;
+        uint64_t group, life;
+        enum { DONE_PERSISTED, DONE_CHECKPOINT, DONE_FOOTPRINT } what;
+        uint64_t number; /* PERSISTED: the request; CHECKPOINT: the first index that is left */
     } * list;
     uint32_t count, cap;
 };
@@ -39,25 +41,35 @@ void shard_kick(struct shard *s)
     loop_at_turn_end(s->loop, &s->process);
 }
 
-/* The batch of the group's store for this turn. */
-static struct store_batch *batch_of(struct group *g)
+static bool in_memory(const struct group *g)
 {
-    struct writes *w = g->writes;
+    return g->writes == &g->shard->memory;
+}
+
+/* This turn's. */
+static struct store_batch *batch_in(struct shard *s, struct writes *w)
+{
     if (w->batch == NULL) {
         w->batch = store_batch_new();
         w->commit = NEW(struct commit);
-        w->commit->shard = g->shard;
-        shard_kick(g->shard);
+        w->commit->shard = s;
+        shard_kick(s);
     }
     return w->batch;
 }
 
-static void commit_add(struct group *g, uint64_t seq, raft_index first)
+/* The batch of the group's store for this turn. */
+static struct store_batch *batch_of(struct group *g)
 {
-    (void)batch_of(g);
-    struct commit *c = g->writes->commit;
+    return batch_in(g->shard, g->writes);
+}
+
+static void commit_add(struct group *g, struct writes *w, int what, uint64_t number)
+{
+    (void)batch_in(g->shard, w);
+    struct commit *c = w->commit;
     VEC_RESERVE(c->list, c->cap, c->count);
-    c->list[c->count++] = (struct done){g->id, g->life, seq, first};
+    c->list[c->count++] = (struct done){g->id, g->life, what, number};
 }
 
 static void break_group(struct group *g, const char *why)
@@ -67,6 +79,26 @@ static void break_group(struct group *g, const char *why)
         log_error("JetStream group %llu stops on this server: %s", (unsigned long long)g->id, why);
         raft_group_poison(g->raft_group);
         shard_kick(g->shard);
+    }
+}
+
+static void on_done(struct group *g, const struct done *d)
+{
+    switch (d->what) {
+    case DONE_PERSISTED:
+        CHECK(d->number > g->persisted);
+        g->persisted = d->number;
+        break;
+    case DONE_FOOTPRINT:
+        g->footprint_pending = false;
+        break;
+    case DONE_CHECKPOINT:
+        g->checkpointing = false;
+        raft_compacted(raft_group_raft(g->raft_group), d->number);
+        return;
+    }
+    if (!g->footprint_pending && g->persisted > 0) {
+        raft_group_persisted(g->raft_group, g->persisted);
     }
 }
 
@@ -83,11 +115,8 @@ static void on_committed(void *arg, enum err err)
         }
         if (err != OK) {
             break_group(g, "its writes fail");
-        } else if (d->seq != 0) {
-            raft_group_persisted(rg, d->seq);
         } else {
-            g->checkpointing = false;
-            raft_compacted(raft_group_raft(rg), d->first);
+            on_done(g, d);
         }
     }
     free(c->list);
@@ -274,10 +303,10 @@ static void write_checkpoint(struct group *g)
         store_delete_entries(batch, g->id, g->trimmed, end);
         g->trimmed = end;
     }
-    if (g->writes != &g->shard->memory) {
+    if (!in_memory(g)) {
         write_state(g, index);
     }
-    commit_add(g, 0, g->first);
+    commit_add(g, g->writes, DONE_CHECKPOINT, g->first);
     g->checkpointing = true;
     g->previous = g->checkpointed;
     g->checkpointed = index;
@@ -302,8 +331,7 @@ bool group_checkpoint(struct group *g)
 
 static void maybe_checkpoint(struct group *g)
 {
-    size_t least =
-        g->writes == &g->shard->memory ? CHECKPOINT_BYTES_MIN_MEMORY : CHECKPOINT_BYTES_MIN;
+    size_t least = in_memory(g) ? CHECKPOINT_BYTES_MIN_MEMORY : CHECKPOINT_BYTES_MIN;
     size_t limit = g->state_bytes > least ? g->state_bytes : least;
     if (g->bytes_since > limit) {
         (void)group_checkpoint(g);
@@ -343,7 +371,7 @@ static void on_persist(void *arg, struct raft_group *rg, const struct raft_persi
         store_put_entry(batch, g->id, &p->entries[i], p->kept_records);
         g->bytes_since += 64 + (p->entries[i].data == NULL ? 0 : p->entries[i].data->len);
     }
-    commit_add(g, p->seq, 0);
+    commit_add(g, g->writes, DONE_PERSISTED, p->seq);
 }
 
 static void on_send(void *arg, raft_node to, struct bytes frame)
@@ -459,7 +487,7 @@ static void on_install(void *arg, const struct raft_install *install)
     put_state_record(&record, g, index, blob_bytes(install->state));
     store_delete_rows(batch, g->id, 0, UINT64_MAX);
     store_put_state(batch, g->id, "ck", buffer_bytes(&record));
-    commit_add(g, install->seq, 0);
+    commit_add(g, g->writes, DONE_PERSISTED, install->seq);
     buffer_deinit(&record);
 }
 
@@ -477,6 +505,36 @@ static void on_read_answered(void *arg, uint64_t id, bool allowed)
 
 static const struct raft_group_ops raft_ops = {
     {on_read, on_read_kept, on_state}, on_apply, on_install, on_leader, on_read_answered};
+
+/* --- footprints: groups in memory that have been here --- */
+
+#define FOOTPRINT "here"
+
+/* From now on this node may promise something as a member of the group. */
+static void put_footprint(struct group *g)
+{
+    struct shard *s = g->shard;
+    g->footprint_pending = true;
+    store_put_state(batch_in(s, &s->disk), g->id, FOOTPRINT, BYTES_LIT("1"));
+    commit_add(g, &s->disk, DONE_FOOTPRINT, 0);
+}
+
+/* One that cannot be read is one. */
+static bool has_footprint(const struct group *g)
+{
+    struct blob *blob;
+    enum err err = store_get_state(g->shard->disk.store, g->id, FOOTPRINT, &blob);
+    if (err == OK) {
+        blob_release(blob);
+    }
+    return err != ERR_NOT_FOUND;
+}
+
+void group_renew_footprint(struct group *g)
+{
+    CHECK(in_memory(g));
+    put_footprint(g);
+}
 
 /* --- opening --- */
 
@@ -668,7 +726,8 @@ struct group *group_open(struct shard *s, uint64_t id, const uint64_t *voters, u
     for (unsigned i = 0; i < voter_count; i++) {
         l.config.members.list[i].node = voters[i];
     }
-    enum err err = load_or_recover(g, fresh, &l);
+    bool was_here = memory && has_footprint(g);
+    enum err err = load_or_recover(g, fresh && !was_here, &l);
     settle_term(&l);
     l.config.entries = l.entries;
     l.config.survivors = s->survivor_count > 0 ? s->survivors : NULL;
@@ -695,6 +754,9 @@ struct group *group_open(struct shard *s, uint64_t id, const uint64_t *voters, u
         VEC_RESERVE(s->groups, s->group_cap, s->group_count);
         s->groups[s->group_count++] = g;
         group_note_lost(g);
+        if (memory && !was_here) {
+            put_footprint(g);
+        }
         if (l.recovered) {
             (void)group_checkpoint(g);
         }
@@ -740,6 +802,9 @@ void group_close(struct group *g, bool checkpoint)
 void group_destroy(struct group *g)
 {
     store_delete_group(batch_of(g), g->id);
+    if (in_memory(g)) {
+        store_delete_group(batch_in(g->shard, &g->shard->disk), g->id);
+    }
     forget_group(g);
 }
 

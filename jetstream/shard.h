@@ -102,8 +102,10 @@ struct group_status {
 
 /* Loads what the store has, or begins a new group. `memory`: which store. `fresh`: if the store has
  * nothing, that is because this node never was a member; else its replica is unproven (raft.h,
- * invariant (6)). The owner's state is decoded and entries up to the commit are applied later, as
- * they are known to be committed. `ops` is borrowed for the group's life. NULL with *error filled.
+ * invariant (6)). A store in memory never has anything at a start: that the group has been here
+ * before is a note of its own on the disk, and then it is not fresh whatever the caller says. The
+ * owner's state is decoded and entries up to the commit are applied later, as they are known to be
+ * committed. `ops` is borrowed for the group's life. NULL with *error filled.
  */
 struct group *group_open(struct shard *shard, uint64_t id, const uint64_t *voters,
                          unsigned voter_count, bool memory, bool fresh, const struct group_ops *ops,

@@ -66,6 +66,8 @@ struct group {
     raft_index read_last; /* by group_read() */
     struct ahead *ahead;  /* NULL: nothing */
     struct damage damage;
+    uint64_t persisted;     /* request of Raft's that its store has completed */
+    bool footprint_pending; /* then Raft does not hear of that yet */
     bool checkpointing, broken;
 };
 
@@ -85,6 +87,9 @@ struct loaded {
 void shard_kick(struct shard *shard);
 /* The state as of now, to disk; false: there is none to write, or one is on its way. */
 bool group_checkpoint(struct group *group);
+
+/* A group in memory: the note on the disk that it has been here is written again. */
+void group_renew_footprint(struct group *group);
 
 /* --- repair.c --- */
 

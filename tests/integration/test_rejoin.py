@@ -409,3 +409,28 @@ async def test_records_are_encrypted_and_keys_can_change(tmp_path, cipher):
     assert stored == [b"in the clear"] + [b"a well kept secret %d" % i for i in range(20)]
     await nc.close()
     s.stop()
+
+
+async def test_a_memory_stream_on_a_restarted_server_takes_nobody_for_a_majority(tmp_path):
+    """Whoever was killed has nothing of it, whatever the log of the meta group says when it is read again."""
+    c = Cluster(tmp_path).start()
+    nc = await connect(c[0])
+    await nc.jetstream().add_stream(name="S", subjects=["s"], num_replicas=3, storage="memory")
+    await nc.close()
+    await publish_all(c[0], [f"v{i}" for i in range(10)])
+    await asyncio.to_thread(eventually, lambda: c.replicas_agree("S"), 20, "replicas agreeing")
+    leader = c.leader("S")
+    lags, killed = [s for s in c.servers if s is not leader]
+    lags.pause()
+    await publish_all(leader, [f"v{i}" for i in range(10, 40)])
+    leader.pause()
+    killed.kill()
+    killed.start(wait=False)
+    lags.go_on()
+    await asyncio.to_thread(eventually, killed.accepts, 20, "the killed server accepting clients")
+    await nothing_is_stored(killed)
+    leader.go_on()
+    await whole(c, 40)
+    await publish_all(killed, [f"v{i}" for i in range(40, 50)])
+    await whole(c, 50)
+    c.stop()
