@@ -35,8 +35,7 @@ void broker_link_interest(struct broker *broker, struct link *link, struct bytes
         }
     } else if (sub != NULL) {
         if (sub->entry.weight != weight) {
-            sub->entry.weight = weight;
-            interest_touch(sub->account->interest, &sub->entry);
+            interest_set_weight(sub->account->interest, &sub->entry, weight);
         }
     } else if (account != NULL) { /* else one that this server does not have */
         sub = mem_zalloc(sizeof *sub + subject.len + queue.len);

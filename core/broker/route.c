@@ -114,7 +114,7 @@ static bool deliver_group_local(struct broker *broker, const struct interest_gro
     struct random *random = loop_random(loop_current());
     uint32_t start = (uint32_t)random_below(random, group->count);
     for (uint32_t i = 0; i < group->count; i++) {
-        struct interest_entry *member = group->members[(start + i) % group->count];
+        struct interest_entry *member = group->members[(start + i) % group->count].entry;
         if (member->kind != SUB_LINK && deliver_local(broker, member, m, routing)) {
             return true;
         }
@@ -128,14 +128,9 @@ static bool deliver_group(struct broker *broker, const struct interest_group *gr
                           struct targets *targets)
 {
     struct random *random = loop_random(loop_current());
-    uint64_t draw = random_below(random, group->weight);
-    uint32_t start = 0;
-    while (draw >= group->members[start]->weight) {
-        draw -= group->members[start]->weight;
-        start++;
-    }
+    uint32_t start = interest_group_pick(group, random_below(random, group->weight));
     for (uint32_t i = 0; i < group->count; i++) {
-        struct interest_entry *member = group->members[(start + i) % group->count];
+        struct interest_entry *member = group->members[(start + i) % group->count].entry;
         if (member->kind != SUB_LINK) {
             if (deliver_local(broker, member, m, routing)) {
                 return true;

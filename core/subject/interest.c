@@ -108,8 +108,12 @@ void interest_remove(struct interest *interest, struct interest_entry *entry)
     bump(interest, interest_subject(entry));
 }
 
-void interest_touch(struct interest *interest, struct interest_entry *entry)
+void interest_set_weight(struct interest *interest, struct interest_entry *entry, uint32_t weight)
 {
+    CHECK(weight > 0);
+    pthread_rwlock_wrlock(&interest->lock);
+    entry->weight = weight;
+    pthread_rwlock_unlock(&interest->lock);
     bump(interest, interest_subject(entry));
 }
 
@@ -120,47 +124,77 @@ uint64_t interest_count(const struct interest *interest)
 
 /* --- matching --- */
 
-/* Sorts what was found into plain entries and groups, all in one block of memory. */
-static void build_result(struct cached *slot, const struct trie_found *found)
+/* By name of the group: members of one stand together. */
+static int compare_hits(const void *a, const void *b)
+{
+    struct bytes x = interest_queue(((const struct trie_hit *)a)->entry);
+    struct bytes y = interest_queue(((const struct trie_hit *)b)->entry);
+    int order = memcmp(x.ptr, y.ptr, x.len < y.len ? x.len : y.len);
+    return order != 0 ? order : (x.len > y.len) - (x.len < y.len);
+}
+
+/* Plain entries to the front, whatever their order. Returns how many there are. */
+static uint32_t partition(struct trie_found *found)
 {
     uint32_t plain = 0;
     for (uint32_t i = 0; i < found->count; i++) {
-        plain += found->entries[i]->queue_len == 0;
+        if (found->hits[i].entry->queue_len == 0) {
+            struct trie_hit hit = found->hits[i];
+            found->hits[i] = found->hits[plain];
+            found->hits[plain++] = hit;
+        }
     }
+    return plain;
+}
+
+/* Sorts what was found into plain entries and groups, all in one block of memory: a queue group may
+ * have any name and number, so nothing here is quadratic in them. */
+static void build_result(struct cached *slot, struct trie_found *found)
+{
+    uint32_t plain = partition(found);
     uint32_t queued = found->count - plain;
-    size_t pointers = (size_t)found->count * sizeof(void *);
-    char *memory = mem_alloc(pointers + queued * sizeof(struct interest_group) + 1);
+    const struct trie_hit *hits = found->hits + plain;
+    if (queued > 1) {
+        qsort(found->hits + plain, queued, sizeof *hits, compare_hits);
+    }
+    size_t members_at = (size_t)plain * sizeof(struct interest_entry *);
+    size_t groups_at = members_at + (size_t)queued * sizeof(struct interest_member);
+    char *memory = mem_alloc(groups_at + (size_t)queued * sizeof(struct interest_group) + 1);
     struct interest_entry **all = (struct interest_entry **)(void *)memory;
-    struct interest_group *groups = (struct interest_group *)(void *)(memory + pointers);
-    struct interest_result *r = &slot->result;
-    *r = (struct interest_result){all, 0, groups, 0};
-    for (uint32_t i = 0; i < found->count; i++) {
-        if (found->entries[i]->queue_len == 0) {
-            all[r->plain_count++] = found->entries[i];
-        }
+    struct interest_member *members = (struct interest_member *)(void *)(memory + members_at);
+    struct interest_group *groups = (struct interest_group *)(void *)(memory + groups_at);
+    struct interest_group *group = NULL;
+    for (uint32_t i = 0; i < plain; i++) {
+        all[i] = found->hits[i].entry;
     }
-    struct interest_entry **next = all + plain;
-    for (uint32_t i = 0; i < found->count; i++) {
-        struct bytes name = interest_queue(found->entries[i]);
-        bool first = name.ptr != NULL;
-        for (uint32_t k = 0; first && k < r->group_count; k++) {
-            first = !bytes_eq(groups[k].name, name);
+    uint32_t group_count = 0;
+    for (uint32_t i = 0; i < queued; i++) {
+        struct bytes name = interest_queue(hits[i].entry);
+        if (group == NULL || !bytes_eq(group->name, name)) {
+            group = &groups[group_count++];
+            *group = (struct interest_group){.name = name, .members = &members[i]};
         }
-        if (!first) {
-            continue;
-        }
-        struct interest_group *group = &groups[r->group_count++];
-        *group = (struct interest_group){name, next, 0, 0};
-        for (uint32_t k = i; k < found->count; k++) {
-            struct interest_entry *e = found->entries[k];
-            if (e->queue_len > 0 && bytes_eq(interest_queue(e), name)) {
-                group->members[group->count++] = e;
-                group->weight += e->weight;
-                next++;
-            }
-        }
+        CHECK(hits[i].weight > 0);
+        group->weight += hits[i].weight;
+        group->members[group->count++] = (struct interest_member){hits[i].entry, group->weight};
     }
+    slot->result = (struct interest_result){all, plain, groups, group_count};
     slot->memory = memory;
+}
+
+uint32_t interest_group_pick(const struct interest_group *group, uint64_t draw)
+{
+    CHECK(draw < group->weight);
+    uint32_t low = 0, high = group->count - 1; /* the first whose weight_to is beyond the draw */
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (group->members[middle].weight_to > draw) {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    return low;
 }
 
 static void clear_slot(struct cached *slot)
@@ -223,7 +257,7 @@ const struct interest_result *interest_match(struct interest *interest,
     trie_match(interest->trie, subject, &found);
     pthread_rwlock_unlock(&interest->lock);
     build_result(slot, &found);
-    free(found.entries);
+    free(found.hits);
     slot->subject = mem_dup(subject.ptr, subject.len);
     slot->subject_len = (uint32_t)subject.len;
     cache->last = slot;

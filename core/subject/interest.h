@@ -21,12 +21,13 @@
 struct interest;
 struct interest_cache;
 
-/* Embedded in the subscriber's own struct. Immutable between add and remove, but for `weight`. */
+/* Embedded in the subscriber's own struct. Immutable between add and remove, but for `weight`,
+ * which interest_set_weight() changes: who matches finds it in the result, and nowhere else. */
 struct interest_entry {
     const char *text; /* borrowed: the subject, and the queue group's name right behind it */
     uint32_t subject_len;
     uint32_t queue_len; /* 0: plain subscription */
-    uint32_t weight;    /* members this entry stands for in its queue group; 1 for a local one */
+    uint32_t weight;    /* members this entry stands for in its queue group, > 0; 1: a local one */
     uint8_t kind;       /* the broker's: who it is (client, link, internal) */
 };
 
@@ -46,11 +47,15 @@ static inline struct bytes interest_queue(const struct interest_entry *e)
 void interest_entry_init(struct interest_entry *e, char *text, struct bytes subject,
                          struct bytes queue, uint8_t kind);
 
+struct interest_member {
+    struct interest_entry *entry;
+    uint64_t weight_to; /* of this member and all before it, as the match found them */
+};
 struct interest_group {
     struct bytes name; /* borrowed from a member */
-    struct interest_entry **members;
-    uint32_t count;
-    uint32_t weight; /* sum over members */
+    struct interest_member *members;
+    uint32_t count;  /* > 0 */
+    uint64_t weight; /* of all members, > 0; 2^32 members of 2^32 each have room */
 };
 
 /* Plain entries of one subject in `plain`, queue groups merged by queue name across subjects
@@ -68,11 +73,13 @@ void interest_free(struct interest *interest);
 void interest_add(struct interest *interest, struct interest_entry *entry);
 /* After this no new result contains the entry; hand it to loop_retire() to free it. */
 void interest_remove(struct interest *interest, struct interest_entry *entry);
-/* For a change of weight: results computed from now on see it. */
-void interest_touch(struct interest *interest, struct interest_entry *entry);
+/* Of an entry that is in the index; results computed from now on have it. weight > 0. */
+void interest_set_weight(struct interest *interest, struct interest_entry *entry, uint32_t weight);
 /* Never NULL; empty for subjects that are not valid literals (empty tokens match nothing). */
 const struct interest_result *interest_match(struct interest *interest,
                                              struct interest_cache *cache, struct bytes subject);
+/* The member that `draw` falls on when each takes as much room as its weight; draw < weight. */
+uint32_t interest_group_pick(const struct interest_group *group, uint64_t draw);
 uint64_t interest_count(const struct interest *interest);
 
 struct interest_stats {

@@ -248,8 +248,8 @@ void trie_remove(struct trie *trie, struct interest_entry *entry)
 
 static void take(struct trie_found *found, struct interest_entry *entry)
 {
-    VEC_RESERVE(found->entries, found->cap, found->count);
-    found->entries[found->count++] = entry;
+    VEC_RESERVE(found->hits, found->cap, found->count);
+    found->hits[found->count++] = (struct trie_hit){entry, entry->weight};
 }
 
 static void take_own(struct trie_found *found, const struct node *node)

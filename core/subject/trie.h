@@ -17,7 +17,10 @@ void trie_remove(struct trie *trie, struct interest_entry *entry);
 
 /* Entries found; a growing array that the caller frees. */
 struct trie_found {
-    struct interest_entry **entries;
+    struct trie_hit {
+        struct interest_entry *entry;
+        uint32_t weight; /* the entry's, now: it may be another one once the lock is let go */
+    } * hits;
     uint32_t count, cap;
 };
 /* Every entry whose subject matches the literal `subject`, which has no empty token. */

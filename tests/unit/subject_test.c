@@ -1,5 +1,6 @@
 #include <criterion/criterion.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "core/base/random.h"
 #include "core/subject/interest.h"
@@ -104,6 +105,80 @@ Test(interest, an_empty_token_matches_nothing)
     }
     cr_assert_eq(interest_match(interest, cache, B("foo.*"))->plain_count, 1);
     interest_remove(interest, &all);
+    interest_cache_free(cache);
+    interest_free(interest);
+}
+
+/* A result keeps the weights it was made with, however large, and whatever becomes of them. */
+Test(interest, draws_by_the_weights_that_it_found)
+{
+    enum { MEMBERS = 5 };
+    static const uint32_t weights[MEMBERS] = {999999999, 999999999, 999999999, 999999999,
+                                              294967300}; /* 2^32 in all */
+    static const char *const subjects[MEMBERS] = {"a.b", "a.*", "*.b", "a.>", ">"};
+    struct interest *interest = interest_new();
+    struct interest_cache *cache = interest_cache_new();
+    struct interest_entry entries[MEMBERS];
+    char texts[MEMBERS][8];
+    for (int i = 0; i < MEMBERS; i++) {
+        interest_entry_init(&entries[i], texts[i], B(subjects[i]), B("q"), 0);
+        entries[i].weight = weights[i];
+        interest_add(interest, &entries[i]);
+    }
+    const struct interest_result *r = interest_match(interest, cache, B("a.b"));
+    cr_assert_eq(r->group_count, 1);
+    const struct interest_group *q = &r->groups[0];
+    cr_assert_eq(q->count, MEMBERS);
+    cr_assert_eq(q->weight, UINT64_C(1) << 32);
+    for (int i = 0; i < MEMBERS; i++) {
+        interest_set_weight(interest, &entries[i], 1);
+    }
+    uint64_t from = 0;
+    for (uint32_t i = 0; i < q->count; i++) {
+        cr_assert_eq(interest_group_pick(q, from), i);
+        cr_assert_eq(interest_group_pick(q, q->members[i].weight_to - 1), i);
+        cr_assert_eq(q->members[i].weight_to - from, weights[q->members[i].entry - entries]);
+        from = q->members[i].weight_to;
+    }
+    cr_assert_eq(from, q->weight);
+    cr_assert_eq(interest_match(interest, cache, B("a.b"))->groups[0].weight, MEMBERS);
+    for (int i = 0; i < MEMBERS; i++) {
+        interest_remove(interest, &entries[i]);
+    }
+    interest_cache_free(cache);
+    interest_free(interest);
+}
+
+/* Ten thousand groups with a member or two each, in one match, and all of them right. */
+Test(interest, gathers_any_number_of_groups)
+{
+    enum { GROUPS = 10000, ENTRIES = GROUPS * 3 / 2 };
+    struct interest *interest = interest_new();
+    struct interest_cache *cache = interest_cache_new();
+    struct interest_entry *entries = calloc(ENTRIES, sizeof *entries);
+    char(*texts)[16] = calloc(ENTRIES, sizeof *texts);
+    for (uint32_t i = 0; i < ENTRIES; i++) {
+        char queue[16];
+        snprintf(queue, sizeof queue, "g%u", i % GROUPS);
+        interest_entry_init(&entries[i], texts[i], B("a"), B(queue), 0);
+        interest_add(interest, &entries[i]);
+    }
+    const struct interest_result *r = interest_match(interest, cache, B("a"));
+    cr_assert_eq(r->group_count, GROUPS);
+    cr_assert_eq(r->plain_count, 0);
+    for (uint32_t i = 0; i < r->group_count; i++) {
+        const struct interest_group *g = &r->groups[i];
+        uint32_t number = (uint32_t)strtoul(g->name.ptr + 1, NULL, 10);
+        cr_assert_eq(g->count, number < ENTRIES - GROUPS ? 2 : 1);
+        for (uint32_t k = 0; k < g->count; k++) {
+            cr_assert(bytes_eq(interest_queue(g->members[k].entry), g->name));
+        }
+    }
+    for (uint32_t i = 0; i < ENTRIES; i++) {
+        interest_remove(interest, &entries[i]);
+    }
+    free(entries);
+    free(texts);
     interest_cache_free(cache);
     interest_free(interest);
 }
