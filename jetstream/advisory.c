@@ -22,8 +22,8 @@ static void tell(struct asset *a, struct buffer *subject, json_t *o)
     struct buffer text = {0};
     json_write(&text, o, 0);
     json_decref(o);
-    js_publish(a->js, a->account, buffer_bytes(subject), BYTES_NONE, BYTES_NONE,
-               buffer_bytes(&text));
+    const struct message m = {.subject = buffer_bytes(subject), .payload = buffer_bytes(&text)};
+    (void)broker_publish_event(a->js->broker, a->account, &m);
     buffer_deinit(&text);
     buffer_deinit(subject);
 }

@@ -3,6 +3,7 @@
  *   client*.c   a client's session: protocol, login, subscriptions, description
  *   route.c     one message to all who want it (local clients, internal subscribers, links)
  *   imports.c   messages between accounts
+ *   origin.c    where the server itself may publish to
  *   internal.c  subscribers and publishers inside the server: JetStream, system requests
  *   broker.c    start-up, INFO, connect_urls, gathering for monitoring
  *   reload.c    a new configuration while clients are connected
@@ -41,8 +42,12 @@ struct message {
     struct bytes size_text; /* the size as the publisher wrote it; ptr NULL: printed */
 };
 
-/* Publishes from inside the server. Any loop. True when someone took it. */
+/* Publishes from inside the server, where somebody who asked wants it. Any loop. True when someone
+ * took it; what the server acts upon itself never does (origin.h). */
 bool broker_publish(struct broker *broker, struct account *account, const struct message *message);
+/* The same, under $JS.EVENT.>: what the server tells by itself. */
+bool broker_publish_event(struct broker *broker, struct account *account,
+                          const struct message *message);
 /* Is there a subscriber, here or at a neighbour, plain or queued? */
 bool broker_has_interest(struct account *account, struct bytes subject);
 

@@ -7,6 +7,7 @@
 #include "core/base/nkey.h"
 #include "core/base/table.h"
 #include "core/broker/broker.h"
+#include "core/broker/origin.h"
 #include "core/protocol/parser.h"
 
 enum sub_kind {
@@ -215,6 +216,7 @@ struct routing {
      * match, which is being walked, would be overwritten. */
     const struct routing *outer;
     const struct account *account; /* set by route_message() */
+    enum origin origin;
     bool from_link;
     const struct bytes *queues; /* from_link: only these groups */
     uint32_t queue_count;

@@ -302,7 +302,7 @@ bool client_deliver(struct subscription *sub, const struct message *m, size_t *p
     int64_t answers = 0, answer_ns = 0;
     bool grants = UNLIKELY(permissions != NULL) && m->reply.ptr != NULL &&
                   permissions_responses(permissions, &answers, &answer_ns) &&
-                  !permissions_publish(permissions, m->reply);
+                  !permissions_publish(permissions, m->reply) && !origin_is_request(m->reply);
     struct bytes subject = m->shown.ptr != NULL ? m->shown : m->subject;
     struct bytes sid = subscription_sid(sub);
     struct bytes payload = m->payload;

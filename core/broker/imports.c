@@ -218,6 +218,9 @@ bool service_import_deliver(struct broker *b, struct interest_entry *entry, cons
     if (routing->from_link) {
         return false; /* the server where the request was published imports it */
     }
+    if (UNLIKELY(origin_is_request(m->reply))) {
+        return false; /* the answer would be a request */
+    }
     struct buffer subject = {0}, payload = {0};
     char reply[PREFIX_LEN + TOKEN_LEN + 1];
     struct responses *responses = NULL;
@@ -236,6 +239,7 @@ bool service_import_deliver(struct broker *b, struct interest_entry *entry, cons
     struct routing onward = {.source = routing->source,
                              .requester = routing->requester,
                              .echoes = true,
+                             .origin = routing->origin,
                              .outer = routing};
     bool taken = route_message(b, import->exporter, &request, &onward) > 0;
     if (!taken && responses != NULL) {
@@ -279,7 +283,9 @@ bool responses_deliver(struct interest_entry *entry, const struct message *m,
                              .payload = m->payload,
                              .header_len = m->header_len,
                              .size_text = m->size_text};
-    struct routing onward = {.source = routing->source, .echoes = true, .outer = routing};
+    /* Nobody who may publish to the requester's reply has done so, whoever answers. */
+    struct routing onward = {
+        .source = routing->source, .echoes = true, .origin = ORIGIN_REPLY, .outer = routing};
     bool taken = route_message(r->broker, importer, &answer, &onward) > 0;
     buffer_deinit(&reply);
     return taken;

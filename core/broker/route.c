@@ -67,6 +67,9 @@ static bool deliver_client(struct subscription *sub, struct interest_entry *entr
 static bool deliver_internal(struct internal_sub *sub, const struct message *m,
                              const struct routing *routing)
 {
+    if (UNLIKELY(origin_is_request(m->reply))) {
+        return false; /* its answer would be a request */
+    }
     internal_deliver(sub, m);
     if (UNLIKELY(atomic_load_explicit(&sub->inbox->backlog, memory_order_relaxed) >
                  INTERNAL_BACKLOG) &&
@@ -173,6 +176,9 @@ unsigned route_message(struct broker *broker, struct account *account, const str
             return 0; /* a circle of imports */
         }
     }
+    if (UNLIKELY(!origin_may_reach(routing->origin, m->subject))) {
+        return 0;
+    }
     const struct interest_result *r = account_match(account, m->subject);
     unsigned taken = 0;
     struct targets targets;
@@ -205,7 +211,14 @@ unsigned route_message(struct broker *broker, struct account *account, const str
 
 bool broker_publish(struct broker *broker, struct account *account, const struct message *message)
 {
-    struct routing routing = {0};
+    struct routing routing = {.origin = ORIGIN_REPLY};
+    return route_message(broker, account, message, &routing) > 0;
+}
+
+bool broker_publish_event(struct broker *broker, struct account *account,
+                          const struct message *message)
+{
+    struct routing routing = {.origin = ORIGIN_EVENT};
     return route_message(broker, account, message, &routing) > 0;
 }
 
