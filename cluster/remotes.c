@@ -52,19 +52,76 @@ static struct route *occupant(const struct remote *remote, const struct route_pl
                                   : map_get(&remote->pinned, bytes_of(place->account));
 }
 
-static void update_neighbour_urls(struct routes *routes)
+/* --- client URLs --- */
+
+#define KEEP_URLS_NS                                                                               \
+    (3 * NS_PER_SEC) /* those that dial anew, perhaps crosswise, are back by then */
+
+static bool has_url(const json_t *urls, const json_t *wanted)
 {
-    json_t *urls = json_array();
-    for (struct remote *remote = routes->remotes; remote != NULL; remote = remote->next) {
-        size_t i;
-        json_t *url;
-        json_array_foreach(json_object_get(remote->info, "connect_urls"), i, url)
-        {
+    size_t i;
+    json_t *url;
+    json_array_foreach(urls, i, url)
+    {
+        if (json_equal(url, wanted)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Those that are not there. */
+static void add_urls(json_t *urls, const json_t *more)
+{
+    size_t i;
+    json_t *url;
+    json_array_foreach(more, i, url)
+    {
+        if (!has_url(urls, url)) {
             (void)json_array_append(urls, url);
         }
     }
+}
+
+static json_t *urls_of_remotes(const struct routes *routes)
+{
+    json_t *urls = json_array();
+    for (struct remote *remote = routes->remotes; remote != NULL; remote = remote->next) {
+        add_urls(urls, json_object_get(remote->info, "connect_urls"));
+    }
+    return urls;
+}
+
+static void update_neighbour_urls(struct routes *routes)
+{
+    json_t *urls = urls_of_remotes(routes);
+    add_urls(urls, routes->kept_urls);
     broker_set_neighbour_urls(routes->broker, urls);
     json_decref(urls);
+}
+
+void remotes_forget_urls(struct routes *routes)
+{
+    loop_timer_cancel(routes->loop, &routes->kept_timer);
+    json_decref(routes->kept_urls);
+    routes->kept_urls = NULL;
+}
+
+static void on_kept_long_enough(void *arg)
+{
+    struct routes *routes = arg;
+    remotes_forget_urls(routes);
+    update_neighbour_urls(routes);
+}
+
+void remotes_keep_urls(struct routes *routes)
+{
+    json_t *urls = urls_of_remotes(routes);
+    add_urls(urls, routes->kept_urls); /* not back yet from the time before */
+    remotes_forget_urls(routes);
+    routes->kept_urls = urls;
+    loop_timer_arm(routes->loop, &routes->kept_timer, clock_mono_ns() + KEEP_URLS_NS,
+                   on_kept_long_enough, routes);
 }
 
 static void count_routes(struct routes *routes)

@@ -122,6 +122,9 @@ struct routes {
     bool listening, stopping;
     struct lost_route lost[LOST_ROUTES_MAX];
     uint64_t lost_count; /* ever */
+    /* While routes begin anew: the client URLs that were known before; NULL otherwise. Owned. */
+    json_t *kept_urls;
+    struct loop_timer kept_timer;
     atomic_int route_count, remote_count;
 };
 
@@ -134,6 +137,13 @@ static inline const struct cluster_options *routes_options(const struct routes *
 
 /* Takes a connected descriptor. `target` NULL: accepted; `place` is taken over. */
 void route_open(struct routes *routes, int fd, struct target *target, struct route_place place);
+
+/* --- remotes.c --- */
+
+/* All routes are about to be closed and come again: clients are told of where they can go as if
+ * they were there, until they are, for a while. */
+void remotes_keep_urls(struct routes *routes);
+void remotes_forget_urls(struct routes *routes);
 
 /* --- route_login.c --- */
 

@@ -214,6 +214,7 @@ void routes_reload(struct routes *routes, const struct routes_tls *tls, bool beg
     retain_tls(routes, tls);
     reload_targets(routes);
     if (begin_anew) { /* what neighbours may have of us is another thing now */
+        remotes_keep_urls(routes);
         while (routes->list != NULL) {
             route_close(routes->list, CLOSE_CLIENT);
         }
@@ -243,6 +244,7 @@ void routes_shutdown(struct routes *routes)
 {
     CHECK(loop_is_current(routes->loop));
     routes->stopping = true;
+    remotes_forget_urls(routes);
     if (routes->listening) {
         routes->listening = false;
         (void)uv_poll_stop(&routes->listen_poll);

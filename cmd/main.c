@@ -2,8 +2,9 @@
  * a signal ends it.
  *
  * Order of start:  log → loops → broker → routes and peers → JetStream → monitoring → listeners
- * Order of stop:   monitoring → JetStream (leaders step aside, checkpoints) → routes → clients →
- * loops */
+ * Order of stop:   monitoring → JetStream (leaders step aside, checkpoints) → clients → routes →
+ * loops. Clients go before the routes: what they hear last of the other servers is where they go.
+ */
 #include <errno.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -179,18 +180,18 @@ static enum err start(struct server *s, struct error *error)
 static void on_clients_closed(void *arg)
 {
     struct server *s = arg;
-    sem_post(&s->done);
-}
-
-static void stop_network(void *arg)
-{
-    struct server *s = arg;
     if (s->peers != NULL) {
         peers_shutdown(s->peers);
     }
     if (s->routes != NULL) {
         routes_shutdown(s->routes);
     }
+    sem_post(&s->done);
+}
+
+static void stop_network(void *arg)
+{
+    struct server *s = arg;
     broker_shutdown(s->broker, on_clients_closed, s);
 }
 

@@ -9,6 +9,7 @@ import nats
 import pytest
 
 from harness import BINARY, Cluster, Server, eventually, eventually_async
+from peer import both
 from raw import Raw, connect
 
 TWO_USERS = """authorization { users = [
@@ -190,3 +191,75 @@ def test_lame_duck_moves_clients_and_leaders_without_an_error(tmp_path):
     assert leaving.process.wait(15) == 0
     assert not [e for e in errors if "Authorization" in str(e) or "ERR" in str(e)], errors
     cluster.kill()
+
+
+def told_of_all(servers):
+    """A client of the first of them that has heard of every other one's URL."""
+    c = Raw(servers[0])
+    info = c.info()
+    c.send(b'CONNECT {"verbose":false,"protocol":1}\r\nPING\r\n').until(b"PONG\r\n")
+    everybody = sorted(f"127.0.0.1:{s.port}" for s in servers)
+    while sorted(info["connect_urls"]) != everybody:
+        info = c.info()
+    return c
+
+
+def infos(data):
+    return [json.loads(line[5:]) for line in data.split(b"\r\n") if line.startswith(b"INFO ")]
+
+
+@both
+async def test_clients_of_a_server_that_stops_know_where_to_go(tmp_path, binary):
+    cluster = Cluster(tmp_path, jetstream=False, binaries=[binary] * 3).start()
+    first, others = cluster[0], cluster.servers[1:]
+    raw = await asyncio.to_thread(told_of_all, cluster.servers)
+    nc = await nats.connect(first.url, max_reconnect_attempts=-1, reconnect_time_wait=0.05)
+
+    async def knows_the_others():
+        return {s.port for s in others} <= {u.port for u in nc.discovered_servers}
+    await eventually_async(knows_the_others, what="the client knowing the others")
+    first.process.send_signal(signal.SIGTERM)
+
+    async def moved():
+        return nc.is_connected and nc.connected_url.port in [s.port for s in others]
+    await eventually_async(moved, what="the client on another node")
+    await nc.close()
+    for info in infos(raw.rest()):  # libraries forget what the last one does not name
+        assert {f"127.0.0.1:{s.port}" for s in others} <= set(info["connect_urls"]), info
+    assert await asyncio.to_thread(first.process.wait, 15) == 0
+    cluster.stop()
+
+
+def test_clients_do_not_forget_neighbours_while_routes_begin_anew(tmp_path):
+    cluster = Cluster(tmp_path, jetstream=False).start()
+    first, others = cluster[0], {f"127.0.0.1:{s.port}" for s in cluster.servers[1:]}
+    raw = told_of_all(cluster.servers)
+    conf = open(first.conf).read()[len(first.base):]
+    before = first.get("/routez")["routes"]
+    first.reload(conf.replace("routes:", 'permissions: { import: ">", export: ["a", "$SYS.>"] }, routes:'))
+
+    def back():
+        routes = first.get("/routez")["routes"]
+        return len({r["remote_id"] for r in routes}) == 2 and not {r["rid"] for r in routes} & {r["rid"] for r in before}
+    eventually(back, what="new routes to both neighbours")
+    raw.send(b"PING\r\n")
+    for info in infos(raw.until(b"PONG\r\n")):
+        assert others <= set(info["connect_urls"]), info
+    # who goes is forgotten, a little later than ever
+    cluster[1].kill()
+    while f'127.0.0.1:{cluster[1].port}"'.encode() in raw.until(b"\r\n"):
+        pass
+    cluster.kill()
+
+
+@both
+def test_the_last_info_in_lame_duck_mode_names_the_others(tmp_path, binary):
+    duck = 'lame_duck_grace_period: "300ms"\nlame_duck_duration: "30s"\n'
+    cluster = Cluster(tmp_path, conf=duck, jetstream=False, binaries=[binary] * 3).start()
+    raw = told_of_all(cluster.servers)
+    cluster[0].process.send_signal(signal.SIGUSR2)
+    told = infos(raw.rest())
+    assert told and told[-1]["ldm"] is True
+    assert sorted(told[-1]["connect_urls"]) == sorted(f"127.0.0.1:{s.port}" for s in cluster.servers[1:])
+    assert cluster[0].process.wait(15) == 0
+    cluster.stop()
