@@ -314,13 +314,23 @@ static void unsubscribe(struct asset *a)
     a->sub_count = 0;
 }
 
-static void answer_create(struct asset *a)
+/* Clients of nats-server wait so long for an answer of the API. */
+#define ANSWER_WITHIN_NS (5000 * NS_PER_MS)
+
+/* Whoever leads next answers. */
+static void answer_create_later(struct asset *a, const char *reply)
 {
-    if (a->create_reply != NULL) {
-        asset_echo(a, a->create_reply);
-        free(a->create_reply);
-        a->create_reply = NULL;
+    text_list_add(&a->create_replies, bytes_of(reply));
+    a->create_replies_until_ns = clock_mono_ns() + ANSWER_WITHIN_NS;
+}
+
+static void answer_creates(struct asset *a)
+{
+    bool waited_for = clock_mono_ns() < a->create_replies_until_ns;
+    for (uint32_t i = 0; waited_for && i < a->create_replies.count; i++) {
+        asset_echo(a, a->create_replies.items[i]);
     }
+    text_list_clear(&a->create_replies);
 }
 
 /* --- the members of its group --- */
@@ -369,7 +379,7 @@ static void lead(struct asset *a)
         advise_leader(a);
     }
     propose_wanted_config(a);
-    answer_create(a);
+    answer_creates(a);
     arm_expiry(a, 0);
     watch_members(a);
 }
@@ -491,7 +501,13 @@ void asset_request(struct shard *shard, struct asset_request *request)
 
 void asset_echo(struct asset *a, const char *reply)
 {
-    if (a->leading) {
+    if (reply == NULL) {
+        return;
+    }
+    uint64_t leader = group_status(a->group).leader_node;
+    if (!a->leading && (leader == 0 || leader == a->js->self)) {
+        answer_create_later(a, reply);
+    } else if (a->leading) {
         json_t *o = js_response("stream_create_response");
         asset_add_stream_info(a, o);
         json_put_bool(o, "did_create", true);
@@ -576,7 +592,9 @@ struct asset *asset_open(struct jetstream *js, struct shard *shard, const struct
     }
     a->stream = stream_new(&config, as->created_ns, read_entry, a);
     publisher_init(&a->publisher, a->stream);
-    a->create_reply = reply == NULL ? NULL : mem_strdup(reply);
+    if (reply != NULL) {
+        answer_create_later(a, reply);
+    }
     if (as->first_config != as->config) {
         json_t *wanted = assignment_config(as->config);
         json_t *now = stream_config_json(&a->stream->config, false);
@@ -591,7 +609,7 @@ struct asset *asset_open(struct jetstream *js, struct shard *shard, const struct
         publisher_deinit(&a->publisher);
         stream_free(a->stream);
         json_decref(a->wanted_config);
-        free(a->create_reply);
+        text_list_clear(&a->create_replies);
         free(a->name);
         free(a);
         return NULL;
@@ -622,14 +640,33 @@ static void asset_free(struct asset *a)
     free(a->dups);
     json_decref(a->wanted_config);
     free(a->update_reply);
-    free(a->create_reply);
+    text_list_clear(&a->create_replies);
     free(a->name);
     free(a);
 }
 
-void asset_delete(struct asset *a, const char *reply)
+/* It is gone before anybody could say that it is there, or has been changed. */
+static void refuse_waiting(struct asset *a)
 {
-    bool answers = a->leading;
+    struct js_error error;
+    (void)js_fail(&error, JS_STREAM_NOT_FOUND);
+    for (uint32_t i = 0; i < a->create_replies.count; i++) {
+        js_reply_error(a->js, a->account, bytes_of(a->create_replies.items[i]),
+                       "stream_create_response", &error);
+    }
+    if (a->update_reply != NULL) {
+        js_reply_error(a->js, a->account, bytes_of(a->update_reply), "stream_update_response",
+                       &error);
+    }
+}
+
+void asset_delete(struct asset *a, const char *reply, bool speaker)
+{
+    uint64_t leader = group_status(a->group).leader_node; /* elected, perhaps not leading yet */
+    bool answers = leader == 0 ? speaker : leader == a->js->self;
+    if (answers) {
+        refuse_waiting(a);
+    }
     if (a->leading) {
         step_down(a, "409 Consumer Deleted");
     }

@@ -13,6 +13,7 @@
 #ifndef JETSTREAM_ASSET_INTERNAL_H
 #define JETSTREAM_ASSET_INTERNAL_H
 
+#include "core/base/text_list.h"
 #include "jetstream/jetstream_internal.h"
 
 struct pulls;
@@ -36,8 +37,9 @@ struct asset {
     unsigned peer_count;
     bool leading;
     int64_t leader_since_ns;
-    char *create_reply;    /* STREAM.CREATE is to be answered once this is the leader */
-    json_t *wanted_config; /* the meta group's, when it differs from what is applied */
+    struct text_list create_replies; /* STREAM.CREATE is to be answered there by the next leader */
+    int64_t create_replies_until_ns; /* monotonic; nobody waits there any more then */
+    json_t *wanted_config;           /* the meta group's, when it differs from what is applied */
     char *update_reply;
     struct internal_sub **subs; /* leader only: subjects, then acks, then pulls */
     uint32_t sub_count;

@@ -153,10 +153,12 @@ struct fresh {
 struct asset *asset_open(struct jetstream *js, struct shard *shard, const struct assignment *a,
                          struct fresh fresh, const char *reply, struct error *error);
 void asset_config_changed(struct asset *asset, json_t *config, const char *reply);
-/* Answers STREAM.CREATE of something that exists already, when this is the leader. */
+/* Answers STREAM.CREATE of something that exists already, when this is the leader or the next one.
+ */
 void asset_echo(struct asset *asset, const char *reply);
-/* `reply`: the leader confirms STREAM.DELETE there. */
-void asset_delete(struct asset *asset, const char *reply);
+/* `reply` (NULL none): the leader confirms STREAM.DELETE there; while there is none, the member
+ * that is the `speaker`. */
+void asset_delete(struct asset *asset, const char *reply, bool speaker);
 void asset_close(struct asset *asset);
 /* For /jsz and STREAM.LIST. */
 json_t *asset_describe(struct asset *asset);

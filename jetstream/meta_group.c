@@ -67,6 +67,7 @@ struct errand {
     struct blob *config;          /* CONFIG: counted */
     char *reply;
     struct fresh fresh; /* OPEN */
+    bool speaker;       /* DELETE: answers when the stream has no leader */
 };
 
 static void errand_free(struct errand *e)
@@ -153,7 +154,7 @@ static void do_delete(void *arg)
     struct errand *e = arg;
     struct asset *a = errand_asset(e);
     if (a != NULL) {
-        asset_delete(a, e->reply);
+        asset_delete(a, e->reply, e->speaker);
     }
     errand_free(e);
 }
@@ -208,6 +209,16 @@ static void host(struct jetstream *js, const struct assignment *a, const char *r
     loop_post(shard_loop(h->shard), do_open, e);
 }
 
+/* One of the members that are there: the same one, whoever asks. */
+static bool is_speaker(struct jetstream *js, const struct assignment *a)
+{
+    unsigned i = 0;
+    while (i < a->peer_count && a->peers[i] != js->self && !peers_is_up(js->peers, a->peers[i])) {
+        i++;
+    }
+    return i < a->peer_count && a->peers[i] == js->self;
+}
+
 static void send_errand(struct jetstream *js, const struct assignment *a, loop_task task,
                         struct blob *config, const char *reply)
 {
@@ -216,6 +227,7 @@ static void send_errand(struct jetstream *js, const struct assignment *a, loop_t
         struct errand *e = errand_new(js, h, reply);
         e->assignment.group = a->group;
         e->config = config == NULL ? NULL : blob_retain(config);
+        e->speaker = is_speaker(js, a);
         loop_post(shard_loop(h->shard), task, e);
     }
 }

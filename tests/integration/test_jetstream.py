@@ -9,6 +9,7 @@ from nats.js.errors import APIError, BadRequestError, NotFoundError
 
 from harness import Cluster, Server, eventually, eventually_async
 from peer import both
+from raw import connect
 
 
 async def api(nc, subject, body=b"", headers=None):
@@ -388,3 +389,19 @@ async def test_messages_that_fit_no_frame_between_servers_are_refused(tmp_path):
     assert all(s.process.poll() is None for s in c.servers)
     await nc.close()
     c.stop()
+
+
+@pytest.mark.parametrize("storage", ["file", "memory"])
+async def test_a_stream_deleted_before_it_has_a_leader_answers(server, storage):
+    """Create, create again and delete in one segment: the group of the stream has had no election yet."""
+    c = connect(server)
+    c.send(b"SUB _INBOX.> 1\r\n")
+    for name in ("A", "B", "C"):
+        config = json.dumps({"name": name, "subjects": [name], "storage": storage}).encode()
+        for verb, reply, body in (("CREATE", "created", config), ("CREATE", "again", config), ("DELETE", "deleted", b"")):
+            c.send(f"PUB $JS.API.STREAM.{verb}.{name} _INBOX.{name}.{reply} {len(body)}\r\n".encode() + body + b"\r\n")
+    wanted = {f"_INBOX.{name}.{reply}" for name in ("A", "B", "C") for reply in ("created", "again", "deleted")}
+    while wanted:
+        line = c.until(b"\r\n").split()
+        if line and line[0] == b"MSG":
+            wanted.discard(line[1].decode())
