@@ -395,7 +395,7 @@ static void on_beat(void *arg)
         if (peer->conn == NULL) {
             continue;
         }
-        conn_write(peer->conn, BYTES_LIT("\x01\0\0\0\0"));
+        (void)peers_send(peers, peer->id, FRAME_HEARTBEAT, NULL, 0);
         /* Silent but connected: paused, or behind a cut. The connection is kept, for then it may
          * come back; consensus must not count on the node meanwhile. */
         set_up(peer, now - atomic_load(&peer->heard_ns) < PEERS_SILENCE_MS * NS_PER_MS);
@@ -424,7 +424,7 @@ bool peers_send(struct peers *peers, uint64_t node, uint8_t type, const struct b
                   (unsigned long long)node);
         return false;
     }
-    char *p = conn_begin(conn, 4 + len);
+    char *p = conn_begin_within(conn, PEERS_PENDING_MAX, 4 + len);
     if (p == NULL) {
         return false;
     }
@@ -440,21 +440,6 @@ bool peers_send(struct peers *peers, uint64_t node, uint8_t type, const struct b
     }
     (void)conn_end(conn, 1, len);
     return true;
-}
-
-size_t peers_pending(struct peers *peers, uint64_t node)
-{
-    pthread_mutex_lock(&peers->lock);
-    struct peer *peer = find_locked(peers, node);
-    struct conn *conn = peer == NULL ? NULL : peer->conn;
-    pthread_mutex_unlock(&peers->lock);
-    if (conn == NULL) {
-        return 0;
-    }
-    pthread_mutex_lock(&conn->lock);
-    size_t pending = conn->pending;
-    pthread_mutex_unlock(&conn->lock);
-    return pending;
 }
 
 /* --- life and questions --- */

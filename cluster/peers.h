@@ -20,6 +20,7 @@
 #define PEERS_HEARTBEAT_MS 100
 #define PEERS_SILENCE_MS   450         /* without a byte for this long a node counts as down */
 #define PEERS_FRAME_MAX    (72u << 20) /* bytes: the largest message and what goes with it */
+#define PEERS_PENDING_MAX  (32u << 20) /* bytes that wait for a node; then frames are dropped */
 
 struct peers;
 
@@ -40,12 +41,10 @@ void peers_shutdown(struct peers *peers);
 void peers_free(struct peers *peers);
 
 uint64_t peers_self(const struct peers *peers);
-/* Any loop. Copies. False when the node is not connected, or the frame too long: it is dropped, as
- * a network may. */
+/* Any loop. Copies. False when the node is not connected, PEERS_PENDING_MAX bytes wait for it
+ * already, or the frame is too long: it is dropped, as a network may. */
 bool peers_send(struct peers *peers, uint64_t node, uint8_t type, const struct bytes *parts,
                 unsigned part_count);
-/* Bytes that wait in the connection to a node; 0 when it is not connected. Any loop. */
-size_t peers_pending(struct peers *peers, uint64_t node);
 
 /* All nodes ever seen, this one first. Any thread; the array is the caller's, the names are not. */
 struct peer_node {

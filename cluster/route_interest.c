@@ -141,7 +141,8 @@ static char *put_char(char *p, char c)
 }
 
 /* RMSG [account] subject [reply | + reply queues | '|' queues] size; HMSG with headers. A message
- * whose shown subject differs carries it behind the reply: "<reply>@<shown>". Any loop. */
+ * whose shown subject differs carries it behind the reply: "<reply>@<shown>". Left out when
+ * max_pending bytes wait for the neighbour already. Any loop. */
 static size_t send_message(void *owner, struct account *account, const struct message *m,
                            const struct bytes *queues, uint32_t queue_count)
 {
@@ -163,7 +164,8 @@ static size_t send_message(void *owner, struct account *account, const struct me
     if (m->reply.ptr != NULL) {
         len += m->reply.len + 1 + (shown ? m->shown.len + 1 : 0);
     }
-    char *p = conn_begin(r->conn, len);
+    size_t room = (size_t)broker_options(r->routes->broker)->max_pending;
+    char *p = conn_begin_within(r->conn, room, len);
     if (p == NULL) {
         return 0;
     }

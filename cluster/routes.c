@@ -13,6 +13,9 @@
 #include "core/base/log.h"
 #include "core/base/mem.h"
 
+/* Messages are left out beyond max_pending; interest cannot be, so it has this times as much before
+ * the route is closed. */
+#define INTEREST_ROOM     4
 #define ROUTE_LINE_MAX    65536
 #define ROUTE_PAYLOAD_MAX (256u << 20) /* theirs may be larger than ours */
 
@@ -62,6 +65,8 @@ void route_open(struct routes *routes, int fd, struct target *target, struct rou
     r->gossip = target != NULL && !target->configured ? target->gossip : GOSSIP_DEFAULT;
     r->conn = conn_open(routes->loop, fd, broker_next_id(routes->broker), &route_conn_ops, r);
     r->conn->write_deadline_ns = o->write_deadline_ns;
+    r->conn->max_pending =
+        INTEREST_ROOM * (size_t)broker_options(routes->broker)->max_pending + ROUTE_PAYLOAD_MAX;
     r->link = (struct link){.ops = &route_link_ops, .owner = r, .conn = r->conn};
     r->next = routes->list;
     routes->list = r;

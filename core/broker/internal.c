@@ -2,7 +2,8 @@
  *
  * A message for one is copied into a batch per (source loop, inbox); at the end of the source
  * loop's turn each batch is posted to the inbox's loop in one piece. Producers are slowed while an
- * inbox has more than INTERNAL_BACKLOG bytes under way. */
+ * inbox has more than INTERNAL_BACKLOG bytes under way, for 10 ms at most; beyond BACKLOG_MAX
+ * messages are left out, which their publishers learn by the missing answers. */
 #include <stdlib.h>
 
 #include "core/base/mem.h"
@@ -18,6 +19,8 @@ struct record {
     uint32_t subject_len, reply_len, payload_len, header_len;
 };
 #define NO_REPLY UINT32_MAX
+#define BACKLOG_MAX                                                                                \
+    (256u << 20) /* bytes under way to one inbox; a stopped loop must not cost more */
 
 static void inbox_release(struct internal_inbox *inbox)
 {
@@ -94,6 +97,9 @@ void internal_deliver(struct internal_sub *sub, const struct message *m)
 {
     struct internal_inbox *inbox = sub->inbox;
     struct broker_loop *here = broker_here(inbox->broker);
+    if (UNLIKELY(atomic_load_explicit(&inbox->backlog, memory_order_relaxed) > BACKLOG_MAX)) {
+        return;
+    }
     struct inbound_batch **slot = &inbox->building[loop_index(here->loop)];
     if (*slot == NULL) {
         *slot = NEW(struct inbound_batch);

@@ -9,18 +9,19 @@
 #include <unistd.h>
 
 #include "core/base/clock.h"
+#include "core/base/log.h"
 #include "core/base/mem.h"
+#include "core/net/chunk_pool.h"
 #include "core/net/proxy.h"
 
 #define CHUNK_MIN  1024
-#define CHUNK_MAX  (64u * 1024)
+#define CHUNK_MAX  (CHUNK_POOL_BLOCK - sizeof(struct conn_chunk))
 #define WRITEV_MAX 64
 
 void (*conn_on_drained)(struct loop *loop);
 
-#define SPARE_CHUNKS                                                                               \
-    16 /* of CHUNK_MAX bytes that a loop keeps, instead of asking for them anew                    \
-        */
+/* Of CHUNK_MAX bytes, that a loop keeps: the pool would fetch them anew, page by page. */
+#define SPARE_CHUNKS 32
 
 /* What one loop keeps for its connections: those it has appended to in the current turn. */
 struct flush_list {
@@ -153,8 +154,16 @@ static bool discards_pending(enum close_reason reason)
 
 static struct flush_list *flush_list_here(struct loop *loop);
 
-/* Any loop: the largest ones are kept for its next connection that needs one. The C library would
- * give them back to the system and fetch them again, page by page. */
+static void discard_chunk(struct conn_chunk *chunk)
+{
+    if (chunk->cap == CHUNK_MAX) {
+        chunk_pool_give(chunk);
+    } else {
+        free(chunk);
+    }
+}
+
+/* Any loop: the largest ones are kept for its next connection that needs one. */
 void conn_free_chunk(struct conn_chunk *chunk)
 {
     struct flush_list *here = flush_list_here(loop_current());
@@ -163,7 +172,7 @@ void conn_free_chunk(struct conn_chunk *chunk)
         here->spare = chunk;
         here->spare_count++;
     } else {
-        free(chunk);
+        discard_chunk(chunk);
     }
 }
 
@@ -175,6 +184,8 @@ static struct conn_chunk *new_chunk(size_t cap)
     if (cap == CHUNK_MAX && chunk != NULL) {
         here->spare = chunk->next;
         here->spare_count--;
+    } else if (cap == CHUNK_MAX) {
+        chunk = chunk_pool_take();
     } else {
         chunk = mem_try_alloc(sizeof *chunk + cap);
     }
@@ -361,7 +372,7 @@ static void flush_list_free(void *arg)
     struct flush_list *list = arg;
     while (list->spare != NULL) {
         struct conn_chunk *next = list->spare->next;
-        free(list->spare);
+        discard_chunk(list->spare);
         list->spare = next;
     }
     free(list->conns);
@@ -421,13 +432,9 @@ static struct conn_chunk *add_chunk(struct conn *conn, size_t len)
     return c;
 }
 
-char *conn_begin(struct conn *conn, size_t len)
+/* Lock held, not closed; NULL lets go of it. */
+static char *begin_locked(struct conn *conn, size_t len)
 {
-    pthread_mutex_lock(&conn->lock);
-    if (conn->closed) {
-        pthread_mutex_unlock(&conn->lock);
-        return NULL;
-    }
     struct conn_chunk *c = conn->last;
     if (conn->max_pending > 0 && len > conn->max_pending - conn->pending) { /* cannot wrap: (2) */
         pthread_mutex_unlock(&conn->lock);
@@ -446,6 +453,34 @@ char *conn_begin(struct conn *conn, size_t len)
     c->to += (uint32_t)len;
     conn->pending += len;
     return at;
+}
+
+char *conn_begin(struct conn *conn, size_t len)
+{
+    pthread_mutex_lock(&conn->lock);
+    if (conn->closed) {
+        pthread_mutex_unlock(&conn->lock);
+        return NULL;
+    }
+    return begin_locked(conn, len);
+}
+
+char *conn_begin_within(struct conn *conn, size_t limit, size_t len)
+{
+    pthread_mutex_lock(&conn->lock);
+    if (!conn->closed && conn->pending <= limit) {
+        conn->leaves_out = conn->leaves_out && conn->pending > 0;
+        return begin_locked(conn, len);
+    }
+    bool news = !conn->closed && !conn->leaves_out;
+    conn->left_out += conn->closed ? 0 : 1;
+    conn->leaves_out = true;
+    pthread_mutex_unlock(&conn->lock);
+    if (news) {
+        log_warn("%s:%d - Slow: more than %zu bytes wait for it, messages to it are dropped",
+                 conn->remote_host, conn->remote_port, limit);
+    }
+    return NULL;
 }
 
 size_t conn_end(struct conn *conn, unsigned messages, size_t payload_bytes)

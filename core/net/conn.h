@@ -81,7 +81,7 @@ struct conn {
     int remote_port;
     int64_t start_ns; /* wall clock */
     int64_t write_deadline_ns;
-    size_t max_pending; /* bytes; 0: unlimited (between servers) */
+    size_t max_pending; /* bytes; 0: whoever fills it uses conn_begin_within() */
 
     atomic_uint refs;
     uv_poll_t poll;
@@ -106,6 +106,8 @@ struct conn {
     uint64_t dirty_loops;   /* bit per loop that has this connection on its flush list */
     uint64_t waiting_loops; /* bit per loop with producers slowed by this connection */
     uint64_t out_msgs, out_bytes;
+    uint64_t left_out; /* conn_begin_within() had no room for so many */
+    bool leaves_out;   /* and that has been logged; until the outbox is empty */
 };
 
 /* Takes the connected, non-blocking descriptor. Owner loop. One reference is the caller's. */
@@ -136,6 +138,9 @@ void conn_set_compressing(struct conn *conn, bool compress);
  * connection is closed, or the bytes would pass max_pending: it is then being closed as a slow
  * consumer. Between the two calls the outbox lock is held: no other call. */
 char *conn_begin(struct conn *conn, size_t len);
+/* The same for what may be left out, as a network loses it: NULL as well when more than `limit`
+ * bytes wait already. The connection stays open. So `limit` and one message are what can wait. */
+char *conn_begin_within(struct conn *conn, size_t limit, size_t len);
 /* Ends conn_begin(); `messages` is added to the connection's counters. Returns bytes pending. */
 size_t conn_end(struct conn *conn, unsigned messages, size_t payload_bytes);
 /* Ends conn_begin() without keeping its `len` bytes. */
