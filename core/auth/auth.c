@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "core/auth/dn.h"
+#include "core/auth/door.h"
 #include "core/base/map.h"
 #include "core/base/mem.h"
 #include "core/base/nkey.h"
@@ -13,8 +14,8 @@ struct auth {
     struct map users;              /* name or nkey → struct auth_user, owned */
     const struct auth_user *no_auth_user;
     struct auth_user single; /* of authorization { user, password } or { token } */
-    bool required;
-    bool any_nkey, any_bcrypt;
+    enum auth_door door;
+    bool any_nkey, any_named, any_bcrypt;
 };
 
 enum work_kind { WORK_BCRYPT, WORK_NKEY };
@@ -54,6 +55,7 @@ static void add_user(struct auth *auth, const struct account_options *account,
         u->password, u->connection_types, u->proxy_required || barred(auth->options, u->user)};
     free(map_put(&auth->users, bytes_of(u->user), user));
     auth->any_nkey = auth->any_nkey || u->nkey;
+    auth->any_named = auth->any_named || !u->nkey;
     auth->any_bcrypt = auth->any_bcrypt || (!u->nkey && is_bcrypt(u->password));
 }
 
@@ -61,18 +63,11 @@ struct auth *auth_new(const struct options *options)
 {
     struct auth *auth = NEW(struct auth);
     auth->options = options;
-    /* Accounts without any user, $SYS for one, do not make a server demand credentials; one that
-     * lists users does, also when all of them are in the system account and there is no
-     * authorization block — then plain clients keep $G (configuration reference §8.9). */
-    bool only_system = true;
     for (uint32_t a = 0; a < options->account_count; a++) {
         const struct account_options *account = &options->accounts[a];
         for (uint32_t i = 0; i < account->user_count; i++) {
             add_user(auth, account, &account->users[i]);
         }
-        bool is_system =
-            options->system_account != NULL && strcmp(account->name, options->system_account) == 0;
-        only_system = only_system && (is_system || account->user_count == 0);
     }
     const char *secret = options->token != NULL ? options->token : options->password;
     auth->single = (struct auth_user){.name = options->user == NULL ? "" : options->user,
@@ -80,13 +75,11 @@ struct auth *auth_new(const struct options *options)
                                       .password = secret == NULL ? "" : secret};
     auth->single.barred = barred(options, auth->single.name);
     auth->any_bcrypt = auth->any_bcrypt || is_bcrypt(auth->single.password);
-    if (options->no_auth_user != NULL) {
+    static const struct auth_user global = {.name = "", .account = "$G", .password = ""};
+    auth->door = auth_door_of(options);
+    if (auth->door == AUTH_DOOR_USER) {
         auth->no_auth_user = map_get(&auth->users, bytes_of(options->no_auth_user));
-    }
-    bool single = options->user != NULL || options->token != NULL;
-    auth->required = options->operator_mode || single || auth->users.count > 0;
-    if (only_system && auth->users.count > 0 && !single && options->no_auth_user == NULL) {
-        static const struct auth_user global = {.name = "", .account = "$G", .password = ""};
+    } else if (auth->door == AUTH_DOOR_GLOBAL) {
         auth->no_auth_user = &global;
     }
     return auth;
@@ -107,12 +100,17 @@ void auth_free(struct auth *auth)
 
 bool auth_required(const struct auth *auth)
 {
-    return auth->required;
+    return auth->door != AUTH_DOOR_OPEN;
 }
 
 bool auth_info_required(const struct auth *auth)
 {
-    return auth->required && auth->no_auth_user == NULL;
+    return auth->door == AUTH_DOOR_GLOBAL || auth->door == AUTH_DOOR_SHUT;
+}
+
+bool auth_maps_certificates(const struct auth *auth)
+{
+    return auth->any_named && auth->options->tls.verify_and_map;
 }
 
 bool auth_wants_nonce(const struct auth *auth)
@@ -244,16 +242,23 @@ enum auth_result auth_check(const struct auth *auth, const struct auth_credentia
 {
     *user = NULL;
     *work = NULL;
-    if (!auth->required) {
+    if (auth->door == AUTH_DOOR_OPEN) {
         return AUTH_OK;
     }
     if (auth->options->operator_mode) {
         return AUTH_REFUSED; /* until JWTs are read: nobody can prove who it is */
     }
-    if (c->mapped_user.ptr != NULL) { /* the certificate has proved who it is: no password */
+    if (c->nkey.len > 0 && auth->any_nkey) {
+        return check_nkey(auth, c, work);
+    }
+    if (c->mapped_user.ptr != NULL) { /* whatever name was given; its password still counts */
         const struct auth_user *mapped = map_get(&auth->users, c->mapped_user);
-        *user = mapped;
-        return mapped != NULL && may_come(mapped, c->type) ? AUTH_OK : AUTH_REFUSED;
+        if (mapped == NULL || mapped->password == NULL || !may_come(mapped, c->type)) {
+            return AUTH_REFUSED;
+        }
+        enum auth_result result = compare(auth, mapped, c->password, work);
+        *user = result == AUTH_OK ? mapped : NULL;
+        return result;
     }
     if (gives_nothing(c) && auth->no_auth_user != NULL) {
         *user = auth->no_auth_user;
@@ -261,9 +266,6 @@ enum auth_result auth_check(const struct auth *auth, const struct auth_credentia
     }
     if (gives_nothing(c)) {
         return AUTH_REFUSED;
-    }
-    if (c->nkey.len > 0) {
-        return check_nkey(auth, c, work);
     }
     const struct options *o = auth->options;
     struct bytes given = c->password;
@@ -304,7 +306,7 @@ const char *auth_user_of_certificate(const struct auth *auth, const struct text_
     const struct auth_user *user;
     for (uint32_t i = 0; i < alternative->count; i++) {
         user = map_get(&auth->users, bytes_of(alternative->items[i]));
-        if (user != NULL) {
+        if (user != NULL && user->password != NULL) {
             return user->name;
         }
     }

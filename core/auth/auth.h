@@ -25,8 +25,8 @@ struct auth_credentials {
     struct bytes user, password, token;
     struct bytes nkey, signature;
     struct bytes nonce;       /* as this connection's INFO had it */
-    struct bytes mapped_user; /* verify_and_map: whom the client's certificate names, maybe nobody;
-                               * ptr NULL: certificates do not matter */
+    struct bytes mapped_user; /* auth_maps_certificates(): whom the client's certificate names,
+                               * maybe nobody; else ptr NULL */
     enum connection_type type;
 };
 
@@ -40,8 +40,10 @@ struct auth *auth_new(const struct options *options);
 void auth_free(struct auth *auth);
 /* False when anyone may connect (and is bound to $G). */
 bool auth_required(const struct auth *auth);
-/* False when a connection without credentials has a user to be bound to. */
+/* What INFO says: false also when there is a no_auth_user. */
 bool auth_info_required(const struct auth *auth);
+/* Must credentials have `mapped_user`? */
+bool auth_maps_certificates(const struct auth *auth);
 /* True when INFO must carry a nonce to be signed. */
 bool auth_wants_nonce(const struct auth *auth);
 /* *user is NULL for connections that are bound to $G without a user.

@@ -343,7 +343,7 @@ json_t *broker_connect_urls(struct broker *b)
 
 bool broker_auth_required(const struct broker *b)
 {
-    return auth_info_required(atomic_load_explicit(&b->auth, memory_order_acquire));
+    return auth_required(atomic_load_explicit(&b->auth, memory_order_acquire));
 }
 
 static void tell_clients(void *arg, struct loop *loop)

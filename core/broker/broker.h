@@ -158,7 +158,7 @@ int64_t broker_start_ns(const struct broker *broker);
 int64_t broker_config_time_ns(const struct broker *broker);
 uint64_t broker_next_id(struct broker *broker);
 /* Client URLs of this server ("host:port"), for INFO and for neighbours. */
-/* Does INFO say auth_required? */
+/* Is anybody asked who it is? */
 bool broker_auth_required(const struct broker *broker);
 /* Where clients may connect: here first, then at the neighbours. */
 json_t *broker_connect_urls(struct broker *broker);

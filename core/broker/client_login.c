@@ -241,9 +241,13 @@ static bool admit(struct client *c, struct auth_credentials *credentials)
     credentials->type = CONNECTION_STANDARD;
     c->anonymous = credentials->user.len == 0 && credentials->password.len == 0 &&
                    credentials->token.len == 0 && credentials->nkey.len == 0;
-    if (broker_options(c->broker)->tls.verify_and_map && auth_required(broker_auth(c->broker))) {
+    if (auth_maps_certificates(broker_auth(c->broker))) {
         credentials->mapped_user = bytes_of(mapped_user(c));
         c->anonymous = false;
+        if (credentials->user.len > 0) {
+            log_warn("%s - User \"%.*s\" found in connect proto, but user required from cert",
+                     client_prefix(c).text, BYTES_ARG(credentials->user));
+        }
     }
     switch (auth_check(broker_auth(c->broker), credentials, &user, &work)) {
     case AUTH_OK:

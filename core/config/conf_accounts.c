@@ -322,6 +322,7 @@ void on_authorization(struct context *c, const struct conf_member *m)
         return;
     }
     bool users = false;
+    c->o->authorization_block = true;
     for (uint32_t i = 0; i < m->value.count; i++) {
         const struct conf_member *f = &m->value.members[i];
         struct account_options *global = options_account(c->o, BYTES_LIT("$G"));

@@ -242,10 +242,7 @@ static const struct option_row cluster_rows[] = {{"name", on_cluster_name},
 
 void on_cluster(struct context *c, const struct conf_member *m)
 {
-    if (expect_type(c, m, CONF_MAP)) {
-        if (c->o->cluster.port == 0) {
-            c->o->cluster.port = 6222;
-        }
+    if (expect_type(c, m, CONF_MAP)) { /* without a port no door is opened */
         apply_table(c, &m->value, cluster_rows);
     }
 }

@@ -186,6 +186,7 @@ static void set_list(struct text_list *list, const char *value)
 static void set_routes(struct options *o, const char *value)
 {
     set_list(&o->cluster.routes, value);
+    o->cluster.routes_by_flags = o->cluster.routes.count > 0;
 }
 
 static void set_force_recovery(struct options *o, const char *value)
@@ -307,6 +308,7 @@ enum err options_apply_flags(struct options *o, int argc, char *const argv[],
                              struct options_command *command, struct error *error)
 {
     *command = (struct options_command){.action = OPTIONS_RUN};
+    o->cluster.routes_by_flags = false;
     o->tls_by_flags = false; /* the flags are applied twice, and the file in between */
     for (int i = 1; i < argc; i++) {
         const char *word = argv[i];

@@ -186,20 +186,37 @@ void option_report_deinit(struct option_report *report)
     buffer_deinit(&report->notes);
 }
 
+/* A secret or a name that says nothing is one that was not given. */
+static void clear_when_empty(char **text)
+{
+    if (*text != NULL && **text == '\0') {
+        option_set(text, NULL);
+    }
+}
+
 enum err options_finish(struct options *o, struct error *error)
 {
+    clear_when_empty(&o->user);
+    clear_when_empty(&o->token);
     if (o->port == 0) {
         o->port = 4222;
     }
-    if (o->cluster.routes.count > 0 && o->cluster.port == 0) {
+    if (o->cluster.routes_by_flags && o->cluster.port == 0) {
         return error_set(error, ERR_INVALID,
                          "solicited routes require cluster capabilities, e.g. --cluster");
     }
-    if (o->server_name != NULL && strpbrk(o->server_name, " \t") != NULL) {
+    if (o->server_name != NULL && strpbrk(o->server_name, " \t\r\n") != NULL) {
         return error_set(error, ERR_INVALID, "server name cannot contain spaces");
     }
-    if (o->cluster.name != NULL && strpbrk(o->cluster.name, " \t") != NULL) {
+    if (o->cluster.name != NULL && strpbrk(o->cluster.name, " \t\r\n") != NULL) {
         return error_set(error, ERR_INVALID, "cluster name cannot contain spaces or new lines");
+    }
+    for (uint32_t i = 0; i < o->account_count && o->cluster.port != 0; i++) {
+        if (strpbrk(o->accounts[i].name, " \t\r\n") != NULL) { /* a route's lines have words */
+            return error_set(error, ERR_INVALID,
+                             "account name \"%s\": names cannot contain blanks in a cluster",
+                             o->accounts[i].name);
+        }
     }
     o->cluster.pool_size = o->cluster.pool_size == 0 ? 3 : o->cluster.pool_size;
     if (o->cluster.name != NULL && strcmp(o->cluster.name, "_") == 0) {
@@ -254,12 +271,22 @@ enum err options_finish(struct options *o, struct error *error)
                          "lame duck grace period should be strictly lower than "
                          "lame duck duration");
     }
+    if (o->system_account != NULL && !o->operator_mode &&
+        options_find_account(o, bytes_of(o->system_account)) == NULL) {
+        return error_set(error, ERR_INVALID, "error resolving system account: account missing");
+    }
     if (o->no_auth_user != NULL) {
-        bool found = false;
+        bool found = false, any = false;
         for (uint32_t i = 0; i < o->account_count; i++) {
             for (uint32_t k = 0; k < o->accounts[i].user_count; k++) {
+                any = true;
                 found = found || strcmp(o->accounts[i].users[k].user, o->no_auth_user) == 0;
             }
+        }
+        if (!any) {
+            return error_set(error, ERR_INVALID,
+                             "no_auth_user: \"%s\" present, but users/nkeys are not defined",
+                             o->no_auth_user);
         }
         if (!found) {
             return error_set(error, ERR_INVALID,
@@ -270,7 +297,8 @@ enum err options_finish(struct options *o, struct error *error)
     }
     bool any_account = false;
     for (uint32_t i = 1; i < o->account_count; i++) {
-        any_account = any_account || strcmp(o->accounts[i].name, "$SYS") != 0;
+        any_account = any_account || o->system_account == NULL ||
+                      strcmp(o->accounts[i].name, o->system_account) != 0;
     }
     /* Without accounts of one's own, $G has JetStream as soon as the server has. */
     if (!any_account) {

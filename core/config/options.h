@@ -126,6 +126,7 @@ struct cluster_options {
     char *advertise;
     bool no_advertise;
     struct text_list routes;
+    bool routes_by_flags;    /* the file's do not count */
     int64_t connect_retries; /* of an address that others have told of */
     bool connect_backoff;
     int64_t pool_size;         /* connections per neighbour; < 0: one, and no pinned accounts */
@@ -170,6 +171,7 @@ struct options {
     int64_t ping_interval_ns, ping_max, write_deadline_ns, auth_timeout_ns;
     int64_t lame_duck_grace_ns, lame_duck_duration_ns;
 
+    bool authorization_block;         /* there is one, whatever it says */
     char *user, *password, *token;    /* single credentials of authorization{} */
     struct account_options *accounts; /* [0] is $G, which authorization{} fills */
     uint32_t account_count, account_cap;

@@ -85,6 +85,24 @@ def test_system_account_users_alone_do_not_close_the_door(tmp_path, binary):
     s.stop()
 
 
+@both
+@pytest.mark.parametrize("conf,info,varz,anonymous", [
+    ("", True, True, True),
+    ("authorization { timeout: 2 }", True, True, False),
+    ("authorization { users: [] }", True, True, False),
+    ("authorization { users: [ {user: u, password: p} ] }\nno_auth_user: u", False, True, True),
+])
+def test_who_is_let_in_without_credentials(tmp_path, conf, info, varz, anonymous, binary):
+    """The whole table, row by row: tests/unit/door_test.c."""
+    s = Server(tmp_path, binary=binary, conf="accounts { $SYS { users: [ {user: admin, password: x} ] } }\n" + conf).start()
+    c = Raw(s)
+    assert c.info().get("auth_required", False) is info
+    assert s.get("/varz").get("auth_required", False) is varz
+    c.send(b'CONNECT {"verbose":false}\r\nPING\r\n')
+    assert c.until(b"\r\n") == b"PONG\r\n" if anonymous else b"Authorization Violation" in c.rest()
+    s.stop()
+
+
 @pytest.mark.parametrize("first", [b"PING\r\n", b"SUB x 1\r\n", b"PUB x 0\r\n\r\n", b"CONNECT {}\r\n"])
 def test_no_operation_gets_in_without_credentials(tmp_path, first):
     """GHSA-38x3, GHSA-hmmp: one admission for every first operation."""
@@ -117,7 +135,8 @@ def test_no_secret_is_ever_logged(tmp_path):
     for password in (b"s3cr3t", b"wr0ng"):
         c = Raw(s)
         c.info()
-        c.send(b'CONNECT {"user":"a","pass":"%s","auth_token":"t0ken","jwt":"j"}\r\nPING\r\n' % password)
+        c.send(b'CONNECT {"user":"a","PASS":"%s","auth_token":"t0ken","AUTH_token":"t0ken","Jwt":"t0ken","SIG":"t0ken",'
+               b'"nkey":"t0ken","NKey":"t0ken","Password":"t0ken","seed":"t0ken","more":{"pass":"t0ken"}}\r\nPING\r\n' % password)
         c.until(b"PONG" if password == b"s3cr3t" else b"Violation")
     s.stop()
     for secret in ("s3cr3t", "wr0ng", "t0ken"):

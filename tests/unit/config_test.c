@@ -75,3 +75,30 @@ Test(config, what_is_not_there_yet_is_noted)
     cr_assert(o->operator_mode);
     release(o, &report);
 }
+
+Test(options, a_cluster_without_a_port_opens_nothing)
+{
+    static const struct {
+        const char *conf;
+        int port;
+    } rows[] = {{"cluster {}", 0},
+                {"cluster { name: x }", 0},
+                {"cluster { name: x, host: \"127.0.0.1\" }", 0},
+                {"cluster { name: x, routes: [\"nats://127.0.0.1:6222\"] }", 0},
+                {"cluster { port: 0 }", 0},
+                {"cluster { port: 6222 }", 6222},
+                {"cluster { port: -1 }", -1}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct error error;
+        struct option_report report = {0};
+        struct options *o = options_new();
+        struct conf *conf = conf_parse("test.conf", bytes_of(rows[i].conf), &error);
+        cr_assert_not_null(conf);
+        cr_assert_eq(options_apply_conf(o, conf, &report), OK);
+        cr_assert_eq(options_finish(o, &error), OK, "%s: %s", rows[i].conf, error.message);
+        cr_assert_eq(o->cluster.port, rows[i].port, "%s", rows[i].conf);
+        conf_free(conf);
+        option_report_deinit(&report);
+        options_free(o);
+    }
+}
