@@ -24,8 +24,7 @@ static json_t *subjects_of(const struct route *r, bool detail)
     for (uint32_t i = 0; (e = map_next(&r->link.subs, &i)) != NULL;) {
         struct link_interest interest = broker_link_entry(e->value);
         if (!detail) {
-            (void)json_array_append_new(list,
-                                        json_stringn(interest.subject.ptr, interest.subject.len));
+            (void)json_array_append_new(list, json_bytes(interest.subject));
             continue;
         }
         json_t *o = json_object();

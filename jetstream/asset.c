@@ -575,6 +575,9 @@ struct asset *asset_open(struct jetstream *js, struct shard *shard, const struct
     a->js = js;
     a->shard = shard;
     a->name = mem_strdup(as->stream);
+    buffer_append_text(&a->ack, "{\"stream\":");
+    json_write_text(&a->ack, a->name);
+    buffer_append_text(&a->ack, ",\"seq\":");
     a->account = accounts_get(broker_accounts(js->broker), bytes_of(as->account));
     memcpy(a->peers, as->peers, sizeof a->peers);
     a->peer_count = as->peer_count;
@@ -587,6 +590,7 @@ struct asset *asset_open(struct jetstream *js, struct shard *shard, const struct
         (void)error_set(error, ERR_CORRUPT, "its configuration is not understood: %s",
                         js_error.text);
         free(a->name);
+        buffer_deinit(&a->ack);
         free(a);
         return NULL;
     }
@@ -611,6 +615,7 @@ struct asset *asset_open(struct jetstream *js, struct shard *shard, const struct
         json_decref(a->wanted_config);
         text_list_clear(&a->create_replies);
         free(a->name);
+        buffer_deinit(&a->ack);
         free(a);
         return NULL;
     }
@@ -642,6 +647,7 @@ static void asset_free(struct asset *a)
     free(a->update_reply);
     text_list_clear(&a->create_replies);
     free(a->name);
+    buffer_deinit(&a->ack);
     free(a);
 }
 

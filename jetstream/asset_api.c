@@ -560,7 +560,7 @@ static void on_consumer_page(struct asset *a, const struct asset_request *q, boo
     for (int64_t i = offset; i < total && i < offset + limit; i++) {
         json_t *item;
         if (names) {
-            item = json_stringn(sorted[i]->key.ptr, sorted[i]->key.len);
+            item = json_bytes(sorted[i]->key);
         } else {
             item = json_object();
             asset_add_consumer_info(a, sorted[i]->value, item);

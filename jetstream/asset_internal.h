@@ -33,6 +33,7 @@ struct asset {
     struct stream_recovery *recovery; /* the same, when it is made anew from what is left of it */
     struct publisher publisher;
     char *name;
+    struct buffer ack; /* the beginning of every PubAck: {"stream":"…","seq": */
     uint64_t peers[META_PEERS_MAX];
     unsigned peer_count;
     bool leading;

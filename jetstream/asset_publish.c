@@ -29,8 +29,8 @@ struct pub_waiter {
 
 static void send_ack(struct asset *a, struct bytes reply, uint64_t seq, bool duplicate)
 {
-    char text[JS_NAME_MAX + 80];
-    int n = snprintf(text, sizeof text, "{\"stream\":\"%s\",\"seq\":%llu%s}", a->name,
+    char text[6 * JS_NAME_MAX + 80]; /* escaped, a byte may take six */
+    int n = snprintf(text, sizeof text, "%.*s%llu%s}", BYTES_ARG(buffer_bytes(&a->ack)),
                      (unsigned long long)seq, duplicate ? ",\"duplicate\": true" : "");
     js_publish(a->js, a->account, reply, BYTES_NONE, BYTES_NONE, bytes_make(text, (size_t)n));
 }

@@ -123,7 +123,9 @@ void http_reply(struct http_request *q, int status, const char *type, struct byt
 void http_redirect(struct http_request *q, const char *location)
 {
     struct buffer headers = {0};
-    buffer_printf(&headers, "Location: %s\r\n%c", location, '\0');
+    buffer_append_text(&headers, "Location: ");
+    http_put_location(&headers, location);
+    buffer_append(&headers, "\r\n", 3);
     send_response(q, 307, headers.data, BYTES_NONE);
     buffer_deinit(&headers);
 }
@@ -145,7 +147,12 @@ static bool take_request(struct http_conn *c)
     struct http_request *q = NEW(struct http_request);
     q->from = c;
     bool ok = http_head_parse(&q->head, all);
-    buffer_consume(&c->input, all.len);
+    size_t body = ok && q->head.keep_alive ? (size_t)q->head.body_len : 0;
+    if (c->input.len - all.len < body) { /* nothing is done with it, but it has to come first */
+        request_free(q);
+        return false;
+    }
+    buffer_consume(&c->input, all.len + body);
     c->request = q;
     conn_pause(c->conn);
     loop_timer_cancel(c->server->loop, &c->timer);

@@ -33,6 +33,7 @@ const char *http_path(const struct http_request *request);
 const char *http_query(const struct http_request *request, const char *name);
 /* Sends and frees the request. */
 void http_reply(struct http_request *request, int status, const char *type, struct bytes body);
+/* To another path here, decoded. */
 void http_redirect(struct http_request *request, const char *location);
 
 #endif

@@ -1,6 +1,7 @@
 #include "monitoring/http_head.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <strings.h>
 
 #include "core/base/mem.h"
@@ -51,6 +52,41 @@ static void split_target(struct http_head *head)
     decode(head->target);
 }
 
+/* What a header line says when it is `name`'s; else ptr is NULL. */
+static struct bytes header_value(struct bytes line, const char *name)
+{
+    size_t len = strlen(name);
+    if (line.len <= len || line.ptr[len] != ':' || strncasecmp(line.ptr, name, len) != 0) {
+        return BYTES_NONE;
+    }
+    struct bytes value = bytes_skip(line, len + 1);
+    while (value.len > 0 && strchr(" \t", value.ptr[0]) != NULL && value.ptr[0] != '\0') {
+        value = bytes_skip(value, 1);
+    }
+    while (value.len > 0 && strchr(" \t\r", value.ptr[value.len - 1]) != NULL) {
+        value.len--;
+    }
+    return value;
+}
+
+/* How many bytes follow that are not the next request. False when that cannot be told. */
+static bool take_length(struct http_head *head, struct bytes line)
+{
+    struct bytes length = header_value(line, "Content-Length");
+    uint64_t number;
+    if (header_value(line, "Transfer-Encoding").ptr != NULL) {
+        head->keep_alive = false; /* its end is not looked for */
+    }
+    if (length.ptr == NULL) {
+        return true;
+    }
+    if (!bytes_to_u64(length, &number) || (head->body_len > 0 && head->body_len != number)) {
+        return false;
+    }
+    head->body_len = number;
+    return true;
+}
+
 bool http_head_parse(struct http_head *head, struct bytes text)
 {
     struct bytes rest = text;
@@ -63,12 +99,28 @@ bool http_head_parse(struct http_head *head, struct bytes text)
     head->keep_alive = ok && !bytes_starts(line, BYTES_LIT("HTTP/1.0"));
     head->target = ok ? mem_dup(target.ptr, target.len) : mem_strdup("/");
     while (bytes_token(&rest, '\n', &line)) {
-        if (line.len >= 17 && strncasecmp(line.ptr, "connection: close", 17) == 0) {
+        struct bytes connection = header_value(line, "Connection");
+        if (connection.ptr != NULL && bytes_eq_nocase(connection, BYTES_LIT("close"))) {
             head->keep_alive = false;
         }
+        ok = take_length(head, line) && ok;
     }
+    head->keep_alive = head->keep_alive && ok && head->body_len <= HTTP_BODY_MAX;
     split_target(head);
     return ok;
+}
+
+void http_put_location(struct buffer *out, const char *path)
+{
+    for (const char *p = path; *p != '\0'; p++) {
+        bool plain = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
+                     (*p >= '0' && *p <= '9') || strchr("/-._~!$&'()*+,;=:@", *p) != NULL;
+        if (plain) {
+            buffer_append_char(out, *p);
+        } else {
+            buffer_printf(out, "%%%02X", (unsigned char)*p);
+        }
+    }
 }
 
 void http_head_deinit(struct http_head *head)

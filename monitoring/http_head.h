@@ -2,14 +2,16 @@
 #ifndef MONITORING_HTTP_HEAD_H
 #define MONITORING_HTTP_HEAD_H
 
-#include "core/base/bytes.h"
+#include "core/base/buffer.h"
 
-#define HTTP_PARAMETERS_MAX 16 /* of a query; further ones are ignored */
+#define HTTP_PARAMETERS_MAX 16    /* of a query; further ones are ignored */
+#define HTTP_BODY_MAX       65536 /* behind a longer one the connection ends */
 
 struct http_head {
-    bool is_head;    /* HEAD: the answer has no body */
-    bool keep_alive; /* the connection stays for further requests */
-    char *target;    /* owned; the texts below are parts of it */
+    bool is_head;      /* HEAD: the answer has no body */
+    bool keep_alive;   /* the connection stays for further requests */
+    uint64_t body_len; /* bytes behind the head that are not the next request */
+    char *target;      /* owned; the texts below are parts of it */
     const char *path;
     const char *names[HTTP_PARAMETERS_MAX];
     const char *values[HTTP_PARAMETERS_MAX];
@@ -20,6 +22,8 @@ struct http_head {
  * connection ends. Always to be deinitialised. */
 bool http_head_parse(struct http_head *head, struct bytes text);
 void http_head_deinit(struct http_head *head);
+/* A path for a Location header: everything but plain characters as %XX. */
+void http_put_location(struct buffer *out, const char *path);
 /* Value of a query parameter (first occurrence, decoded) or NULL. */
 const char *http_head_query(const struct http_head *head, const char *name);
 

@@ -15,6 +15,23 @@ static void metric(struct buffer *out, const char *name, const char *type, const
                   value);
 }
 
+/* A label's value. OpenMetrics: backslash, quote and line feed are escaped. */
+static void put_label(struct buffer *out, const char *name, const char *value)
+{
+    buffer_printf(out, "%s=\"", name);
+    for (const char *p = value; *p != '\0'; p++) {
+        if (*p == '\n') {
+            buffer_append_text(out, "\\n");
+            continue;
+        }
+        if (*p == '\\' || *p == '"') {
+            buffer_append_char(out, '\\');
+        }
+        buffer_append_char(out, *p);
+    }
+    buffer_append_char(out, '"');
+}
+
 static void metrics_done(void *arg, json_t *streams)
 {
     struct scrape *s = arg;
@@ -70,9 +87,11 @@ static void metrics_done(void *arg, json_t *streams)
             json_array_foreach(streams, i, stream)
             {
                 const json_t *state = json_object_get(json_object_get(stream, "info"), "state");
-                buffer_printf(&out, "%s{account=\"%s\",stream=\"%s\",leader=\"%d\"} %lld\n",
-                              rows[r].name, json_text(stream, "account"), json_text(stream, "name"),
-                              json_bool(stream, "leading"),
+                buffer_printf(&out, "%s{", rows[r].name);
+                put_label(&out, "account", json_text(stream, "account"));
+                buffer_append_char(&out, ',');
+                put_label(&out, "stream", json_text(stream, "name"));
+                buffer_printf(&out, ",leader=\"%d\"} %lld\n", json_bool(stream, "leading"),
                               (long long)json_int(state, rows[r].field));
             }
         }

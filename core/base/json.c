@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "core/base/clock.h"
+#include "core/base/utf8.h"
 
 json_t *json_parse(struct bytes text, json_error_t *reason)
 {
@@ -38,9 +39,35 @@ void json_write(struct buffer *out, const json_t *value, int indent)
     (void)json_dump_callback(value, append_escaped, out, flags);
 }
 
+/* Bytes that are no UTF-8 (jansson refuses them) become U+FFFD, each, as with Go's encoder. */
+static json_t *repaired(struct bytes value)
+{
+    struct buffer text = {0};
+    while (value.len > 0) {
+        size_t good = utf8_sequence(value);
+        buffer_append_bytes(&text,
+                            good > 0 ? bytes_make(value.ptr, good) : BYTES_LIT("\xef\xbf\xbd"));
+        value = bytes_skip(value, good > 0 ? good : 1);
+    }
+    json_t *string = json_stringn(text.data, text.len);
+    buffer_deinit(&text);
+    return string;
+}
+
+json_t *json_bytes(struct bytes value)
+{
+    json_t *text = json_stringn(value.ptr == NULL ? "" : value.ptr, value.len);
+    return text != NULL ? text : repaired(value);
+}
+
 void json_put(json_t *object, const char *key, json_t *value)
 {
-    (void)json_object_set_new(object, key, value);
+    if (json_object_set(object, key, value) != 0) { /* the key is no UTF-8 */
+        json_t *text = json_bytes(bytes_of(key));
+        (void)json_object_set(object, json_string_value(text), value);
+        json_decref(text);
+    }
+    json_decref(value);
 }
 
 void json_put_int(json_t *object, const char *key, int64_t value)
@@ -55,14 +82,21 @@ void json_put_u64(json_t *object, const char *key, uint64_t value)
 
 void json_put_text(json_t *object, const char *key, const char *value)
 {
-    json_put(object, key, json_string_nocheck(value));
+    if (value != NULL) {
+        json_put(object, key, json_bytes(bytes_of(value)));
+    }
 }
 
 void json_put_bytes(json_t *object, const char *key, struct bytes value)
 {
-    json_t *text = json_stringn(value.ptr == NULL ? "" : value.ptr, value.len);
-    /* not UTF-8: jansson refuses; keep the member, show that something was there */
-    json_put(object, key, text != NULL ? text : json_string("\xef\xbf\xbd"));
+    json_put(object, key, json_bytes(value));
+}
+
+void json_write_text(struct buffer *out, const char *value)
+{
+    json_t *text = json_bytes(bytes_of(value));
+    json_write(out, text, 0);
+    json_decref(text);
 }
 
 void json_put_bool(json_t *object, const char *key, bool value)

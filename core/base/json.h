@@ -13,6 +13,11 @@ json_t *json_parse(struct bytes text, json_error_t *reason);
 /* Compact or indented text, with <, > and & escaped as Go's encoder does (\u003c …). */
 void json_write(struct buffer *out, const json_t *value, int indent);
 
+/* `value` as a JSON string, in its quotes. */
+void json_write_text(struct buffer *out, const char *value);
+/* A string of any bytes: what is no UTF-8 becomes U+FFFD. */
+json_t *json_bytes(struct bytes value);
+
 /* Typed setters, so that call sites read as tables. */
 void json_put(json_t *object, const char *key, json_t *value); /* steals value */
 void json_put_int(json_t *object, const char *key, int64_t value);

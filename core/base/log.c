@@ -191,23 +191,57 @@ static void rotate(void)
     }
 }
 
+/* Copies `text` so that it stays one line, whatever is in it: names and subjects come from outside.
+ * Control characters, those of Unicode's second block included, become \n, \r, \t, \xNN or
+ * \uNNNN. Returns
+ * the length written, at most `cap`. */
+static size_t put_line(char *out, size_t cap, const char *text, size_t len)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)text[i];
+        unsigned char next = i + 1 < len ? (unsigned char)text[i + 1] : 0;
+        bool second = c == 0xc2 && next >= 0x80 && next < 0xa0; /* U+0080 to U+009F */
+        char shown[12];
+        size_t used = 1;
+        if (c == '\n' || c == '\r' || c == '\t') {
+            used = (size_t)snprintf(shown, sizeof shown, "\\%c",
+                                    c == '\n'   ? 'n'
+                                    : c == '\r' ? 'r'
+                                                : 't');
+        } else if (second) {
+            used = (size_t)snprintf(shown, sizeof shown, "\\u%04x", next);
+            i++;
+        } else if (c < ' ' || c == 0x7f) {
+            used = (size_t)snprintf(shown, sizeof shown, "\\x%02x", c);
+        } else {
+            shown[0] = (char)c;
+        }
+        if (n + used > cap) {
+            break;
+        }
+        memcpy(out + n, shown, used);
+        n += used;
+    }
+    return n;
+}
+
 void log_write(enum log_level level, const char *format, ...)
 {
     if (!log_enabled(level)) {
         return;
     }
-    char line[4096];
+    char line[4096], message[4096];
     size_t len = sink.syslog ? 0 : begin_line(level, line, sizeof line);
     va_list args;
     va_start(args, format);
-    int written = vsnprintf(line + len, sizeof line - len - 1, format, args);
+    int written = vsnprintf(message, sizeof message, format, args);
     va_end(args);
-    if (written > 0) {
-        len += (size_t)written;
-        len = len > sizeof line - 2 ? sizeof line - 2 : len; /* long lines are cut */
-    }
+    size_t given = written < 0 ? 0 : (size_t)written;
+    given = given < sizeof message ? given : sizeof message - 1; /* long lines are cut */
+    len += put_line(line + len, sizeof line - len - 1, message, given);
     if (sink.syslog) {
-        syslog(levels[level].priority, "%s", line);
+        syslog(levels[level].priority, "%.*s", (int)len, line);
         return;
     }
     line[len++] = '\n';

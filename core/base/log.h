@@ -4,7 +4,8 @@
  *
  * A file that has grown past its limit is renamed to <file>.YYYY.MM.DD.hh.mm.ss.nnnnnnnnn.
  *
- * Any thread; one write(2) per line. Never pass a password, token or CONNECT body. */
+ * Any thread; one write(2) per line. What is not to be printed in a message is escaped, so that a
+ * name from outside cannot forge a line. Never pass a password, token or CONNECT body. */
 #ifndef CORE_BASE_LOG_H
 #define CORE_BASE_LOG_H
 

@@ -199,8 +199,8 @@ static void describe_subscriptions(const struct client *c, const struct connz_op
     const struct subscription *sub;
     for (uint32_t i = 0; (sub = table_next(&c->subs, &i)) != NULL;) {
         if (!options->detail) {
-            (void)json_array_append_new(list,
-                                        json_stringn(sub->entry.text, sub->entry.subject_len));
+            (void)json_array_append_new(
+                list, json_bytes(bytes_make(sub->entry.text, sub->entry.subject_len)));
             continue;
         }
         json_t *detail = json_object();

@@ -2,6 +2,7 @@
  * Source: nats-server command-line reference §10. Any loop for what goes out. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 
 #include "core/base/json.h"
 #include "core/base/log.h"
@@ -48,15 +49,20 @@ static void trace_payload(const struct client *c, const char *arrow, struct byte
     buffer_deinit(&text);
 }
 
-static bool is_secret(const char *key)
+/* Fields of CONNECT that are no secrets. What is not known is one: somebody may have misspelt it.
+ */
+static bool may_be_shown(const struct client *c, const char *key)
 {
-    static const char *const secrets[] = {"auth_token", "sig", "proxy_sig", "nkey", "jwt"};
-    for (size_t i = 0; i < sizeof secrets / sizeof secrets[0]; i++) {
-        if (strcmp(key, secrets[i]) == 0) {
-            return true;
+    static const char *const shown[] = {
+        "verbose", "pedantic",      "tls_required", "name",    "lang",        "version", "protocol",
+        "echo",    "no_responders", "headers",      "account", "new_account", "user"};
+    bool token_as_user = broker_options(c->broker)->token != NULL && strcasecmp(key, "user") == 0;
+    for (size_t i = 0; i < sizeof shown / sizeof shown[0]; i++) {
+        if (strcasecmp(key, shown[i]) == 0) {
+            return !token_as_user;
         }
     }
-    return strncmp(key, "pass", 4) == 0;
+    return false;
 }
 
 static void trace_connect(const struct client *c, struct bytes args)
@@ -72,7 +78,7 @@ static void trace_connect(const struct client *c, struct bytes args)
         void *next;
         json_object_foreach_safe(o, next, key, value)
         {
-            if (is_secret(key)) {
+            if (!may_be_shown(c, key)) {
                 (void)json_object_set_new(o, key, json_string("[REDACTED]"));
             }
         }

@@ -613,14 +613,19 @@ static void each_alternative(const mbedtls_x509_crt *cert, enum general_name kin
 static void put_attribute(struct buffer *out, const mbedtls_x509_name *name)
 {
     const char *type = NULL;
+    char number[128];
     if (mbedtls_oid_get_attr_short_name(&name->oid, &type) != 0 || type == NULL) {
-        type = "?";
+        type = mbedtls_oid_get_numeric_string(number, sizeof number, &name->oid) > 0 ? number : "?";
     }
     buffer_printf(out, "%s=", strcasecmp(type, "serialNumber") == 0 ? "SERIALNUMBER" : type);
     for (size_t i = 0; i < name->val.len; i++) {
         char c = (char)name->val.p[i];
         bool edge = (i == 0 && (c == ' ' || c == '#')) || (i + 1 == name->val.len && c == ' ');
-        if (edge || (c != '\0' && strchr(",+\"\\<>;", c) != NULL)) {
+        if ((unsigned char)c < ' ' || c == 0x7f) { /* a NUL would end the name before its end */
+            buffer_printf(out, "\\%02x", (unsigned char)c);
+            continue;
+        }
+        if (edge || strchr(",+\"\\<>;", c) != NULL) {
             buffer_append_char(out, '\\');
         }
         buffer_append_char(out, c);
@@ -662,8 +667,15 @@ static char *subject_text(const mbedtls_x509_crt *cert)
     return out.data;
 }
 
+/* A name with a control character in it is nobody's: as text, "admin\0.example" would be "admin".
+ */
 static void add_name(void *arg, struct bytes name)
 {
+    for (size_t i = 0; i < name.len; i++) {
+        if ((unsigned char)name.ptr[i] < ' ' || name.ptr[i] == 0x7f) {
+            return;
+        }
+    }
     text_list_add(arg, name);
 }
 

@@ -60,7 +60,8 @@ const char *tls_session_version(const struct tls_session *session);
 void tls_session_cipher(const struct tls_session *session, char text[64]);
 
 /* Who the other side's verified certificate says it is, in the order in which verify_and_map tries
- * them: e-mail, DNS and URI names, then the subject in RFC 2253 form. False, and nothing added,
+ * them: e-mail, DNS and URI names (without those that have control characters), then the subject in
+ * RFC 2253 form, control characters as \NN. False, and nothing added,
  * without a certificate. */
 struct tls_names {
     struct text_list alternative;

@@ -262,6 +262,12 @@ static enum parser_status cut_op(const struct parser *p, const char *data, size_
     struct bytes args[ARGS_MAX];
     uint32_t count;
     uint32_t payload_len = 0;
+    /* To nats-server a CR separates words in most places and not in some: none may reach a route.
+     */
+    if (p->kind == PARSER_CLIENT && !verb->glued &&
+        memchr(op->args.ptr, '\r', op->args.len) != NULL) {
+        return PARSER_BAD_ARGS;
+    }
     switch (op->verb) {
     case VERB_PUB:
         count = split_args(op->args, args);

@@ -36,6 +36,19 @@ class Authority:
                  input=extensions.encode())
         return cert, key
 
+    def change(self, cert, before, after):
+        """Replaces bytes in a certificate, by as many others, and signs it anew: for names that openssl does not write."""
+        der = subprocess.run(["openssl", "x509", "-in", cert, "-outform", "der"], check=True, capture_output=True).stdout
+        begin, _ = _value(der, 0)
+        _, end = _value(der, begin)
+        assert len(before) == len(after) and before in der[begin:end]
+        body = der[begin:end].replace(before, after)
+        _, algorithm_end = _value(der, end)
+        signature = subprocess.run(["openssl", "dgst", "-sha256", "-sign", self.key], check=True, capture_output=True,
+                                   input=body).stdout
+        der = _element(0x30, body + der[end:algorithm_end] + _element(3, b"\0" + signature))
+        _openssl("x509", "-inform", "der", "-out", cert, input=der)
+
     def _issue_expired(self, request, cert, extensions):
         config = self.path("ca.conf")
         open(self.path("index"), "w").close()
@@ -45,6 +58,21 @@ class Authority:
                     f"[e]\n{extensions}")
         _openssl("ca", "-batch", "-config", config, "-in", request, "-out", cert, "-cert", self.pem, "-keyfile", self.key,
                  "-startdate", "20200101000000Z", "-enddate", "20200102000000Z", "-extensions", "e", "-notext")
+
+
+def _value(der, at):
+    """Where the content of the element at `at` begins and ends."""
+    length, start = der[at + 1], at + 2
+    if length & 0x80:
+        start += length & 0x7f
+        length = int.from_bytes(der[at + 2:start], "big")
+    return start, start + length
+
+
+def _element(tag, content):
+    n = len(content)
+    length = bytes([n]) if n < 128 else bytes([0x82]) + n.to_bytes(2, "big")
+    return bytes([tag]) + length + content
 
 
 def pin(cert):
@@ -67,6 +95,11 @@ class Certificates:
         self.alice = self.ca.issue("alice", "/DC=org/DC=example/O=T+OU=U/CN=alice",
                                    "email:alice@example.org,URI:spiffe://x/alice", "clientAuth")
         self.bob = self.ca.issue("bob", "/O=T/CN=bob", None, "clientAuth")
+        self.nul_san = self.ca.issue("nul-san", "/O=T/CN=x", "email:admin@.evil,DNS:admin-.evil", "clientAuth")
+        self.ca.change(self.nul_san[0], b"admin@.evil", b"admin\0.evil")
+        self.ca.change(self.nul_san[0], b"admin-.evil", b"admin\0.evil")
+        self.nul_cn = self.ca.issue("nul-cn", "/CN=admin@.evil", None, "clientAuth")
+        self.ca.change(self.nul_cn[0], b"admin@.evil", b"admin\0.evil")
         self.late = self.ca.issue("late", "/CN=late", None, "clientAuth", expired=True)
         self.stranger = self.other_ca.issue("stranger", "/CN=alice", "email:alice@example.org",
                                             "clientAuth")

@@ -1,4 +1,5 @@
 """The log: lines that people's tools grep, rotation, traces without secrets."""
+import json
 import os
 import re
 import signal
@@ -17,6 +18,22 @@ def test_every_line_has_the_form_of_nats_server(tmp_path):
     s.stop()
     for line in s.text().rstrip("\n").split("\n"):
         assert LINE.match(line), line
+
+
+def test_no_name_from_outside_forges_a_line(tmp_path):
+    forged = "x\r\n[1] 2026/01/01 00:00:00.000000 [INF] forged\x1b[2J\u009b2J"
+    s = Server(tmp_path, args=["-DV"], conf="authorization { user: a, password: b }\n").start()
+    for user, name in (("a", forged), (forged, "n")):
+        c = Raw(s)
+        c.info()
+        c.send(b"CONNECT " + json.dumps({"user": user, "pass": "b", "name": name, "lang": name, "verbose": False}).encode() +
+               b"\r\nPING\r\nSUB a..b 1\r\nPUB \x1b[2J 0\r\n\r\nNOPE\r\n").rest()
+    s.stop()
+    lines = s.text().rstrip("\n").split("\n")
+    assert sum("forged" in line for line in lines) >= 3
+    for line in lines:
+        assert LINE.match(line) and not re.search("[\x00-\x1f\x7f-\x9f]", line), line
+        assert "[INF] forged" not in line or "\\n" in line
 
 
 def traced(folder, name, binary):

@@ -1,5 +1,7 @@
 """The monitoring endpoints: true values, filters, paging; nats-server's field names beside ours."""
+import json
 import shutil
+import socket
 import urllib.error
 import urllib.request
 
@@ -169,3 +171,64 @@ def test_varz_says_what_nats_server_says(tmp_path):
     assert seen[0] == seen[1]
     assert seen[0]["tags"] == ["region:eu", "ssd"] and seen[0]["metadata"] == {"rack": "7"}
     shutil.rmtree(certs.folder)
+
+
+def spoken(server, request):
+    """Everything that comes back until the server closes."""
+    with socket.create_connection(("127.0.0.1", server.http), timeout=5) as c:
+        c.sendall(request)
+        c.shutdown(socket.SHUT_WR)
+        out = b""
+        while chunk := c.recv(65536):
+            out += chunk
+    return out
+
+
+def test_a_path_cannot_write_headers(core_server):
+    out = spoken(core_server, b"GET //%0d%0aSet-Cookie:%20a=b%0d%0a%0d%0abody%5C HTTP/1.0\r\n\r\n")
+    head, _, body = out.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 307 ") and b"\nSet-Cookie" not in head and body == b""
+    assert b"\r\nLocation: /%0D%0ASet-Cookie:%20a=b%0D%0A%0D%0Abody%5C\r\n" in head
+
+
+@pytest.mark.parametrize("head,answers", [
+    (b"Content-Length: 36", 2),           # the body is not a request, what follows is one
+    (b"content-length:36", 2),
+    (b"Content-Length: 36\r\nContent-Length: 35", 1),
+    (b"Content-Length: x", 1),
+    (b"Content-Length: -1", 1),
+    (b"Transfer-Encoding: chunked", 1),   # its end is not looked for
+    (b"Content-Length: 70000", 1),
+])
+def test_a_body_is_not_a_request(core_server, head, answers):
+    smuggled = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n  "[:36].ljust(36)
+    out = spoken(core_server, b"GET / HTTP/1.1\r\n" + head + b"\r\n\r\n" + smuggled +
+                 b"GET /nowhere HTTP/1.1\r\nConnection: close\r\n\r\n")
+    assert out.count(b"HTTP/1.1 ") == answers and b'"status"' not in out
+    assert (b"404 page not found" in out) == (answers == 2)
+
+
+def test_names_cannot_break_json_or_metrics(tmp_path):
+    name = 'a"b&<'
+    s = Server(tmp_path, jetstream=True).start()
+    c = connect(s)
+    c.send(b"SUB in.* 1\r\n")
+
+    def ask(subject, body, inbox):
+        c.send(b"PUB %s in.%s %d\r\n%s\r\n" % (subject, inbox, len(body), body))
+        c.until(b"MSG in.%s " % inbox)
+        c.until(b"\r\n")
+        return json.loads(c.until(b"}\r\n"))
+    made = ask(b"$JS.API.STREAM.CREATE." + name.encode(), json.dumps({"name": name, "subjects": ["s"]}).encode(), b"1")
+    assert made["config"]["name"] == name
+    assert ask(b"s", b"x", b"2") == {"stream": name, "seq": 1}
+    with urllib.request.urlopen(f"http://127.0.0.1:{s.http}/metrics") as r:
+        text = r.read().decode()
+    assert 'jetstream_stream_messages{account="$G",stream="a\\"b&<",leader="1"} 1\n' in text
+    s.stop()
+
+
+def test_bytes_that_are_no_text_do_not_break_json(core_server):
+    c = connect(core_server)
+    c.send(b"SUB a.\xff\xfe.b 1\r\nPING\r\n").until(b"PONG\r\n")
+    assert ["a.\ufffd\ufffd.b"] in [k.get("subscriptions_list") for k in core_server.get("/connz?subs=1")["connections"]]

@@ -1,5 +1,6 @@
 """TLS on the client port, with real handshakes."""
 import asyncio
+import json
 import shutil
 import socket
 import ssl
@@ -134,6 +135,54 @@ def test_the_certificate_says_who_a_client_is(tmp_path, certs, user, who, binary
     other = certs.bob if who == "alice" else certs.alice
     assert b"-ERR 'Authorization Violation'" in Secure(s, certs, other).send(
         b"CONNECT {}\r\nPING\r\n").rest()
+    s.stop()
+
+
+@both
+@pytest.mark.parametrize("who", ["nul_san", "nul_cn"])
+def test_a_name_with_a_nul_in_it_is_not_the_name_before_it(tmp_path, certs, who, binary):
+    s = Server(tmp_path, binary=binary, conf=block(certs, "verify_and_map: true") + """
+        authorization { users: [ { user: "admin" }, { user: "CN=admin" } ] }\n""").start()
+    c = Secure(s, certs, getattr(certs, who))
+    assert b"-ERR 'Authorization Violation'" in c.send(b"CONNECT {}\r\nPING\r\n").rest()
+    s.stop()
+
+
+@both
+def test_a_certificate_and_a_password_are_two_factors(tmp_path, certs, binary):
+    """The name in CONNECT does not matter, the certificate says who it is; the password does."""
+    s = Server(tmp_path, binary=binary, conf=block(certs, "verify_and_map: true") + """
+        authorization { users: [ { user: "CN=bob,O=T", password: b0b }, { user: eve, password: eve },
+          { user: "alice@example.org", password: "$2a$04$TCbvjCvD3BCY8gIBFqa9sO4dDJHYVFe6u6yy3j0rEMWvmS3AFpcCC" } ] }
+        """).start()
+
+    def says(who, **words):
+        return Secure(s, certs, who).send(b"CONNECT " + json.dumps(words).encode() + b"\r\nPING\r\n").rest()
+    assert b"Authorization Violation" in says(certs.bob)
+    assert b"Authorization Violation" in says(certs.bob, **{"pass": "eve", "user": "eve"})
+    assert b"Authorization Violation" in says(certs.bob, **{"pass": "wrong", "user": "CN=bob,O=T"})
+    assert b"Authorization Violation" in says(certs.alice, **{"pass": "wrong"})
+    for words in (b'{"verbose":false,"pass":"b0b"}', b'{"verbose":false,"user":"eve","pass":"b0b"}'):
+        Secure(s, certs, certs.bob).login(words)
+    assert 'User "eve" found in connect proto, but user required from cert' in s.text()
+    s.stop()
+
+
+@both
+def test_a_certificate_counts_where_there_are_users_to_be_named(tmp_path, certs, binary):
+    s = Server(tmp_path, binary=binary, conf=block(certs, "verify_and_map: true") +
+               "authorization { user: u, password: p }\n").start()
+    Secure(s, certs, certs.bob).login(b'{"verbose":false,"user":"u","pass":"p"}')
+    assert b"Authorization Violation" in Secure(s, certs, certs.bob).send(b"CONNECT {}\r\nPING\r\n").rest()
+    s.stop()
+
+
+def test_an_nkey_user_is_not_named_by_a_certificate(tmp_path, certs):
+    key = "UAB2CB576PHBBPQ5ODORRZ2LYCMWPZGWGCN2KDK7DXOIMZASKUY3RLKK"
+    named = certs.ca.issue("nkey", "/CN=x", f"DNS:{key}", "clientAuth")
+    s = Server(tmp_path, conf=block(certs, "verify_and_map: true") +
+               f"authorization {{ users: [ {{ nkey: {key} }}, {{ user: u }} ] }}\n").start()
+    assert b"Authorization Violation" in Secure(s, certs, named).send(b"CONNECT {}\r\nPING\r\n").rest()
     s.stop()
 
 

@@ -41,6 +41,12 @@ Test(parser, refusals)
                 {"HPUB foo 9 5\r\n", PARSER_BAD_ARGS},
                 {"PUB a b c d\r\n", PARSER_BAD_ARGS},
                 {"SUB foo\r\n", PARSER_BAD_ARGS},
+                {"SUB foo q\rx 1\r\n", PARSER_BAD_ARGS}, /* a CR would break a route's line */
+                {"SUB foo q\r 1\r\n", PARSER_BAD_ARGS},
+                {"SUB a\rb 1\r\n", PARSER_BAD_ARGS},
+                {"PUB a\rb 0\r\n\r\n", PARSER_BAD_ARGS},
+                {"PUB a b\r 0\r\n\r\n", PARSER_BAD_ARGS},
+                {"HPUB a\rb 12 12\r\nNATS/1.0\r\n\r\n\r\n", PARSER_BAD_ARGS},
                 {"\r\n", PARSER_BAD_VERB},
                 {" PING\r\n", PARSER_BAD_VERB},
                 {"MSG a 1 0\r\n\r\n", PARSER_BAD_VERB},
