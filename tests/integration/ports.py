@@ -1,4 +1,5 @@
 """Free ports for servers. As a program: prints so many of them (ports.py COUNT)."""
+import os
 import random
 import socket
 import sys
@@ -17,10 +18,17 @@ def _below_ephemeral():
     return range(10240, first) if first > 12288 else range(1024, 10240)
 
 
+def _ours():
+    """The part of it that belongs to this process of a test run: others draw ports at the same time (pytest-xdist)."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+    return _below_ephemeral()[worker::workers]
+
+
 def free_port():
     """A port of loopback that nobody listens on, and that this process was not given before."""
     for _ in range(10000):
-        port = random.choice(_below_ephemeral())
+        port = random.choice(_ours())
         if port in _taken:
             continue
         with socket.socket() as s:
