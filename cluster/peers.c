@@ -384,6 +384,15 @@ void peers_forget_address(struct peers *peers, const char *name)
     }
 }
 
+void peers_break_off(struct peers *peers, uint64_t node, const char *why)
+{
+    struct peer *peer = find(peers, node);
+    if (peer != NULL && peer->conn != NULL) {
+        log_error("Peer connection to \"%s\": %s, closing", peer->name, why);
+        conn_close(peer->conn, CLOSE_PROTOCOL_VIOLATION);
+    }
+}
+
 /* --- heartbeat --- */
 
 static void on_beat(void *arg)

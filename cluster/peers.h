@@ -45,6 +45,9 @@ uint64_t peers_self(const struct peers *peers);
  * already, or the frame is too long: it is dropped, as a network may. */
 bool peers_send(struct peers *peers, uint64_t node, uint8_t type, const struct bytes *parts,
                 unsigned part_count);
+/* Loop 0: what came from the node nobody sends who keeps to the rules. Closes the connection, and
+ * logs `why`. */
+void peers_break_off(struct peers *peers, uint64_t node, const char *why);
 
 /* All nodes ever seen, this one first. Any thread; the array is the caller's, the names are not. */
 struct peer_node {

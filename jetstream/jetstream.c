@@ -40,17 +40,31 @@ void js_node_id8(struct jetstream *js, uint64_t node, char id[9])
 /* --- frames of other servers --- */
 
 struct raft_mail {
+    struct jetstream *js;
     struct shard *shard;
-    uint64_t from;
+    struct raft_sender from;
     struct buffer messages;
 };
+
+static void break_off(void *arg)
+{
+    struct raft_mail *mail = arg;
+    if (!mail->js->stopping) {
+        peers_break_off(mail->js->peers, mail->from.node, "its messages break the rules of Raft");
+    }
+    free(mail);
+}
 
 static void deliver_mail(void *arg)
 {
     struct raft_mail *mail = arg;
-    shard_receive(mail->shard, mail->from, buffer_bytes(&mail->messages));
+    bool right = shard_receive(mail->shard, mail->from, buffer_bytes(&mail->messages));
     buffer_deinit(&mail->messages);
-    free(mail);
+    if (right) {
+        free(mail);
+    } else {
+        loop_post(loops_at(mail->js->loops, 0), break_off, mail);
+    }
 }
 
 /* Sorts a frame's messages by the loops their groups live on. */
@@ -64,7 +78,7 @@ static void on_raft_frame(struct jetstream *js, uint64_t from, struct bytes body
         struct reader head = reader_make(message);
         uint64_t group = reader_varint(&head);
         if (r.bad || head.bad) {
-            log_error("A frame from server \"%s\" is malformed", peers_name(js->peers, from));
+            peers_break_off(js->peers, from, "a frame is malformed");
             break;
         }
         if (group == META_GROUP_ID && js->meta.group == NULL) {
@@ -73,8 +87,9 @@ static void on_raft_frame(struct jetstream *js, uint64_t from, struct bytes body
         unsigned i = (unsigned)(group % count);
         if (mails[i] == NULL) {
             mails[i] = NEW(struct raft_mail);
+            mails[i]->js = js;
             mails[i]->shard = js->shards[i];
-            mails[i]->from = from;
+            mails[i]->from.node = from;
         }
         buffer_put_bytes(&mails[i]->messages, message);
     }

@@ -995,7 +995,7 @@ struct loop *shard_loop(const struct shard *s)
     return s->loop;
 }
 
-void shard_receive(struct shard *s, uint64_t from, struct bytes messages)
+bool shard_receive(struct shard *s, struct raft_sender from, struct bytes messages)
 {
     struct reader r = reader_make(messages);
     raft_host_set_room(s->host, room_on(s->disk.store));
@@ -1003,10 +1003,11 @@ void shard_receive(struct shard *s, uint64_t from, struct bytes messages)
     while (r.at < r.end && !r.bad) {
         struct bytes message = reader_bytes(&r);
         if (!r.bad && !raft_host_receive(s->host, from, s->self, message)) {
-            log_error("A Raft message from node %llx is malformed", (unsigned long long)from);
+            r.bad = true;
         }
     }
     shard_kick(s);
+    return !r.bad;
 }
 
 void shard_peer_changed(struct shard *s, uint64_t node, bool up)

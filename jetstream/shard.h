@@ -32,8 +32,8 @@ void shard_force_recovery(struct shard *shard, const uint64_t *survivors, unsign
 /* No groups may be left. */
 void shard_free(struct shard *shard);
 struct loop *shard_loop(const struct shard *shard);
-/* Encoded Raft messages from a node. */
-void shard_receive(struct shard *shard, uint64_t from, struct bytes messages);
+/* Encoded Raft messages from a node. False: nobody who keeps to the rules sends them. */
+MUST_USE bool shard_receive(struct shard *shard, struct raft_sender from, struct bytes messages);
 void shard_peer_changed(struct shard *shard, uint64_t node, bool up);
 /* What a look at the store has found: groups of this shard that have something there fetch it from
  * other replicas, or say what is lost. */

@@ -4,7 +4,7 @@
 static void follow(struct raft *r, const struct raft_message *m)
 {
     if (m->term > r->term || r->role != FOLLOWER || r->leader != m->from) {
-        CHECK(!(m->term == r->term && r->role == LEADER)); /* one leader per term, §5.2 */
+        CHECK(!(m->term == r->term && r->role == LEADER)); /* is_possible() */
         raft_become_follower(r, m->term, m->from);
     }
     r->election_elapsed = 0;
@@ -39,8 +39,9 @@ void raft_on_append(struct raft *r, const struct raft_message *m)
     if (m->index > r->last || !same_term) {
         /* Hint: our last index that could match, with its term (§5.3, fast back-up). */
         raft_index hint = m->index > r->last ? r->last : m->index - 1;
-        while (hint > r->commit && raft_term_at(r, hint) > m->index_term) {
-            hint--;
+        if (hint > r->commit) {
+            raft_index last = raft_log_back_up(r, hint, m->index_term);
+            hint = last > r->commit ? last : r->commit;
         }
         raft_reply_append(r, m->from, true, hint);
         return;
@@ -52,7 +53,7 @@ void raft_on_append(struct raft *r, const struct raft_message *m)
     }
     for (uint32_t i = 0; i < m->entry_count; i++) {
         const struct raft_entry *e = &m->entries[i];
-        CHECK(e->index == match + 1);
+        CHECK(e->index == match + 1); /* raft_wire_decode() sees to that */
         if (e->index <= r->received && !BUG(BUG_RESUMES_AFTER_APPEND)) {
             r->received = 0; /* what is replaced may be cut off again */
         }
@@ -184,7 +185,9 @@ void raft_on_snapshot(struct raft *r, const struct raft_message *m)
     r->last = r->commit = r->applied = r->persisted = m->index;
     r->applied -= BUG(BUG_INSTALL_OFF_BY_ONE);
     r->first = m->index + 1;
-    raft_members_reset(r, &m->members);
+    struct raft_members members = m->members;
+    members.index = members.index < m->index ? members.index : m->index; /* nothing cuts it off */
+    raft_members_reset(r, &members);
     r->dirty_from = r->dirty_truncate = 0;
     r->requested_count = 0;
     hand_out_state(r, m, false);

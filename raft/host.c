@@ -220,7 +220,8 @@ void raft_host_tick(struct raft_host *host)
     host->active_count = kept;
 }
 
-bool raft_host_receive(struct raft_host *host, raft_node from, raft_node self, struct bytes message)
+bool raft_host_receive(struct raft_host *host, struct raft_sender from, raft_node self,
+                       struct bytes message)
 {
     struct raft_message m;
     if (raft_wire_decode(message, &m) != OK) {
@@ -230,14 +231,16 @@ bool raft_host_receive(struct raft_host *host, raft_node from, raft_node self, s
     bool welcome = m.entry_count > 0            ? host->room != RAFT_ROOM_NONE
                    : m.type == RAFT_TIMEOUT_NOW ? host->room == RAFT_ROOM_ENOUGH
                                                 : true;
+    bool possible = true;
     if (g != NULL && welcome) {
-        m.from = from;
+        m.from = from.node;
+        m.stranger = from.stranger;
         m.to = self;
-        raft_step(g->raft, &m);
+        possible = raft_step(g->raft, &m);
         touch(g);
     }
     raft_message_deinit(&m);
-    return true;
+    return possible;
 }
 
 void raft_host_peer(struct raft_host *host, raft_node peer, bool up)

@@ -67,9 +67,15 @@ void raft_host_set_time(struct raft_host *host, int64_t now_ns);
 /* raft_config's lease_ns, for groups added from now on. 0, as at first: none. */
 void raft_host_set_lease(struct raft_host *host, int64_t lease_ns);
 void raft_host_tick(struct raft_host *host);
-/* One encoded message from `from`. Malformed ones are dropped: false. */
-bool raft_host_receive(struct raft_host *host, raft_node from, raft_node self,
-                       struct bytes message);
+/* One encoded message. False: it is malformed, or nobody who keeps to the rules would send it
+ * (raft_step()): it was dropped, and so should the connection be. A group that is unknown is not
+ * the sender's fault. */
+struct raft_sender {
+    raft_node node;
+    bool stranger; /* raft_message.stranger */
+};
+MUST_USE bool raft_host_receive(struct raft_host *host, struct raft_sender from, raft_node self,
+                                struct bytes message);
 /* What the storage has room for. With little of it the groups follow but do not lead if another
  * will. With none, messages that bring entries are dropped, too, as a network might drop them, so
  * that the groups go on as followers that lag. */

@@ -337,8 +337,8 @@ void raft_on_append_reply(struct raft *r, const struct raft_message *m)
         }
         raft_index next = m->index + 1;
         /* Our last index with a term not above the hint's: anything later cannot match. */
-        while (next > 1 && next - 1 <= r->last && raft_term_at(r, next - 1) > m->index_term) {
-            next--;
+        if (next - 1 <= r->last) {
+            next = raft_log_back_up(r, next - 1, m->index_term) + 1;
         }
         p->next = next > r->last + 1 ? r->last + 1 : next;
         raft_set_flow(p, PROBE);

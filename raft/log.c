@@ -55,6 +55,17 @@ raft_term raft_term_at(const struct raft *r, raft_index index)
     return low == 0 ? 0 : r->runs[low - 1].term;
 }
 
+raft_index raft_log_back_up(const struct raft *r, raft_index index, raft_term term)
+{
+    uint32_t run = r->run_count;
+    while (run > 0 && (r->runs[run - 1].first > index || r->runs[run - 1].term > term)) {
+        if (r->runs[--run].first <= index) {
+            index = r->runs[run].first - 1;
+        }
+    }
+    return index;
+}
+
 void raft_log_add_run(struct raft *r, raft_index first, raft_term term)
 {
     if (r->run_count == 0 || r->runs[r->run_count - 1].term != term) {

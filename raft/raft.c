@@ -90,50 +90,43 @@ void raft_become_follower(struct raft *r, raft_term term, raft_node leader)
     raft_reset_timeout(r);
 }
 
-void raft_step(struct raft *r, const struct raft_message *m)
+/* A leader's word in a term that counts. */
+static bool is_of_leader(const struct raft_message *m)
 {
-    struct progress *p = raft_find_peer(r, m->from);
-    if (r->poisoned || m->group != r->group || m->from == r->self) {
-        return;
+    return m->type == RAFT_APPEND || m->type == RAFT_SNAPSHOT || m->type == RAFT_QUIESCE;
+}
+
+/* Invariant (7). `p`: the sender in our membership, or NULL. */
+static bool is_heeded(const struct raft *r, const struct progress *p, const struct raft_message *m)
+{
+    if (!m->stranger || (p != NULL && !p->learner)) {
+        return true;
     }
-    if (p != NULL) {
-        p->up = true;
+    bool answer =
+        m->type == RAFT_APPEND_REPLY || m->type == RAFT_SNAPSHOT_REPLY || m->type == RAFT_ALIVE;
+    return p != NULL && answer && m->term <= r->term;
+}
+
+/* Does it contradict what is certain: that there is one leader in a term (§5.2), and that committed
+ * entries are the same everywhere (§5.4.3)? */
+static bool is_possible(const struct raft *r, const struct raft_message *m)
+{
+    if (!is_of_leader(m) || m->term < r->term) {
+        return true;
     }
-    if (m->type == RAFT_PREVOTE) {
-        raft_wake(r);
-        raft_on_prevote(r, m);
-        return;
+    if (m->term == r->term && r->role == LEADER) {
+        return false;
     }
-    if (m->type == RAFT_PREVOTE_REPLY) {
-        raft_on_prevote_reply(r, m);
-        return;
-    }
-    if (m->type == RAFT_VOTE) {
-        raft_wake(r);
-        raft_on_vote(r, m);
-        return;
-    }
-    if (m->type == RAFT_FETCH || m->type == RAFT_FETCHED) { /* of any term, and any leader's */
-        (m->type == RAFT_FETCH ? raft_on_fetch : raft_on_fetched)(r, m);
-        return;
-    }
-    if (m->term < r->term) {
-        /* An old leader learns of the new term from any answer (§5.1). */
-        if (m->type == RAFT_APPEND || m->type == RAFT_SNAPSHOT || m->type == RAFT_QUIESCE) {
-            (void)raft_emit(r, RAFT_ALIVE, m->from, raft_claim_token(r));
+    for (uint32_t i = 0; i < m->entry_count && m->entries[i].index <= r->commit; i++) {
+        if (raft_term_at(r, m->entries[i].index) != m->entries[i].term) {
+            return false;
         }
-        return;
     }
-    bool from_leader =
-        m->type == RAFT_APPEND || m->type == RAFT_SNAPSHOT || m->type == RAFT_QUIESCE;
-    if (m->term > r->term) {
-        raft_become_follower(r, m->term, from_leader ? m->from : 0);
-    }
-    bool answer = !from_leader && m->type != RAFT_TIMEOUT_NOW &&
-                  (m->type != RAFT_PROVEN || BUG(BUG_STRANGER_PROVES_NOBODY));
-    if (p == NULL && answer) {
-        return;
-    }
+    return true;
+}
+
+static void dispatch(struct raft *r, struct progress *p, const struct raft_message *m)
+{
     if (p != NULL) {
         p->active = true;
     }
@@ -169,6 +162,68 @@ void raft_step(struct raft *r, const struct raft_message *m)
         }
         return;
     }
+}
+
+/* Requests for votes, and records, whatever their term. False: it was none of these. */
+static bool take_of_any_term(struct raft *r, const struct progress *p, const struct raft_message *m)
+{
+    switch (m->type) {
+    case RAFT_PREVOTE:
+        raft_wake(r);
+        raft_on_prevote(r, m);
+        return true;
+    case RAFT_PREVOTE_REPLY:
+        raft_on_prevote_reply(r, m);
+        return true;
+    case RAFT_VOTE:
+        raft_wake(r);
+        raft_on_vote(r, m);
+        return true;
+    case RAFT_FETCH: /* of any leader's, too */
+        raft_on_fetch(r, m);
+        return true;
+    case RAFT_FETCHED:
+        if (p != NULL) {
+            raft_on_fetched(r, m);
+        }
+        return true;
+    default:
+        return false;
+    }
+}
+
+bool raft_step(struct raft *r, const struct raft_message *m)
+{
+    struct progress *p = raft_find_peer(r, m->from);
+    if (r->poisoned || m->group != r->group || m->from == r->self || !is_heeded(r, p, m)) {
+        return true;
+    }
+    if (!is_possible(r, m)) {
+        return false;
+    }
+    if (p != NULL) {
+        p->up = true;
+    }
+    if (take_of_any_term(r, p, m)) {
+        return true;
+    }
+    if (m->term < r->term) {
+        /* An old leader learns of the new term from any answer (§5.1). */
+        if (is_of_leader(m)) {
+            (void)raft_emit(r, RAFT_ALIVE, m->from, raft_claim_token(r));
+        }
+        return true;
+    }
+    bool answer = !is_of_leader(m) && m->type != RAFT_TIMEOUT_NOW &&
+                  (m->type != RAFT_PROVEN || BUG(BUG_STRANGER_PROVES_NOBODY));
+    if (p == NULL && answer) {
+        return true;
+    }
+    if (m->term > r->term) {
+        raft_become_follower(r, m->term, is_of_leader(m) ? m->from : 0);
+    }
+    dispatch(r, p, m);
+    return true;
 }
 
 void raft_tick(struct raft *r)

@@ -32,8 +32,10 @@
  *     of its life, for it may lose its disk again.
  *  (7) The latest membership in the log counts, committed or not; a suffix that is cut off takes
  *     its memberships along. Two neighbouring ones differ by one voter at most, so their majorities
- *     meet (thesis §4.1). What comes from a leader, and requests for votes, are heeded from
- *     whomever they come: the sender may be in a membership that has not arrived here yet.
+ *     meet (thesis §4.1). What comes from a leader, and requests for votes, are heeded also from
+ *      those who are no voters: the sender may be in a membership that has not arrived here yet.
+ * But somebody has to vouch for it then, the transport or the configuration. Of a stranger nothing
+ *      counts but, when it is a learner, what it answers in our term.
  *
  * The log is the data: entries below `first` may have been dropped one by one by the owner (those
  * that are no messages), which is why a follower that lacks some of them gets a snapshot: the
@@ -54,6 +56,8 @@ typedef uint64_t raft_node; /* 0: nobody */
 
 #define RAFT_VOTERS_MAX  7
 #define RAFT_MEMBERS_MAX 9 /* voters and learners */
+/* Indexes and terms beyond this are nobody's: whoever adds to them need not think of wrapping. */
+#define RAFT_NUMBER_MAX (UINT64_C(1) << 62)
 
 /* Times in ticks; the owner decides how long a tick is (50 ms in the server). */
 #define RAFT_HEARTBEAT_TICKS 2
@@ -136,6 +140,7 @@ struct raft_message {
     bool forced;          /* VOTE of a transfer: leader stickiness does not apply */
     bool first;           /* SNAPSHOT: begins the attempt */
     bool unproven;        /* the sender is: invariant (6) */
+    bool stranger;        /* not on the wire: nobody vouches for the sender, invariant (7) */
     uint64_t life;        /* the unproven sender's; PROVEN: the receiver's */
     uint64_t round;       /* APPEND while reads wait or with a lease, and the ALIVE that answers
                              it; or 0 */
@@ -204,9 +209,11 @@ void raft_free(struct raft *r);
 /* Time passes: heartbeats, election timeouts (§5.2), pre-votes (thesis §9.6), a leader that hears
  * no majority steps down (thesis §6.2), quiescence. */
 void raft_tick(struct raft *r);
-/* A message from a peer (§5.1: terms; §5.2: votes; §5.3: appending; §7: snapshots). Answers of
- * strangers are ignored. */
-void raft_step(struct raft *r, const struct raft_message *m);
+/* A message from a peer (§5.1: terms; §5.2: votes; §5.3: appending; §7: snapshots), as
+ * raft_wire_decode() lets it pass. Answers of those who are no members are ignored. False: nobody
+ * who keeps to the rules says that to us (a second leader in our term, another entry in place of a
+ * committed one); nothing was changed. */
+MUST_USE bool raft_step(struct raft *r, const struct raft_message *m);
 /* Leader only, else ERR_NOT_LEADER (§5.3). Takes the reference on success. The entry counts when it
  * comes out of raft_next_committed() with this index and this term. */
 MUST_USE enum err raft_propose(struct raft *r, struct blob *data, raft_index *index);

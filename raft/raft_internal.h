@@ -191,6 +191,8 @@ struct raft_message *raft_emit(struct raft *r, enum raft_message_type type, raft
 struct raft_entry raft_entry_copy(const struct raft_entry *e);
 void raft_entries_free(struct raft_entry *entries, uint32_t count);
 size_t raft_entry_bytes(const struct raft_entry *e);
+/* The last index, `index` or before it, whose term is not above `term`; the log reaches `index`. */
+raft_index raft_log_back_up(const struct raft *r, raft_index index, raft_term term);
 void raft_log_add_run(struct raft *r, raft_index first, raft_term term);
 /* Takes the entry's reference. */
 void raft_log_append(struct raft *r, struct raft_entry entry);

@@ -85,7 +85,7 @@ void raft_reads_answered(struct raft *r, struct progress *p, const struct raft_m
 {
     /* Who has forgotten things may have forgotten that it has elected another leader: (6). */
     if (r->role == LEADER && (!m->unproven || BUG(BUG_READS_FROM_UNPROVEN)) &&
-        m->round > p->round) {
+        m->round > p->round && m->round <= r->round) {
         p->round = m->round;
         p->promise_ns = m->index < RAFT_LEASE_MAX_NS ? (int64_t)m->index : RAFT_LEASE_MAX_NS;
     }

@@ -117,6 +117,69 @@ static void decode_end(struct reader *r, struct raft_message *m)
     raft_index members_index = reader_varint(r);
     r->bad = r->bad || !raft_members_decode(r, &m->members);
     m->members.index = members_index;
+    /* The state's index lies in the last of them. */
+    struct raft_run last = count == 0 || r->bad ? (struct raft_run){0} : m->runs[count - 1];
+    r->bad = r->bad || last.first > m->index || last.term != m->index_term;
+}
+
+static bool are_numbers(const struct raft_message *m)
+{
+    return m->term <= RAFT_NUMBER_MAX && m->index <= RAFT_NUMBER_MAX &&
+           m->index_term <= RAFT_NUMBER_MAX && m->commit <= RAFT_NUMBER_MAX;
+}
+
+/* Entries of an APPEND follow each other, those of a SNAPSHOT ascend, and terms never go back; a
+ * FETCHED has one. Of a higher term than the sender's there are none. */
+static bool are_entries_right(const struct raft_message *m)
+{
+    bool append = m->type == RAFT_APPEND;
+    if (m->entry_count > (append || m->type == RAFT_SNAPSHOT ? UINT32_MAX
+                          : m->type == RAFT_FETCHED          ? 1
+                                                             : 0)) {
+        return false;
+    }
+    raft_index index = append ? m->index : 0;
+    raft_term term = append && m->index_term > 0 ? m->index_term : 1;
+    for (uint32_t i = 0; i < m->entry_count; i++) {
+        const struct raft_entry *e = &m->entries[i];
+        bool follows = append ? e->index == index + 1 : e->index > index;
+        if (!follows || e->index > RAFT_NUMBER_MAX || e->term < term || e->term > m->term) {
+            return false;
+        }
+        index = e->index;
+        term = e->term;
+    }
+    return true;
+}
+
+/* Terms begin with 1, and nothing is as index 0. */
+static bool is_claim_right(const struct raft_message *m)
+{
+    switch (m->type) {
+    case RAFT_APPEND:
+    case RAFT_SNAPSHOT:
+    case RAFT_QUIESCE:
+    case RAFT_VOTE:
+    case RAFT_PREVOTE:
+        return m->term > 0 && m->index_term <= m->term && (m->index > 0 || m->index_term == 0);
+    case RAFT_TIMEOUT_NOW:
+    case RAFT_PROVEN:
+        return m->term > 0;
+    case RAFT_FETCH:
+        return m->index > 0;
+    default:
+        return true;
+    }
+}
+
+/* What nobody who keeps to the rules would say (raft.h), as far as the message alone shows it. */
+static bool is_sensible(const struct raft_message *m, bool has_state)
+{
+    bool is_state_right = m->type != RAFT_SNAPSHOT ? !has_state
+                          : has_state              ? m->entry_count == 0
+                                                   : !m->last;
+    return m->type != 0 && m->type < RAFT_MESSAGE_TYPES && is_state_right && are_numbers(m) &&
+           are_entries_right(m) && is_claim_right(m);
 }
 
 enum err raft_wire_decode(struct bytes bytes, struct raft_message *m)
@@ -149,17 +212,7 @@ enum err raft_wire_decode(struct bytes bytes, struct raft_message *m)
     if (!r.bad && has_state) {
         m->state = blob_copy(state);
     }
-    /* Entries of an APPEND follow each other, those of a SNAPSHOT ascend. */
-    raft_index before = type == RAFT_APPEND ? m->index : 0;
-    for (uint32_t i = 0; i < m->entry_count && !r.bad; i++) {
-        raft_index at = m->entries[i].index;
-        r.bad = type == RAFT_APPEND ? at != before + 1 : at <= before;
-        before = at;
-    }
-    bool state_is_right = type != RAFT_SNAPSHOT ? !has_state
-                          : has_state           ? m->entry_count == 0
-                                                : !m->last;
-    if (!reader_done(&r) || type == 0 || type >= RAFT_MESSAGE_TYPES || !state_is_right) {
+    if (!reader_done(&r) || !is_sensible(m, has_state)) {
         raft_message_deinit(m);
         return ERR_PARSE;
     }

@@ -192,7 +192,8 @@ static void on_frame(void *arg, uint64_t from, uint8_t type, struct bytes body)
 {
     struct node *n = arg;
     if (type == JS_FRAME_RAFT && n->shard != NULL) {
-        shard_receive(n->shard, from, body);
+        const struct raft_sender sender = {from, false};
+        CHECK(shard_receive(n->shard, sender, body));
     }
 }
 

@@ -204,8 +204,9 @@ static void on_frame(struct node *n, const struct event *e)
     tell_time(n);
     while (r.at < r.end) {
         struct bytes message = reader_bytes(&r);
-        if (r.bad || !raft_host_receive(n->host, sim->nodes[e->from].id, n->id, message)) {
-            fail("a frame does not decode");
+        const struct raft_sender from = {sim->nodes[e->from].id, false};
+        if (r.bad || !raft_host_receive(n->host, from, n->id, message)) {
+            fail("a frame does not decode, or breaks the rules");
         }
     }
     process_soon(n);

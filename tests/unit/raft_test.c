@@ -144,7 +144,7 @@ static void deliver(raft_node without)
         struct raft_message *m = &mail[at];
         struct replica *to = &replicas[m->to - 1];
         if (m->to != without && m->from != without && to->raft != NULL) {
-            raft_step(to->raft, m);
+            cr_assert(raft_step(to->raft, m));
             settle(to);
         }
         raft_message_deinit(m);
@@ -258,7 +258,7 @@ Test(raft, winner_whose_voters_forgot_steps_down)
             mail_count = 0;
             for (unsigned k = 0; k < count; k++) {
                 if (leader() == NULL) {
-                    raft_step(replicas[under_way[k].to - 1].raft, &under_way[k]);
+                    cr_assert(raft_step(replicas[under_way[k].to - 1].raft, &under_way[k]));
                 }
                 raft_message_deinit(&under_way[k]);
             }
@@ -436,12 +436,119 @@ Test(raft, older_snapshot_leaves_what_follows_it)
                              .runs = &run,
                              .run_count = 1,
                              .members = *raft_members(from->raft)};
-    raft_step(to->raft, &m);
+    cr_assert(raft_step(to->raft, &m));
     blob_release(m.state);
     settle(to);
     cr_expect(raft_last(to->raft) == last);
     cr_expect(to->installed == 0);
     cr_expect(bytes_is(blob_bytes(to->disk[3].data), "b"));
+    end();
+}
+
+/* --- what nobody says who keeps to the rules --- */
+
+/* An APPEND with one entry, as `from` would send it. */
+static bool append_to(struct replica *to, raft_node from, raft_term term, raft_index index,
+                      raft_term entry_term, bool stranger)
+{
+    struct raft_entry e = {index, entry_term, RAFT_ENTRY_DATA, blob_copy(BYTES_LIT("forged"))};
+    struct raft_message m = {.type = RAFT_APPEND,
+                             .group = 1,
+                             .from = from,
+                             .term = term,
+                             .index = index - 1,
+                             .index_term = raft_term_at(to->raft, index - 1),
+                             .commit = index,
+                             .entries = &e,
+                             .entry_count = 1,
+                             .stranger = stranger};
+    bool possible = raft_step(to->raft, &m);
+    blob_release(e.data);
+    return possible;
+}
+
+Test(raft, second_leader_of_our_term_is_refused)
+{
+    begin(false);
+    propose("a");
+    struct replica *r = leader();
+    raft_term term = raft_term_now(r->raft);
+    raft_index last = raft_last(r->raft);
+    raft_node other = (raft_node)(other_than(r) - replicas) + 1;
+    cr_expect(!append_to(r, other, term, last + 1, term, false));
+    cr_expect(raft_is_leader(r->raft) && raft_last(r->raft) == last);
+    end();
+}
+
+Test(raft, committed_entries_are_not_replaced)
+{
+    begin(false);
+    propose("a");
+    tick_all(4, 0);
+    struct replica *r = other_than(leader());
+    raft_node first = (raft_node)(leader() - replicas) + 1;
+    raft_term term = raft_term_now(r->raft);
+    cr_assert(raft_commit(r->raft) == 2);
+    cr_expect(!append_to(r, first, term + 1, 2, term + 1, false));
+    cr_expect(raft_term_now(r->raft) == term && raft_last(r->raft) == 2);
+    cr_expect(bytes_is(blob_bytes(r->disk[2].data), "a"));
+    end();
+}
+
+Test(raft, strangers_move_nothing)
+{
+    begin(false);
+    propose("a");
+    tick_all(4, 0);
+    struct replica *r = leader();
+    raft_term term = raft_term_now(r->raft);
+    cr_expect(append_to(r, 77, term + 1, 3, term + 1, true));
+    for (enum raft_message_type type = RAFT_PREVOTE; type < RAFT_MESSAGE_TYPES; type++) {
+        struct raft_message m = {.type = type,
+                                 .group = 1,
+                                 .from = 77,
+                                 .term = term + 5,
+                                 .index = 9,
+                                 .index_term = term + 5,
+                                 .reject = true,
+                                 .stranger = true};
+        cr_expect(raft_step(r->raft, &m));
+        struct raft_message out;
+        cr_expect(raft_is_leader(r->raft) && raft_term_now(r->raft) == term, "type %d", type);
+        cr_expect(!raft_next_message(r->raft, &out), "type %d is answered", type);
+    }
+    /* A leader that has not arrived in our membership yet, but that somebody vouches for. */
+    cr_expect(append_to(r, 77, term + 1, 3, term + 1, false));
+    cr_expect(raft_leader(r->raft) == 77 && raft_last(r->raft) == 3);
+    end();
+}
+
+/* Who only learns may answer, and is listened to; but it can depose nobody. */
+Test(raft, learner_that_nobody_vouches_for_cannot_depose)
+{
+    begin(false);
+    struct replica *r = leader();
+    struct raft_members members = *raft_members(r->raft);
+    raft_index index;
+    tick_all(4, 0);
+    members.list[members.count++] = (struct raft_member){77, true};
+    cr_assert(raft_change_members(r->raft, &members, &index) == OK);
+    raft_term term = raft_term_now(r->raft);
+    for (unsigned higher = 0; higher < 2; higher++) {
+        struct raft_message m = {.type = RAFT_APPEND_REPLY,
+                                 .group = 1,
+                                 .from = 77,
+                                 .term = term + higher,
+                                 .index = 1,
+                                 .stranger = true};
+        cr_expect(raft_step(r->raft, &m));
+        cr_expect(raft_is_leader(r->raft) && raft_term_now(r->raft) == term);
+        cr_expect(raft_peer_state(r->raft, 77).match == 1);
+    }
+    for (uint32_t i = 0; i < mail_count; i++) {
+        raft_message_deinit(&mail[i]);
+    }
+    mail_count = 0;
     end();
 }
 
