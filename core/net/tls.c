@@ -7,6 +7,7 @@
 #include <mbedtls/oid.h>
 #include <mbedtls/sha256.h>
 #include <mbedtls/ssl.h>
+#include <mbedtls/ssl_ticket.h>
 #include <mbedtls/version.h>
 #include <mbedtls/x509_crt.h>
 #include <stdatomic.h>
@@ -35,12 +36,22 @@ struct key_pair {
     mbedtls_pk_context key;
 };
 
+/* Under how many curves a key is agreed on, or signs. */
+#define CURVES_MAX    4
+#define TICKET_LIFE_S 3600u
+
 struct tls_context {
     atomic_uint refs;
     mbedtls_ssl_config config;
     struct key_pair *pairs;
     uint32_t pair_count, pair_cap;
     mbedtls_x509_crt authorities;
+    mbedtls_ssl_ticket_context tickets; /* its keys are made anew every TICKET_LIFE_S */
+#if HAS_TLS13
+    uint16_t curves[CURVES_MAX + 1]; /* zero-terminated, best first */
+#else
+    mbedtls_ecp_group_id curves[CURVES_MAX + 1];
+#endif
     int *suites;           /* zero-terminated; NULL: mbedTLS's own choice */
     struct text_list pins; /* hex */
     bool verifies;
@@ -199,23 +210,102 @@ static enum err set_versions(struct tls_context *c, const struct tls_options *o,
     return OK;
 }
 
-static enum err check_curves(const struct tls_options *o, struct error *error)
+/* A curve by Go's name for it and as the library knows it. In the order in which they are
+ * preferred: the first that the client has too is used, and the library's own order begins with the
+ * one that takes five times as long. */
+static const struct curve {
+    const char *name;
+#if HAS_TLS13
+    uint16_t id;
+} curves[CURVES_MAX] = {{"X25519", MBEDTLS_SSL_IANA_TLS_GROUP_X25519},
+                        {"CurveP256", MBEDTLS_SSL_IANA_TLS_GROUP_SECP256R1},
+                        {"CurveP384", MBEDTLS_SSL_IANA_TLS_GROUP_SECP384R1},
+                        {"CurveP521", MBEDTLS_SSL_IANA_TLS_GROUP_SECP521R1}};
+#else
+    mbedtls_ecp_group_id id;
+} curves[CURVES_MAX] = {{"X25519", MBEDTLS_ECP_DP_CURVE25519},
+                        {"CurveP256", MBEDTLS_ECP_DP_SECP256R1},
+                        {"CurveP384", MBEDTLS_ECP_DP_SECP384R1},
+                        {"CurveP521", MBEDTLS_ECP_DP_SECP521R1}};
+#endif
+
+static bool is_known_curve(const char *name)
 {
-    /* The library's own order stands; the names are checked, so that a mistake shows. */
-    static const char *const known[] = {"X25519MLKEM768", "SecP384r1MLKEM1024", "SecP256r1MLKEM768",
-                                        "X25519",         "CurveP256",          "CurveP384",
-                                        "CurveP521"};
+    static const char *const hybrid[] = {"X25519MLKEM768", "SecP384r1MLKEM1024",
+                                         "SecP256r1MLKEM768"};
+    bool known = false;
+    for (size_t i = 0; i < CURVES_MAX; i++) {
+        known = known || strcasecmp(curves[i].name, name) == 0;
+    }
+    for (size_t i = 0; i < sizeof hybrid / sizeof hybrid[0]; i++) {
+        known = known || strcasecmp(hybrid[i], name) == 0; /* the library has none of them */
+    }
+    return known;
+}
+
+/* Those of the configuration first, then the others: the same list says which curves certificates
+ * may have. */
+static enum err set_curves(struct tls_context *c, const struct tls_options *o, struct error *error)
+{
+    bool taken[CURVES_MAX] = {0};
+    size_t count = 0;
     for (uint32_t i = 0; i < o->curve_preferences.count; i++) {
-        bool found = false;
-        for (size_t k = 0; k < sizeof known / sizeof known[0]; k++) {
-            found = found || strcasecmp(known[k], o->curve_preferences.items[i]) == 0;
+        const char *name = o->curve_preferences.items[i];
+        if (!is_known_curve(name)) {
+            return error_set(error, ERR_INVALID, "unrecognized curve preference %s", name);
         }
-        if (!found) {
-            return error_set(error, ERR_INVALID, "unrecognized curve preference %s",
-                             o->curve_preferences.items[i]);
+        for (size_t k = 0; k < CURVES_MAX; k++) {
+            if (!taken[k] && strcasecmp(curves[k].name, name) == 0) {
+                taken[k] = true;
+                c->curves[count++] = curves[k].id;
+            }
         }
     }
+    for (size_t k = 0; k < CURVES_MAX; k++) {
+        if (!taken[k]) {
+            c->curves[count++] = curves[k].id;
+        }
+    }
+    CHECK(count == CURVES_MAX);
+#if HAS_TLS13
+    mbedtls_ssl_conf_groups(&c->config, c->curves);
+#else
+    mbedtls_ssl_conf_curves(&c->config, c->curves);
+#endif
     return OK;
+}
+
+/* A client that comes back shows what it was given, and neither side computes with curves. The keys
+ * are this context's alone, so a reload ends it. Not where clients' certificates count: they are
+ * looked at again each time. */
+static void set_tickets(struct tls_context *c)
+{
+#if !HAS_TLS13
+    if (!c->verifies && mbedtls_ssl_ticket_setup(&c->tickets, random_bytes, NULL,
+                                                 MBEDTLS_CIPHER_AES_256_GCM, TICKET_LIFE_S) == 0) {
+        mbedtls_ssl_conf_session_tickets_cb(&c->config, mbedtls_ssl_ticket_write,
+                                            mbedtls_ssl_ticket_parse, &c->tickets);
+    }
+#else
+    (void)c;
+#endif
+}
+
+/* The key's group computes a table with its first signature and keeps it: done here, for several
+ * threads would do it at once. */
+static void warm_up(mbedtls_pk_context *key)
+{
+    unsigned char digest[32] = {1}, signature[MBEDTLS_PK_SIGNATURE_MAX_SIZE];
+    size_t len;
+    if (mbedtls_pk_can_do(key, MBEDTLS_PK_ECDSA)) {
+#if HAS_TLS13
+        (void)mbedtls_pk_sign(key, MBEDTLS_MD_SHA256, digest, sizeof digest, signature,
+                              sizeof signature, &len, random_bytes, NULL);
+#else
+        (void)mbedtls_pk_sign(key, MBEDTLS_MD_SHA256, digest, sizeof digest, signature, &len,
+                              random_bytes, NULL);
+#endif
+    }
 }
 
 static bool name_is_for(const char *pattern, size_t len, struct bytes host)
@@ -269,9 +359,13 @@ static enum err load(struct tls_context *c, const struct tls_options *o, enum tl
     }
     for (uint32_t i = 0; i < c->pair_count && err == OK; i++) {
         CHECK(mbedtls_ssl_conf_own_cert(&c->config, &c->pairs[i].cert, &c->pairs[i].key) == 0);
+        warm_up(&c->pairs[i].key);
     }
     c->unrevoked_only = o->unrevoked_only;
     c->verifies = role == TLS_SERVER ? o->verify : !o->insecure;
+    if (role == TLS_SERVER) {
+        set_tickets(c);
+    }
     if (err == OK && c->verifies) {
         const char *file = o->ca_file == NULL ? SYSTEM_AUTHORITIES : o->ca_file;
         int code = mbedtls_x509_crt_parse_file(&c->authorities, file);
@@ -289,7 +383,7 @@ static enum err load(struct tls_context *c, const struct tls_options *o, enum tl
         text_list_add(&c->pins, bytes_of(o->pinned_certs.items[i]));
     }
     err = err == OK ? set_versions(c, o, error) : err;
-    err = err == OK ? check_curves(o, error) : err;
+    err = err == OK ? set_curves(c, o, error) : err;
     return err == OK ? set_suites(c, o, error) : err;
 }
 
@@ -303,6 +397,7 @@ struct tls_context *tls_context_new(const struct tls_options *options, enum tls_
     atomic_init(&c->refs, 1);
     mbedtls_ssl_config_init(&c->config);
     mbedtls_x509_crt_init(&c->authorities);
+    mbedtls_ssl_ticket_init(&c->tickets);
     if (load(c, options, role, error) != OK) {
         tls_context_release(c);
         return NULL;
@@ -322,6 +417,7 @@ void tls_context_release(struct tls_context *c)
         return;
     }
     mbedtls_ssl_config_free(&c->config);
+    mbedtls_ssl_ticket_free(&c->tickets);
     for (uint32_t i = 0; i < c->pair_count; i++) {
         mbedtls_x509_crt_free(&c->pairs[i].cert);
         mbedtls_pk_free(&c->pairs[i].key);

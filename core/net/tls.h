@@ -3,8 +3,9 @@
  *
  * A context is what a tls{} block means: certificates, authorities, suites. It is read-only,
  * counted and shared by the loops; a reload makes another one for the handshakes to come. A session
- * belongs to one connection and to that connection's loop. Neither resumes sessions of another:
- * there are no tickets and no session cache. */
+ * belongs to one connection and to that connection's loop. With TLS 1.2, clients without
+ * certificates may resume a session by a ticket; its keys live for an hour, in the context alone.
+ */
 #ifndef CORE_NET_TLS_H
 #define CORE_NET_TLS_H
 

@@ -315,3 +315,48 @@ def test_https_monitoring_asks_nobody_for_a_certificate_and_follows_reloads(tmp_
     s.reload(block(certs, "verify: true", server=certs.server_rsa))
     assert look() == ((("commonName", "rsa"),),)
     s.stop()
+
+
+def agreed(server, certs, curves):
+    """The curve of the key exchange, when the client names these in this order."""
+    out = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{server.port}", "-tls1_2", "-curves", curves,
+                          "-CAfile", certs.ca.pem, "-brief"], input=b"", capture_output=True, timeout=20)
+    lines = (out.stdout + out.stderr).decode().splitlines()
+    return next((line.partition(":")[2].split(",")[1 if "ECDH" in line else 0].strip() for line in lines
+                 if "Temp Key" in line), lines)
+
+
+@pytest.mark.parametrize("preferences,curve", [("", "X25519"), ('curve_preferences: ["CurveP384"]', "secp384r1")])
+def test_the_cheapest_curve_or_the_configured_one_is_agreed_on(tmp_path, certs, preferences, curve):
+    s = Server(tmp_path, conf=block(certs, f"handshake_first: true, {preferences}")).start()
+    assert agreed(s, certs, "P-521:P-384:P-256:X25519") == curve
+    s.stop()
+
+
+@pytest.mark.parametrize("more,reused", [("", True), ("verify: true", False)])
+def test_a_session_is_resumed_until_a_reload_unless_certificates_count(tmp_path, certs, more, reused):
+    conf = block(certs, f"handshake_first: true, {more}")
+    s = Server(tmp_path, conf=conf).start()
+    context = client_context(certs, certs.bob)
+
+    def best():
+        raw = socket.create_connection(("127.0.0.1", s.port), timeout=5)
+        with context.wrap_socket(raw, server_hostname="localhost") as c:
+            return c.version()
+    if best() == "TLSv1.3":
+        s.stop()
+        pytest.skip("tickets are for TLS 1.2, where the library has nothing newer")
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+
+    def visit(session):
+        raw = socket.create_connection(("127.0.0.1", s.port), timeout=5)
+        with context.wrap_socket(raw, server_hostname="localhost", session=session) as c:
+            assert c.recv(5) == b"INFO "
+            return c.session_reused, c.session
+    first, session = visit(None)
+    again, _ = visit(session)
+    assert (first, again) == (False, reused)
+    s.reload(conf + "debug: false\n")
+    assert visit(session)[0] is False  # the new context has keys of its own
+    assert visit(None)[0] is False
+    s.stop()
