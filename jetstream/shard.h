@@ -12,7 +12,7 @@
 
 #include "cluster/peers.h"
 #include "jetstream/state/rows.h"
-#include "jetstream/store.h"
+#include "jetstream/store/store.h"
 #include "raft/host.h"
 
 #define RAFT_TICK_MS 50

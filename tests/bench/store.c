@@ -20,7 +20,7 @@
 #include "bench/gather.h"
 #include "core/base/clock.h"
 #include "core/base/mem.h"
-#include "jetstream/store.h"
+#include "jetstream/store/store.h"
 
 struct run;
 

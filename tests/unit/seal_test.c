@@ -1,6 +1,6 @@
 #include <criterion/criterion.h>
 
-#include "jetstream/seal.h"
+#include "jetstream/store/seal.h"
 
 #define B(text) BYTES_LIT(text)
 

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "core/base/mem.h"
-#include "jetstream/store.h"
+#include "jetstream/store/store.h"
 
 /* A store, a loop to use it from, and what the running test does there. */
 struct bed {

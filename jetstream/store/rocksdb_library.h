@@ -5,8 +5,8 @@
  * the store begins to use gets a line below.
  *
  * Threads: rocksdb_library_load() once, before anything else; then read-only. */
-#ifndef JETSTREAM_ROCKSDB_LIBRARY_H
-#define JETSTREAM_ROCKSDB_LIBRARY_H
+#ifndef JETSTREAM_STORE_ROCKSDB_LIBRARY_H
+#define JETSTREAM_STORE_ROCKSDB_LIBRARY_H
 
 #include <rocksdb/c.h>
 

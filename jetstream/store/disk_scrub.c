@@ -2,8 +2,8 @@
  * lost is found while the other replicas still have it (reliability rule 5).
  *
  * A record whose checksum is wrong is damage of one place; a block that cannot be read, of all
- * places up to where reading can go on (store_disk_cursor.c). */
-#include "jetstream/store_disk_internal.h"
+ * places up to where reading can go on (disk_cursor.c). */
+#include "jetstream/store/disk_internal.h"
 
 struct walk {
     struct disk_cursor cursor;

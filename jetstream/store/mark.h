@@ -11,8 +11,8 @@
  * had not been acknowledged, or the disk has lied.
  *
  * Owner: the commit thread. */
-#ifndef JETSTREAM_MARK_H
-#define JETSTREAM_MARK_H
+#ifndef JETSTREAM_STORE_MARK_H
+#define JETSTREAM_STORE_MARK_H
 
 #include <stdbool.h>
 #include <stdint.h>

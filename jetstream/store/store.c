@@ -1,5 +1,5 @@
 /* Batches: gathered in a turn of a loop, handed over at its end, given back together. */
-#include "jetstream/store_internal.h"
+#include "jetstream/store/store_internal.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,11 +1,11 @@
 /* What the store's implementations share: batches, and how they come and go. */
-#ifndef JETSTREAM_STORE_INTERNAL_H
-#define JETSTREAM_STORE_INTERNAL_H
+#ifndef JETSTREAM_STORE_STORE_INTERNAL_H
+#define JETSTREAM_STORE_STORE_INTERNAL_H
 
 #include <stdatomic.h>
 
 #include "core/base/mem.h"
-#include "jetstream/store.h"
+#include "jetstream/store/store.h"
 
 #define KIND_KEPT   0x80 /* with the kind of an entry: of a snapshot, not of the log */
 #define KIND_SEALED 0x40 /* the data are encrypted */

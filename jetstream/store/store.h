@@ -15,13 +15,13 @@
  * until the process restarts (Linux may have dropped the dirty pages) and goes on reading.
  *
  * Threads: store_submit() and reads from any loop. */
-#ifndef JETSTREAM_STORE_H
-#define JETSTREAM_STORE_H
+#ifndef JETSTREAM_STORE_STORE_H
+#define JETSTREAM_STORE_STORE_H
 
 #include "core/base/blob.h"
 #include "core/base/err.h"
 #include "core/runtime/loop.h"
-#include "jetstream/seal.h"
+#include "jetstream/store/seal.h"
 #include "raft/raft.h"
 
 struct store;

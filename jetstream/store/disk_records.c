@@ -3,7 +3,7 @@
 
 #include "core/base/hash.h"
 #include "core/base/log.h"
-#include "jetstream/store_disk_internal.h"
+#include "jetstream/store/disk_internal.h"
 
 void disk_log_key(char key[DISK_LOG_KEY_LEN], uint64_t group, uint64_t index)
 {

@@ -13,7 +13,7 @@
  * Threads: only the commit thread changes them; RocksDB's background threads make copies. */
 #include <stdlib.h>
 
-#include "jetstream/store_disk_internal.h"
+#include "jetstream/store/disk_internal.h"
 
 struct floors { /* a compaction's copy */
     struct floor *list;

@@ -9,7 +9,7 @@
 #include "core/base/hash.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
-#include "jetstream/store_disk_internal.h"
+#include "jetstream/store/disk_internal.h"
 
 /* The store on RocksDB.
  *

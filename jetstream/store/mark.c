@@ -1,4 +1,4 @@
-#include "jetstream/mark.h"
+#include "jetstream/store/mark.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-#include "jetstream/seal.h"
+#include "jetstream/store/seal.h"
 
 #include <mbedtls/gcm.h>
 #include <sodium.h>

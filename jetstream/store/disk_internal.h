@@ -1,20 +1,20 @@
 /* What the parts of the store on RocksDB share:
  *
- *   store_disk.c          opening, the commit thread, space
- *   store_disk_records.c  keys, checksums, encryption; writing records and reading them
- *   store_disk_floors.c   what compactions leave out
- *   store_disk_cursor.c   reading past damage
- *   store_disk_scrub.c    looking for it
- *   store_disk_salvage.c  rebuilding a store that is damaged
+ *   disk.c          opening, the commit thread, space
+ *   disk_records.c  keys, checksums, encryption; writing records and reading them
+ *   disk_floors.c   what compactions leave out
+ *   disk_cursor.c   reading past damage
+ *   disk_scrub.c    looking for it
+ *   disk_salvage.c  rebuilding a store that is damaged
  */
 #ifndef JETSTREAM_STORE_DISK_INTERNAL_H
 #define JETSTREAM_STORE_DISK_INTERNAL_H
 
 #include <pthread.h>
 
-#include "jetstream/mark.h"
-#include "jetstream/rocksdb_library.h"
-#include "jetstream/store_internal.h"
+#include "jetstream/store/mark.h"
+#include "jetstream/store/rocksdb_library.h"
+#include "jetstream/store/store_internal.h"
 
 /* What is put as a state lies in CF_STATE and once more in CF_COPIES, in other files: a group that
  * has lost its state has lost much more than the one block that is damaged. */
@@ -107,7 +107,7 @@ bool disk_walk(struct disk *s, enum column_family family, struct store_place *at
 bool disk_scrub(struct store *store, struct store_place *at, size_t bytes,
                 struct store_damage *found, uint32_t cap, uint32_t *count);
 
-/* --- store_disk_cursor.c --- */
+/* --- disk_cursor.c --- */
 
 struct disk_cursor {
     struct disk *disk;
@@ -127,7 +127,7 @@ bool disk_cursor_next(struct disk_cursor *c);
  * UINT64_MAX when there is none. */
 uint64_t disk_search(uint64_t bad, bool (*readable)(void *arg, uint64_t number), void *arg);
 
-/* --- store_disk.c --- */
+/* --- disk.c --- */
 
 rocksdb_options_t *disk_options(void);
 /* Never NULL; db is NULL, and *text says why (malloc'ed), when it cannot be opened. */
@@ -138,7 +138,7 @@ void disk_close_database(struct disk *s);
 enum err disk_get_number(struct disk *s, const char *name, uint64_t *number);
 void disk_put_number(struct disk *s, rocksdb_writebatch_t *w, const char *name, uint64_t number);
 
-/* --- store_disk_floors.c --- */
+/* --- disk_floors.c --- */
 
 /* On the commit thread, for every operation: before it is written, and when it is on disk. */
 void disk_floors_before(struct disk *s, const struct op *op);
@@ -148,7 +148,7 @@ void disk_floors_open(struct disk *s, rocksdb_options_t *log_options);
 /* After the database has been closed. */
 void disk_floors_close(struct disk *s);
 
-/* --- store_disk_salvage.c --- */
+/* --- disk_salvage.c --- */
 
 /* Any thread: RocksDB says that something of the store is corrupt. The next start rebuilds it. */
 void disk_note_unreadable(struct disk *s);

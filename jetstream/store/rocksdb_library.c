@@ -1,4 +1,4 @@
-#include "jetstream/rocksdb_library.h"
+#include "jetstream/store/rocksdb_library.h"
 
 #include <dlfcn.h>
 #include <string.h>

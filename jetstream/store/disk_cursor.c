@@ -3,7 +3,7 @@
  * found by trying. */
 #include <stdlib.h>
 
-#include "jetstream/store_disk_internal.h"
+#include "jetstream/store/disk_internal.h"
 
 static bool check(struct disk_cursor *c)
 {

@@ -18,7 +18,7 @@
 #include "core/base/hash.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
-#include "jetstream/store_disk_internal.h"
+#include "jetstream/store/disk_internal.h"
 
 #define PATH_LEN    4096
 #define COPY_BYTES  (4u << 20)

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 #include "core/base/map.h"
-#include "jetstream/store_internal.h"
+#include "jetstream/store/store_internal.h"
 
 struct record {
     raft_index index;

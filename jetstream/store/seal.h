@@ -10,8 +10,8 @@
  *   sealed:  16 random bytes · ciphertext · 16 bytes of authentication
  *
  * Ciphers: AES-256-GCM (mbedTLS), ChaCha20-Poly1305 (libsodium). Threads: any, once opened. */
-#ifndef JETSTREAM_SEAL_H
-#define JETSTREAM_SEAL_H
+#ifndef JETSTREAM_STORE_SEAL_H
+#define JETSTREAM_STORE_SEAL_H
 
 #include "core/base/buffer.h"
 #include "core/base/err.h"
