@@ -86,7 +86,8 @@ struct client {
     struct map replies; /* allow_responses: subject → struct reply_right; outbox lock */
     bool verbose, pedantic, echo, headers, no_responders;
     bool may_repeat; /* the last PUB was allowed, and the same line is allowed again */
-    bool stalled;    /* reading is paused until a destination has drained */
+    bool must_stall; /* what it published in this read has filled a destination */
+    bool stalled;    /* on its home's list: reading is paused until a destination has drained */
     bool connect_seen;
     bool throttled;      /* while a proxy's header is waited for */
     bool greeted;        /* INFO was sent */
@@ -221,7 +222,7 @@ struct routing {
     const struct bytes *queues; /* from_link: only these groups */
     uint32_t queue_count;
 };
-/* Returns how many took the message. Sets source->stalled when a destination is full. */
+/* Returns how many took the message. Sets source->must_stall when a destination is full. */
 unsigned route_message(struct broker *broker, struct account *account, const struct message *m,
                        struct routing *routing);
 /* Encodes into a client's outbox; *pending is then what waits there. False when it was not taken.

@@ -300,6 +300,10 @@ static void on_stall_timer(void *arg)
 void client_stall(struct client *c)
 {
     struct broker_loop *here = c->home;
+    if (c->stalled) {
+        return; /* once on the list: who leaves is taken off it once */
+    }
+    c->stalled = true;
     VEC_RESERVE(here->stalled, here->stalled_cap, here->stalled_count);
     here->stalled[here->stalled_count++] = c;
     c->stalls++;
@@ -314,10 +318,11 @@ void client_stall(struct client *c)
 static void forget_stalled(struct client *c)
 {
     struct broker_loop *here = c->home;
-    for (uint32_t i = 0; i < here->stalled_count; i++) {
+    for (uint32_t i = 0; c->stalled; i++) {
+        CHECK(i < here->stalled_count);
         if (here->stalled[i] == c) {
             here->stalled[i] = here->stalled[--here->stalled_count];
-            return;
+            c->stalled = false;
         }
     }
 }
@@ -455,7 +460,7 @@ void client_process(struct client *c, const char *data, size_t len)
     struct proto_op op;
     enum parser_status status = PARSER_MORE;
     c->last_activity_ns = clock_now_ns();
-    c->stalled = false;
+    c->must_stall = false;
     while (c->state != CLIENT_VERIFYING && c->state != CLIENT_REFUSED &&
            (status = parser_next(&c->parser, &at, end, &op)) == PARSER_OP) {
         bool may_wait = op.verb == VERB_CONNECT || op.verb == VERB_PONG;
@@ -466,20 +471,17 @@ void client_process(struct client *c, const char *data, size_t len)
             return; /* `c` is gone */
         }
     }
-    if (UNLIKELY(c->state == CLIENT_VERIFYING)) {
-        hold(c, at, (size_t)(end - at));
-        return;
-    }
-    if (UNLIKELY(c->state == CLIENT_REFUSED)) {
-        return;
-    }
     count(&here->in_msgs, c->in_msgs - msgs);
     count(&here->in_bytes, c->in_bytes - bytes);
     count(&here->client_in_msgs, c->in_msgs - msgs);
     count(&here->client_in_bytes, c->in_bytes - bytes);
-    if (status != PARSER_MORE) {
+    if (UNLIKELY(c->state == CLIENT_VERIFYING)) {
+        hold(c, at, (size_t)(end - at));
+    } else if (UNLIKELY(c->state == CLIENT_REFUSED)) {
+        return;
+    } else if (status != PARSER_MORE) {
         on_bad_input(c, status);
-    } else if (c->stalled) {
+    } else if (c->must_stall) {
         client_stall(c);
     }
 }

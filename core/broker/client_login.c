@@ -87,6 +87,7 @@ static void bind_user(struct client *c, const struct auth_user *user)
 {
     struct account *account = account_of(c, user);
     if (c->account != account) {
+        CHECK(c->subs.count == 0); /* they are in the index of the account before */
         atomic_fetch_sub(&c->account->connections, 1);
         atomic_fetch_add(&account->connections, 1);
     }
@@ -95,6 +96,19 @@ static void bind_user(struct client *c, const struct auth_user *user)
     atomic_store_explicit(&c->permissions, user == NULL ? NULL : user->permissions,
                           memory_order_release);
     map_clear(&c->publish_cache);
+    c->may_repeat = false;
+}
+
+/* Before another CONNECT is judged. Whoever the client was, with all that it had as that: nothing
+ * of one user's stays for the next, also while a secret is compared, or when the answer is no. */
+static void log_out(struct client *c)
+{
+    client_drop_subscriptions(c);
+    pthread_mutex_lock(&c->conn->lock);
+    client_forget_replies(c);
+    pthread_mutex_unlock(&c->conn->lock);
+    bind_user(c, NULL);
+    c->state = CLIENT_NEW;
 }
 
 /* False when the account has as many connections as it may have: the client is closed then. */
@@ -148,6 +162,9 @@ static void refuse_now(void *arg)
 
 static void refuse_login(struct client *c, struct bytes user)
 {
+    if (c->state == CLIENT_READY) {
+        log_out(c);
+    }
     if (user.len > 0) {
         log_error("%s - authentication error - User \"%.*s\"", client_prefix(c).text,
                   BYTES_ARG(user));
@@ -270,6 +287,7 @@ void client_reauthorize(struct client *c)
     c->parser.max_payload = (uint32_t)payload_limit(c);
     c->conn->write_deadline_ns = o->write_deadline_ns;
     if (c->state != CLIENT_READY) {
+        CHECK(c->user == NULL && c->subs.count == 0);
         return; /* it is judged when it logs in */
     }
     const struct auth_user *user = NULL;
@@ -319,7 +337,14 @@ static void log_in(struct client *c, const struct connect *said)
                                            .token = bytes_of(said->auth_token),
                                            .nkey = bytes_of(said->nkey),
                                            .signature = bytes_of(said->sig)};
-    if (stays_who_it_is(c, &credentials) || admit(c, &credentials)) {
+    if (stays_who_it_is(c, &credentials)) {
+        client_send_ok(c);
+        return;
+    }
+    if (c->state == CLIENT_READY && auth_required(broker_auth(c->broker))) {
+        log_out(c);
+    }
+    if (admit(c, &credentials)) {
         client_send_ok(c);
     }
 }

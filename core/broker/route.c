@@ -45,7 +45,7 @@ static void slow_down(const struct routing *routing, struct conn *destination)
 {
     if (routing->source != NULL && !broker_options(routing->source->broker)->no_producer_stall &&
         conn_wait_drained(destination)) {
-        routing->source->stalled = true;
+        routing->source->must_stall = true;
     }
 }
 
@@ -74,7 +74,7 @@ static bool deliver_internal(struct internal_sub *sub, const struct message *m,
     if (UNLIKELY(atomic_load_explicit(&sub->inbox->backlog, memory_order_relaxed) >
                  INTERNAL_BACKLOG) &&
         routing->source != NULL) {
-        routing->source->stalled = true;
+        routing->source->must_stall = true;
     }
     return true;
 }

@@ -609,18 +609,42 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 void conn_pause(struct conn *conn)
 {
     CHECK(loop_is_current(conn->loop));
+    conn->resumed = false;
     if (!conn->closed && !conn->paused) {
         conn->paused = true;
         update_poll(conn);
     }
 }
 
+/* Nothing new is read before what was kept has been given away. */
+static void resume_task(void *arg)
+{
+    struct conn *conn = arg;
+    conn->resumes = false;
+    if (!conn->closed && conn->resumed) {
+        conn->resumed = false;
+        conn->paused = false;
+        update_poll(conn);
+        conn_go_on(conn);
+    }
+    conn_release(conn);
+}
+
 void conn_resume(struct conn *conn)
 {
     CHECK(loop_is_current(conn->loop));
-    if (!conn->closed && conn->paused) {
+    if (conn->closed || !conn->paused) {
+        return;
+    }
+    if (!conn->broken_off) {
         conn->paused = false;
         update_poll(conn);
+        return;
+    }
+    conn->resumed = true;
+    if (!conn->resumes) {
+        conn->resumes = true;
+        loop_post(conn->loop, resume_task, conn_retain(conn));
     }
 }
 

@@ -56,7 +56,8 @@ const char *close_reason_text(enum close_reason reason);
 struct conn;
 
 struct conn_ops {
-    /* Owner loop. The bytes are valid during the call; the connection may be closed in it. */
+    /* Owner loop. The bytes are valid during the call; the connection may be closed in it. Not
+     * called while the connection is paused, whatever has been read of it. */
     void (*on_data)(struct conn *conn, const char *data, size_t len);
     /* Owner loop; NULL where TLS is never expected. The handshake is done (failure NULL), or it has
      * failed: then this closes the connection. What is written before goes out in clear as long as
@@ -86,8 +87,11 @@ struct conn {
     atomic_uint refs;
     uv_poll_t poll;
     int fd;
-    bool paused;    /* owner: not reading */
-    bool wants_out; /* owner: waiting for writable */
+    bool paused;     /* owner: not reading */
+    bool broken_off; /* owner: paused amid encoded input, which is kept where it is decoded */
+    bool resumes;    /* owner: broken off, and the task that goes on with it has been posted … */
+    bool resumed;    /* … and is to do so, for it was not paused again */
+    bool wants_out;  /* owner: waiting for writable */
     struct loop_timer deadline;
     struct buffer *proxy;            /* owned; a header is expected, and begins like this */
     struct tls_context *tls_context; /* counted; NULL: plain */
@@ -155,7 +159,8 @@ bool conn_wait_drained(struct conn *conn);
 /* Runs on each waiting loop. Set once, before any connection exists. */
 extern void (*conn_on_drained)(struct loop *loop);
 
-/* Owner loop. */
+/* Owner loop. What was read already and not given to on_data() waits, too; it comes in a later
+ * turn, never from inside conn_resume(). */
 void conn_pause(struct conn *conn);
 void conn_resume(struct conn *conn);
 /* Gives the connection to another module, callbacks included. */

@@ -12,7 +12,9 @@
  * with the reason; the connection may also be closed meanwhile.
  *
  * (1) While `shaking`, the session is the pool's: nobody else uses it. The flight keeps the
- *     connection's memory. */
+ *     connection's memory.
+ * (2) One read may decode to many calls of on_data(), and any of them may pause the connection:
+ * what is left is kept, still encoded, and `broken_off` says so. Nothing else is read meanwhile. */
 #include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -27,8 +29,9 @@
 
 struct conn_compression {
     struct s2_reader reader;
-    bool compress;     /* what we write; else it is framed only */
-    struct buffer out; /* without TLS: bytes for the socket */
+    bool compress;      /* what we write; else it is framed only */
+    struct buffer out;  /* without TLS: bytes for the socket */
+    struct buffer kept; /* invariant (2) */
 };
 
 bool conn_is_encoded(const struct conn *conn)
@@ -178,6 +181,7 @@ void conn_free_compression(struct conn *conn)
     if (conn->compression != NULL) {
         s2_reader_deinit(&conn->compression->reader);
         buffer_deinit(&conn->compression->out);
+        buffer_deinit(&conn->compression->kept);
         free(conn->compression);
     }
 }
@@ -197,6 +201,11 @@ static void deliver(struct conn *conn, struct bytes bytes)
         if (conn->closed) {
             break;
         }
+        if (conn->paused && bytes.len > 0) {
+            buffer_append_bytes(&conn->compression->kept, bytes);
+            conn->broken_off = true;
+            break;
+        }
     }
     buffer_deinit(&plain);
     if (err != OK && !conn->closed) {
@@ -206,13 +215,14 @@ static void deliver(struct conn *conn, struct bytes bytes)
 
 /* --- records --- */
 
-/* Takes what the session can give of its input. The connection may be closed afterwards. */
+/* Takes what the session can give of its input, until the connection is paused. It may be closed
+ * afterwards. */
 static void take_records(struct conn *conn)
 {
     char *plain = conn_plain_buffer(conn->loop);
-    enum tls_status status;
-    do { /* records are gathered, so that a batch of messages is parsed in one go */
-        size_t have = 0, more = 0;
+    enum tls_status status = TLS_OK;
+    while (status == TLS_OK && !conn->closed && !conn->paused) {
+        size_t have = 0, more = 0; /* records are gathered: a batch is parsed in one go */
         while ((status = tls_read(conn->tls, plain + have, LOOP_READ_BUFFER - have, &more)) ==
                TLS_OK) {
             have += more;
@@ -223,14 +233,35 @@ static void take_records(struct conn *conn)
         if (have > 0) {
             deliver(conn, bytes_make(plain, have));
         }
-    } while (status == TLS_OK && !conn->closed);
+    }
     if (conn->closed) {
         return;
     }
     conn_flush(conn); /* answers of the protocol itself */
+    if (status == TLS_OK) {
+        tls_keep_input(conn->tls);
+        conn->broken_off = true;
+    }
     if (status == TLS_CLOSED || status == TLS_FAILED) {
         conn_close(conn, status == TLS_CLOSED ? CLOSE_CLIENT : CLOSE_READ_ERROR);
     }
+}
+
+void conn_go_on(struct conn *conn)
+{
+    CHECK(loop_is_current(conn->loop) && conn->broken_off && !conn->paused);
+    conn->broken_off = false;
+    struct conn_compression *c = conn->compression;
+    if (c != NULL && c->kept.len > 0) {
+        struct buffer kept = c->kept;
+        c->kept = (struct buffer){0};
+        deliver(conn, buffer_bytes(&kept));
+        buffer_deinit(&kept);
+    }
+    if (conn->closed || !conn->secured) {
+        return;
+    }
+    take_records(conn); /* at once back when it was paused again */
 }
 
 /* --- handshake --- */

@@ -21,6 +21,8 @@ char *conn_plain_buffer(struct loop *loop);
 
 /* Bytes from the socket: in clear or not, and perhaps the first ones. */
 void conn_input(struct conn *conn, const char *data, size_t len);
+/* Owner; `broken_off`, and not paused any more: what was kept of the input. */
+void conn_go_on(struct conn *conn);
 /* Owner. The lock is held, but let go while a batch is encoded: nobody else takes chunks off or
  * closes. */
 enum flush_result conn_write_encoded(struct conn *conn);

@@ -61,7 +61,8 @@ struct tls_context {
 struct tls_session {
     struct tls_context *context; /* counted */
     mbedtls_ssl_context ssl;
-    struct bytes in;
+    struct bytes in;    /* borrowed, or `kept` */
+    struct buffer kept; /* what tls_keep_input() has copied */
     struct buffer out;
     bool agreed;
     char *peer_name; /* owned; as client: whom the certificate has to be for; NULL: anyone's */
@@ -497,6 +498,7 @@ void tls_session_free(struct tls_session *s)
         return;
     }
     mbedtls_ssl_free(&s->ssl);
+    buffer_deinit(&s->kept);
     buffer_deinit(&s->out);
     free(s->peer_name);
     tls_context_release(s->context);
@@ -505,7 +507,17 @@ void tls_session_free(struct tls_session *s)
 
 void tls_feed(struct tls_session *s, struct bytes ciphertext)
 {
+    buffer_deinit(&s->kept);
     s->in = ciphertext;
+}
+
+void tls_keep_input(struct tls_session *s)
+{
+    struct buffer rest = {0};
+    buffer_append_bytes(&rest, s->in);
+    buffer_deinit(&s->kept);
+    s->kept = rest;
+    s->in = buffer_bytes(&s->kept);
 }
 
 struct buffer *tls_output(struct tls_session *s)

@@ -42,6 +42,8 @@ enum tls_status {
 };
 /* Input for the calls that follow, borrowed until one of them returns TLS_MORE. */
 void tls_feed(struct tls_session *session, struct bytes ciphertext);
+/* Copies what is left of the input, which is borrowed no more. */
+void tls_keep_input(struct tls_session *session);
 /* TLS_OK once the two sides are agreed and every demand on the other's certificate is met. */
 enum tls_status tls_handshake(struct tls_session *session);
 /* Some plaintext, at most `cap` bytes, *len > 0 with TLS_OK. */

@@ -109,3 +109,141 @@ def test_weights_of_a_route_that_sum_to_more_than_32_bits(tmp_path):
     assert b"RMSG $G foo.bar | q 5\r\n" in r.until(b"hello\r\n")
     alive(s)
     s.stop()
+
+
+@pytest.fixture(scope="module")
+def certs():
+    c = Certificates()
+    yield c
+    shutil.rmtree(c.folder)
+
+
+class Secure(Raw):
+    def __init__(self, server, certs):
+        super().__init__(server)
+        self.until(b"\r\n")
+        self.s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
+        self.s = ssl.create_default_context(cafile=certs.ca.pem).wrap_socket(self.s, server_hostname="localhost")
+        self.s.settimeout(20 * SLOW)
+        self.send(b'CONNECT {"verbose":false,"pedantic":false}\r\nPING\r\n').until(b"PONG\r\n")
+
+
+def tls_server(folder, certs):
+    cert, key = certs.server
+    return Server(folder, conf=f'loops: 1\ntls {{ cert_file: "{cert}", key_file: "{key}" }}\n').start()
+
+
+def test_a_secure_client_that_stalls_itself_and_goes(tmp_path, certs):
+    """One read of it decodes to several batches, each of which fills its own outbox; then its writing fails. So it is on
+    the list of stalled clients when it goes: once, or its memory is used after its end."""
+    s = tls_server(tmp_path, certs)
+    for _ in range(6):
+        c = Secure(s, certs)
+        line = b"PUB nobody 1000\r\n" + bytes(1000) + b"\r\n"
+        for _ in range(8):  # lets the socket's buffer grow, so that a read may return all that a loop takes
+            c.send(line * 1000)
+        c.send(b"".join(b"SUB me %d\r\n" % i for i in range(30)) + b"PING\r\n").until(b"PONG\r\n")
+        s.pause()
+        c.s.settimeout(1)
+        try:
+            for _ in range(700):  # records of their own: small ones fill what a loop decodes at once
+                c.send(line.replace(b"nobody", b"me"))
+        except OSError:
+            pass  # more than fits
+        c.s.close()
+        s.go_on()
+        eventually(lambda: s.get("/connz")["num_connections"] == 0, what="the client's end")
+    assert s.process.poll() is None, s.tail()
+    s.stop()
+
+
+def test_a_stalled_secure_client_loses_nothing(tmp_path, certs):
+    """What has been read of it when it is paused waits, and comes in order."""
+    s = tls_server(tmp_path, certs)
+    c = Secure(s, certs)
+    c.send(b"SUB me 1\r\nPING\r\n").until(b"PONG\r\n")
+    sent = [b"%06d" % i + bytes(40000) for i in range(200)]
+    threading.Thread(target=lambda: [c.send(b"PUB me 40006\r\n" + m + b"\r\n") for m in sent]).start()
+    eventually(lambda: any(c.get("stalls", 0) > 0 for c in s.get("/connz")["connections"]), what="a stalled client")
+    for m in sent:
+        c.until(b"MSG me 1 40006\r\n")
+        assert c.until(m) == m
+    assert s.process.poll() is None, s.tail()
+    s.stop()
+
+
+TWO_ACCOUNTS = """accounts { A { users: [ {user: a, password: a} ] }
+  B { users: [ {user: b, password: b}, {user: slow, password: "%s"} ] } }
+no_auth_user: a
+"""
+
+
+def bcrypt_hash(password, cost):
+    import ctypes
+    import ctypes.util
+    lib = ctypes.CDLL(ctypes.util.find_library("crypt") or "libcrypt.so.1")
+    lib.crypt.restype = ctypes.c_char_p
+    return lib.crypt(password.encode(), b"$2a$%02d$abcdefghijklmnopqrstuu" % cost).decode()
+
+
+@both
+@pytest.mark.parametrize("first", ["nobody", "a"])
+def test_another_connect_takes_nothing_along(tmp_path, binary, first):
+    """A client that has subscribed as one user and then connects as one of another account."""
+    s = Server(tmp_path, conf=TWO_ACCOUNTS % "x", binary=binary).start()
+    c = Raw(s)
+    c.until(b"\r\n")
+    if first == "a":
+        c.send(b'CONNECT {"verbose":false,"user":"a","pass":"a"}\r\n')
+    c.send(b"SUB secret 1\r\nSUB secret q 2\r\nPING\r\n").until(b"PONG\r\n")
+    c.send(b'CONNECT {"verbose":false,"pedantic":false,"user":"b","pass":"b"}\r\nPING\r\n').until(b"PONG\r\n")
+    c.send(b"SUB public 3\r\nPING\r\n").until(b"PONG\r\n")
+    a = connect(s, b'{"verbose":false,"user":"a","pass":"a"}')
+    b = connect(s, b'{"verbose":false,"user":"b","pass":"b"}')
+    for other in (a, b):
+        other.send(b"PUB secret 6\r\nsecret\r\nPUB public 6\r\npublic\r\nPING\r\n").until(b"PONG\r\n")
+    got = c.send(b"PING\r\n").until(b"PONG\r\n")
+    assert b"secret" not in got and got.count(b"public 3") == 1, got
+    c.send(b"UNSUB 1\r\nUNSUB 3\r\nPING\r\n").until(b"PONG\r\n")
+    c.s.close()
+    assert s.process.poll() is None, s.tail()
+    for other in (a, b):
+        other.send(b"PUB secret 1\r\nx\r\nPING\r\n").until(b"PONG\r\n")
+    s.stop()
+
+
+def test_a_reload_while_the_secret_of_another_connect_is_compared(tmp_path):
+    """Clients that were somebody, and whose next log-in is under way when the users are replaced."""
+    conf = "loops: 1\n" + TWO_ACCOUNTS % bcrypt_hash("slow", 12)
+    s = Server(tmp_path, conf=conf).start()
+    clients = []
+    for i in range(4):
+        c = connect(s, b'{"verbose":false,"user":"a","pass":"a"}')
+        c.send(b"SUB secret.> 1\r\nPING\r\n").until(b"PONG\r\n")
+        clients.append(c)
+    for c in clients:
+        c.s.settimeout(20 * SLOW)
+        c.send(b'CONNECT {"verbose":false,"user":"slow","pass":"slow"}\r\nPUB public 5\r\nhello\r\nPING\r\n')
+    s.reload(conf.replace("user: a, password: a", "user: a, password: other") + "max_payload: 1000000\n")
+    a = connect(s, b'{"verbose":false,"user":"a","pass":"other"}')
+    a.send(b"PUB secret.x 6\r\nsecret\r\nPING\r\n").until(b"PONG\r\n")
+    assert s.get("/connz?auth=1")["num_connections"] == len(clients) + 1
+    for c in clients:
+        assert b"secret" not in c.until(b"PONG\r\n")
+    s.reload(conf)  # and now everybody is judged as who it is
+    for c in clients:
+        c.send(b"PING\r\n").until(b"PONG\r\n")
+    assert s.get("/connz?auth=1&user=slow")["num_connections"] == len(clients)
+    assert s.process.poll() is None, s.tail()
+    s.stop()
+
+
+def test_the_user_of_a_pending_login_goes_with_a_reload(tmp_path):
+    conf = "loops: 1\naccounts { A { users: [ {user: a, password: a}, {user: slow, password: \"%s\"} ] } }\n"
+    s = Server(tmp_path, conf=conf % bcrypt_hash("slow", 12)).start()
+    c = connect(s, b'{"verbose":false,"user":"a","pass":"a"}')
+    c.s.settimeout(20 * SLOW)
+    c.send(b'CONNECT {"verbose":false,"user":"slow","pass":"slow"}\r\nPING\r\n')
+    s.reload(conf % bcrypt_hash("other", 5))
+    assert b"Authorization Violation" in c.rest()
+    s.stop()
