@@ -24,9 +24,23 @@ struct loop *asset_loop(const struct asset *a)
     return shard_loop(a->shard);
 }
 
-int64_t asset_now_ns(void)
+#define CLOCK_LOG_NS (60 * NS_PER_SEC)
+
+bool asset_clock(int64_t *now_ns)
 {
-    return clock_now_ns();
+    static _Thread_local int64_t logged_ns;
+    *now_ns = clock_now_ns();
+    bool right = time_is_storable(*now_ns);
+    int64_t mono = clock_mono_ns();
+    if (!right && (logged_ns == 0 || mono - logged_ns > CLOCK_LOG_NS)) {
+        char text[CLOCK_RFC3339_MAX];
+        logged_ns = mono;
+        clock_format_rfc3339(*now_ns, text);
+        log_error("The clock of this server says %s: JetStream streams that it leads take nothing "
+                  "until it is right",
+                  text);
+    }
+    return right;
 }
 
 static void break_asset(struct asset *a, const char *why)
@@ -42,12 +56,22 @@ static void break_asset(struct asset *a, const char *why)
 
 bool asset_propose(struct asset *a, struct bytes entry, waiter_cb cb, void *arg)
 {
-    return a->leading && !a->broken && asset_propose_blob(a, blob_copy(entry), cb, arg);
+    if (!a->leading || a->broken) {
+        return false;
+    }
+    if (!entry_is_understood(entry)) { /* it would stop every replica, for good */
+        log_error("JetStream stream '%s > %s': an entry of kind %d that nobody could apply is not "
+                  "proposed",
+                  a->account->name, a->name, entry.len == 0 ? 0 : entry.ptr[0]);
+        return false;
+    }
+    return asset_propose_blob(a, blob_copy(entry), cb, arg);
 }
 
 bool asset_propose_blob(struct asset *a, struct blob *entry, waiter_cb cb, void *arg)
 {
     uint64_t index, term;
+    DCHECK(entry_is_understood(blob_bytes(entry)));
     if (group_propose(a->group, entry, &index, &term) != OK) {
         blob_release(entry);
         return false;
@@ -94,9 +118,10 @@ static void arm_expiry(struct asset *a, int64_t least_ns)
         s->totals.messages == 0 || loop_timer_armed(&a->expiry)) {
         return;
     }
-    int64_t due = over ? -EXPIRY_NS : s->totals.first_ns + s->config.max_age_ns - clock_now_ns();
+    int64_t end = time_add(s->totals.first_ns, s->config.max_age_ns);
+    int64_t due = over ? -EXPIRY_NS : time_sub(end, clock_now_ns());
     due = due <= -EXPIRY_NS ? least_ns : due < EXPIRY_NS ? EXPIRY_NS : due;
-    loop_timer_arm(asset_loop(a), &a->expiry, clock_mono_ns() + due, on_expiry, a);
+    loop_timer_arm(asset_loop(a), &a->expiry, time_after(clock_mono_ns(), due), on_expiry, a);
 }
 
 static void on_expired(struct asset *a, void *arg, bool applied, const struct apply_result *result)
@@ -156,6 +181,10 @@ static enum err apply(void *owner, uint64_t index, uint64_t term, struct bytes e
         return OK;
     }
     uint8_t kind = entry.len == 0 ? 0 : (uint8_t)entry.ptr[0];
+    if (kind == ENTRY_DELIVER || kind == ENTRY_ACKS) {
+        a->stream->here.wall_ns = clock_now_ns();
+        a->stream->here.mono_ns = clock_mono_ns();
+    }
     enum err err = stream_apply(a->stream, index, entry, &result, free_leader_side, a);
     if (err != OK) {
         if (err != ERR_IO || !group_has_others(a->group)) {

@@ -89,12 +89,14 @@ struct ack_group {
 static void propose_acks(struct asset *a, struct ack_group *g)
 {
     struct buffer entry = {0};
+    int64_t now;
+    bool right = asset_clock(&now);
     buffer_put_u8(&entry, ENTRY_ACKS);
     buffer_put_bytes(&entry, bytes_of(g->consumer->config.name));
-    buffer_put_u64(&entry, (uint64_t)clock_now_ns());
+    buffer_put_u64(&entry, (uint64_t)now);
     buffer_put_varint(&entry, g->count);
     buffer_append_bytes(&entry, buffer_bytes(&g->ops));
-    if (!asset_propose(a, buffer_bytes(&entry), on_acked, g->waiter)) {
+    if (!right || !asset_propose(a, buffer_bytes(&entry), on_acked, g->waiter)) {
         on_acked(a, g->waiter, false, NULL);
     }
     buffer_deinit(&entry);

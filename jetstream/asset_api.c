@@ -117,7 +117,7 @@ static void on_info(struct asset *a, const struct asset_request *q)
     const char *filter = json_text(body, "subjects_filter");
     int64_t offset = json_int(body, "offset");
     json_put_int(o, "total", 0);
-    json_put_int(o, "offset", offset);
+    json_put_int(o, "offset", offset < 0 ? 0 : offset);
     json_put_int(o, "limit", 0);
     asset_add_stream_info(a, o);
     if (*filter != '\0' || json_bool(body, "deleted_details")) {
@@ -263,6 +263,9 @@ static void on_purge(struct asset *a, const struct asset_request *q)
         (void)js_fail(&error, JS_PURGE_DENIED);
     } else if (body != NULL && ((seq > 0 && keep > 0) || seq < 0 || keep < 0)) {
         (void)js_fail(&error, JS_BAD_REQUEST);
+    } else if (body != NULL && (uint64_t)seq > SEQ_FIRST_MAX) {
+        (void)js_failf(&error, JS_BAD_REQUEST, "bad request: seq is above %llu",
+                       (unsigned long long)SEQ_FIRST_MAX);
     }
     if (error.err != JS_OK) {
         reply_error(a, q, purge_type, &error);
@@ -478,6 +481,7 @@ static void on_consumer_create(struct asset *a, const struct asset_request *q)
     json_t *body = parse_body(q, &error);
     json_t *config = body == NULL ? NULL : json_object_get(body, "config");
     json_t *none = config == NULL ? json_object() : NULL;
+    int64_t now;
     const char *key;
     json_t *value;
     json_object_foreach(body, key, value)
@@ -495,7 +499,9 @@ static void on_consumer_create(struct asset *a, const struct asset_request *q)
     bool ok = error.err == JS_OK && body != NULL &&
               consumer_config_parse(config == NULL ? none : config, &c, &error) &&
               check_consumer_names(a, q, body, &c, &error) &&
-              check_consumer_action(a, body, &c, &error);
+              check_consumer_action(a, body, &c, &error) &&
+              (asset_clock(&now) ||
+               js_failf(&error, JS_CONSUMER_CREATE, "the clock of the stream's leader is wrong"));
     if (!ok) {
         reply_error(a, q, type, &error);
     } else {
@@ -505,7 +511,7 @@ static void on_consumer_create(struct asset *a, const struct asset_request *q)
         json_write(&text, final, 0);
         json_decref(final);
         buffer_put_u8(&entry, ENTRY_CONSUMER);
-        buffer_put_u64(&entry, (uint64_t)clock_now_ns());
+        buffer_put_u64(&entry, (uint64_t)now);
         buffer_put_bytes(&entry, buffer_bytes(&text));
         buffer_deinit(&text);
         struct api_waiter *w = api_waiter_new(q, type);

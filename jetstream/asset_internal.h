@@ -65,12 +65,15 @@ struct asset {
 /* --- asset.c --- */
 
 struct loop *asset_loop(const struct asset *asset);
-int64_t asset_now_ns(void);
+/* The time that entries are written with. False: the clock is out of all bounds, and nothing may be
+ * proposed that names a time. */
+MUST_USE bool asset_clock(int64_t *now_ns);
 /* Called when the entry at an index has been applied by the leader that proposed it, or the
  * leadership was lost (applied false). Frees its arg. */
 typedef void (*waiter_cb)(struct asset *asset, void *arg, bool applied,
                           const struct apply_result *result);
-/* Proposes; on failure returns false and `cb` is not called. */
+/* Proposes; on failure returns false and `cb` is not called. An entry that cannot be applied is
+ * refused. */
 bool asset_propose(struct asset *asset, struct bytes entry, waiter_cb cb, void *arg);
 /* The same, without a copy: takes the entry. */
 MUST_USE bool asset_propose_blob(struct asset *asset, struct blob *entry, waiter_cb cb, void *arg);

@@ -125,7 +125,8 @@ void asset_on_publish(void *arg, struct inbound_batch *batch)
 {
     struct asset *a = arg;
     struct inbound m;
-    int64_t now = clock_now_ns();
+    int64_t now;
+    bool right = asset_clock(&now);
     while (inbound_next(batch, &m)) {
         if (!a->leading || a->broken) {
             continue;
@@ -138,6 +139,12 @@ void asset_on_publish(void *arg, struct inbound_batch *batch)
         }
         struct bytes header = bytes_make(m.payload.ptr, m.header_len);
         struct bytes body = bytes_skip(m.payload, m.header_len);
+        if (UNLIKELY(!right)) {
+            struct js_error error;
+            (void)js_failf(&error, JS_STORE_FAILED, "the clock of the stream's leader is wrong");
+            send_refusal(a, m.reply, &error);
+            continue;
+        }
         if (UNLIKELY(group_is_full(a->group))) {
             struct js_error full;
             (void)js_fail(&full, JS_INSUFFICIENT_RESOURCES);

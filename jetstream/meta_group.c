@@ -272,7 +272,7 @@ static enum err apply(void *owner, uint64_t index, uint64_t term, struct bytes e
         log_error("JetStream meta entry %llu is not understood", (unsigned long long)index);
         return OK;
     }
-    bool live = clock_now_ns() - change.time_ns < LIVE_WINDOW_NS;
+    bool live = time_sub(clock_now_ns(), change.time_ns) < LIVE_WINDOW_NS;
     const char *reply = live ? change.reply : NULL;
     switch (change.kind) {
     case META_CREATED:

@@ -20,6 +20,7 @@
 
 #define DELIVER_COUNT_MAX 256           /* messages of one DELIVER entry */
 #define DELIVER_BYTES_MAX (256u * 1024) /* and their bytes */
+#define CLOCK_RETRY_NS    NS_PER_SEC    /* while the clock is out of all bounds */
 
 struct request {
     struct request *next;
@@ -140,7 +141,7 @@ static void on_request_timer(void *arg)
         if (q->expires_ns > 0 && q->expires_ns <= now) {
             finish(p, q, "408 Request Timeout");
         } else if (q->heartbeat_ns > 0 && q->next_heartbeat_ns <= now) {
-            q->next_heartbeat_ns = now + q->heartbeat_ns;
+            q->next_heartbeat_ns = time_after(now, q->heartbeat_ns);
             send_status(p, q, "100 Idle Heartbeat");
         }
     }
@@ -194,7 +195,8 @@ static const char *parse_request(const struct pulls *p, struct bytes body, struc
         bool priorities = json_int(o, "min_pending") != 0 || json_int(o, "min_ack_pending") != 0;
         bool pinned = *json_text(o, "id") != '\0';
         json_decref(o);
-        if (q->heartbeat_ns < 0 || (q->heartbeat_ns > 0 && q->heartbeat_ns * 2 > expires)) {
+        q->heartbeat_ns = q->heartbeat_ns < 0 ? 0 : q->heartbeat_ns;
+        if (q->heartbeat_ns > 0 && q->heartbeat_ns > expires / 2) {
             return "400 Bad Request - heartbeat value too large";
         }
         if (priorities) {
@@ -203,7 +205,7 @@ static const char *parse_request(const struct pulls *p, struct bytes body, struc
         if (pinned) {
             return "400 Bad Request - Not a Pinned Client Priority consumer";
         }
-    } else if (bytes_to_u64(body, &number)) {
+    } else if (bytes_to_u64(body, &number) && number <= INT64_MAX) { /* what Go takes for an int */
         q->left = number > 0 ? (int64_t)number : 1;
     }
     if (c->max_batch > 0 && q->left > c->max_batch) {
@@ -221,8 +223,8 @@ static const char *parse_request(const struct pulls *p, struct bytes body, struc
         return text;
     }
     int64_t now = clock_mono_ns();
-    q->expires_ns = expires > 0 ? now + expires : 0;
-    q->next_heartbeat_ns = now + q->heartbeat_ns;
+    q->expires_ns = expires != 0 ? time_after(now, expires) : 0;
+    q->next_heartbeat_ns = time_after(now, q->heartbeat_ns);
     return NULL;
 }
 
@@ -258,7 +260,8 @@ void pulls_request(struct pulls *p, struct bytes reply, struct bytes header, str
     if (refusal == NULL && q->no_wait && q->expires_ns == 0) {
         uint64_t promised = 0;
         for (struct request *w = p->queue; w != NULL; w = w->next) {
-            promised += (uint64_t)w->left;
+            uint64_t most = UINT64_MAX - promised;
+            promised += (uint64_t)w->left < most ? (uint64_t)w->left : most;
         }
         uint64_t there = available(p);
         refusal = there == 0                          ? "404 No Messages"
@@ -289,12 +292,12 @@ static bool is_exhausted(const struct consumer *c, const struct pending_message 
     return c->config.max_deliver > 0 && m->deliveries >= c->config.max_deliver;
 }
 
-static void propose_exhausted(struct pulls *p, uint64_t seq)
+static void propose_exhausted(struct pulls *p, uint64_t seq, int64_t now)
 {
     struct buffer entry = {0};
     buffer_put_u8(&entry, ENTRY_ACKS);
     buffer_put_bytes(&entry, bytes_of(p->consumer->config.name));
-    buffer_put_u64(&entry, (uint64_t)asset_now_ns());
+    buffer_put_u64(&entry, (uint64_t)now);
     buffer_put_varint(&entry, 1);
     buffer_put_u8(&entry, ACK_OP_EXHAUSTED);
     buffer_put_varint(&entry, seq);
@@ -317,31 +320,35 @@ static void pump_at(struct pulls *p, int64_t due_ns)
     }
 }
 
-/* Gathers what is due for redelivery, and arms the timer for what will be. */
+/* Gathers what is due for redelivery, and arms the timer for what will be. By the monotonic clock:
+ * the other one may be set back. */
 static void collect_due(struct pulls *p)
 {
     struct consumer *c = p->consumer;
-    int64_t now = asset_now_ns();
+    int64_t wall;
+    bool right = asset_clock(&wall);
+    int64_t now = clock_mono_ns();
     int64_t next = INT64_MAX;
     p->due_from = p->due_count = 0;
-    for (uint32_t i = c->pending_from; i < c->pending_count; i++) {
-        const struct pending_message *m = &c->pending[i];
+    for (uint32_t i = c->pending_from; i < c->pending_count && right; i++) {
+        struct pending_message *m = &c->pending[i];
         if ((m->stream_seq >> 63) != 0 || map_get_u64(&p->redelivering, m->stream_seq) != NULL) {
             continue;
         }
-        if (m->due_ns > now) {
-            next = m->due_ns < next ? m->due_ns : next;
+        m->due_mono_ns = consumer_due_mono_ns(c, m, wall, now); /* and there it stays */
+        if (m->due_mono_ns > now) {
+            next = m->due_mono_ns < next ? m->due_mono_ns : next;
         } else if (is_exhausted(c, m)) {
             (void)map_put_u64(&p->redelivering, m->stream_seq, p);
             advise_max_deliver(p->asset, p->consumer, m->stream_seq, m->deliveries);
-            propose_exhausted(p, m->stream_seq);
+            propose_exhausted(p, m->stream_seq, wall);
         } else {
             VEC_RESERVE(p->due, p->due_cap, p->due_count);
             p->due[p->due_count++] = m->stream_seq;
         }
     }
     if (next != INT64_MAX) {
-        pump_at(p, clock_mono_ns() + (next - now));
+        pump_at(p, next);
     }
 }
 
@@ -446,7 +453,7 @@ static void assign(struct pulls *p, struct request *q, const struct stored_messa
     q->left--;
     q->under_way++;
     q->bytes_left -= q->has_max_bytes ? delivery_bytes(p, m) : 0;
-    q->next_heartbeat_ns = clock_mono_ns() + q->heartbeat_ns;
+    q->next_heartbeat_ns = time_after(clock_mono_ns(), q->heartbeat_ns);
     if (q->left == 0) {
         finish(p, q, q->has_max_bytes && q->bytes_left > 0 ? "409 Batch Completed" : "");
         return;
@@ -566,10 +573,15 @@ static void on_delivered(struct asset *a, void *arg, bool applied,
 static void pump(void *arg)
 {
     struct pulls *p = arg;
+    int64_t wall;
     if (!p->asset->leading || p->held > 0) {
         return;
     }
     collect_due(p);
+    if (!asset_clock(&wall)) {
+        pump_at(p, time_after(clock_mono_ns(), CLOCK_RETRY_NS));
+        return;
+    }
     struct delivery *d = NULL;
     size_t bytes = 0, budget = SEARCH_BYTES;
     struct choice choice;
@@ -600,7 +612,7 @@ static void pump(void *arg)
     struct buffer entry = {0};
     buffer_put_u8(&entry, ENTRY_DELIVER);
     buffer_put_bytes(&entry, bytes_of(p->consumer->config.name));
-    buffer_put_u64(&entry, (uint64_t)asset_now_ns());
+    buffer_put_u64(&entry, (uint64_t)wall);
     buffer_put_varint(&entry, d->count);
     for (uint32_t i = 0; i < d->count; i++) {
         buffer_put_varint(&entry, d->choices[i].seq);

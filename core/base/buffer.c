@@ -187,12 +187,13 @@ uint64_t reader_varint(struct reader *r)
 
 int64_t reader_time(struct reader *r)
 {
-    uint64_t v = reader_u64(r);
-    if (v > TIME_MAX_NS) {
-        r->bad = true;
-        return 0;
-    }
-    return (int64_t)v;
+    return time_clamp((int64_t)reader_u64(r));
+}
+
+int64_t reader_deadline(struct reader *r)
+{
+    int64_t due = (int64_t)reader_u64(r);
+    return due < 0 || due > TIME_MAX_NS ? TIME_MAX_NS : due;
 }
 
 struct bytes reader_bytes(struct reader *r)

@@ -54,8 +54,11 @@ uint8_t reader_u8(struct reader *r);
 uint32_t reader_u32(struct reader *r);
 uint64_t reader_u64(struct reader *r);
 uint64_t reader_varint(struct reader *r);
-/* A point in time, written as u64 ns; before 1970 or after TIME_MAX_NS is bad. */
+/* A point in time, written as u64 ns. What is outside of 1970 to TIME_MAX_NS was written by whoever
+ * had a wrong clock, and becomes the nearest end. */
 int64_t reader_time(struct reader *r);
+/* When a wait is over. Before 1970: it was too long for the sum that was written. */
+int64_t reader_deadline(struct reader *r);
 /* Borrows from the bytes given to reader_make(). */
 struct bytes reader_bytes(struct reader *r);
 struct bytes reader_take(struct reader *r, size_t len);

@@ -116,7 +116,7 @@ bool clock_parse_rfc3339(struct bytes text, int64_t *ns)
                     .tm_hour = hour,
                     .tm_min = minute,
                     .tm_sec = second};
-    *ns = year == 1 ? 0 : ((int64_t)timegm(&tm) - offset) * NS_PER_SEC + frac;
+    *ns = year == 1 ? 0 : time_add(time_scale((int64_t)timegm(&tm) - offset, NS_PER_SEC), frac);
     return at == end;
 }
 

@@ -7,19 +7,7 @@
 #include <stdint.h>
 
 #include "core/base/bytes.h"
-
-#define NS_PER_SEC INT64_C(1000000000)
-#define NS_PER_MS  INT64_C(1000000)
-
-/* The last point in time that data may name (in 2116). What is left of int64 is room to add or
- * subtract a duration without overflow. */
-#define TIME_MAX_NS (INT64_MAX / 2)
-
-/* `now` + `wait`, at most TIME_MAX_NS; `wait` may be any duration, below zero counts as zero. */
-static inline int64_t time_after(int64_t now, int64_t wait)
-{
-    return wait <= 0 ? now : now >= TIME_MAX_NS - wait ? TIME_MAX_NS : now + wait;
-}
+#include "core/base/time_math.h"
 
 /* Seconds from a configuration, in ns; at most TIME_MAX_NS either way. */
 int64_t clock_seconds(double seconds);
@@ -31,7 +19,7 @@ int64_t clock_mono_ns(void); /* never goes back */
 /* RFC 3339, UTC, nanoseconds without trailing zeros ("2026-11-21T06:55:22.023Z");
  * 0 gives "0001-01-01T00:00:00Z", NATS's unset time. Writes a NUL; returns the length. */
 size_t clock_format_rfc3339(int64_t ns, char text[CLOCK_RFC3339_MAX]);
-/* Any RFC 3339 offset. */
+/* Any RFC 3339 offset. What int64 cannot hold, before 1677 and after 2262, becomes its ends. */
 bool clock_parse_rfc3339(struct bytes text, int64_t *ns);
 /* "1m5s", "2h0m5s", "1d0h0m0s": NATS monitoring's uptime. */
 void clock_format_uptime(int64_t ns, char text[48]);

@@ -36,6 +36,8 @@ const char *err_name(enum err code)
         return "already exists";
     case ERR_CORRUPT:
         return "data damaged";
+    case ERR_UNKNOWN:
+        return "not understood by this version";
     case ERR_SLOW_CONSUMER:
         return "slow consumer";
     case ERR_NOT_LEADER:

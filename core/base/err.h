@@ -17,6 +17,7 @@ enum err {
     ERR_NOT_FOUND,     /* no such thing */
     ERR_EXISTS,        /* there already is one */
     ERR_CORRUPT,       /* a checksum or an on-disk invariant failed */
+    ERR_UNKNOWN,       /* whole, but not understood: never damage, it stays as it is */
     ERR_SLOW_CONSUMER, /* a connection has more than max_pending bytes waiting */
     ERR_NOT_LEADER,    /* this replica may not decide */
     ERR_INVALID,       /* a well-formed value that is not acceptable here */

@@ -14,6 +14,12 @@ json_t *json_parse(struct bytes text, json_error_t *reason)
     return json_loadb(text.ptr, text.len, 0, reason);
 }
 
+json_t *json_read(struct bytes text)
+{
+    json_error_t reason;
+    return text.len == 0 ? NULL : json_loadb(text.ptr, text.len, JSON_DECODE_ANY, &reason);
+}
+
 static int append_escaped(const char *text, size_t len, void *out)
 {
     struct buffer *b = out;

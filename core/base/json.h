@@ -10,6 +10,9 @@
 /* Parses one object; at most 64 KiB × 16 of text and jansson's own depth limit. On failure returns
  * NULL and *reason (static or inside jansson's error) says why. */
 json_t *json_parse(struct bytes text, json_error_t *reason);
+/* What json_write() has written, whatever its length: escaping makes it up to six times as long as
+ * the text that it came from. NULL: it is something else. */
+json_t *json_read(struct bytes text);
 /* Compact or indented text, with <, > and & escaped as Go's encoder does (\u003c …). */
 void json_write(struct buffer *out, const json_t *value, int indent);
 

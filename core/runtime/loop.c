@@ -61,6 +61,7 @@ struct loop {
 
     struct loop_timer **heap;
     uint32_t heap_count, heap_cap;
+    int64_t timers_run_ns; /* while they run: those due by then */
     struct {
         void *value;
         void (*destroy)(void *);
@@ -266,12 +267,13 @@ static void arm_timer_handle(struct loop *loop);
 
 static void run_timers(struct loop *loop)
 {
-    int64_t now = clock_mono_ns();
-    while (loop->heap_count > 0 && loop->heap[0]->due_ns <= now) {
+    loop->timers_run_ns = clock_mono_ns();
+    while (loop->heap_count > 0 && loop->heap[0]->due_ns <= loop->timers_run_ns) {
         struct loop_timer *timer = loop->heap[0];
         loop_timer_cancel(loop, timer);
         timer->run(timer->arg);
     }
+    loop->timers_run_ns = 0;
 }
 
 static void on_timer(uv_timer_t *handle)
@@ -457,7 +459,8 @@ void loop_timer_arm(struct loop *loop, struct loop_timer *timer, int64_t due_ns,
 {
     CHECK(loop_is_current(loop));
     loop_timer_cancel(loop, timer);
-    timer->due_ns = due_ns;
+    int64_t least = loop->timers_run_ns + 1; /* else one that is always due would be the only one */
+    timer->due_ns = due_ns < least ? least : due_ns > TIME_MAX_NS ? TIME_MAX_NS : due_ns;
     timer->run = run;
     timer->arg = arg;
     VEC_RESERVE(loop->heap, loop->heap_cap, loop->heap_count);
@@ -492,8 +495,7 @@ static void arm_timer_handle(struct loop *loop)
         (void)uv_timer_stop(&loop->timer_handle);
         return;
     }
-    int64_t wait = loop->heap[0]->due_ns - clock_mono_ns();
-    uint64_t ms = wait <= 0 ? 0 : (uint64_t)((wait + NS_PER_MS - 1) / NS_PER_MS);
+    uint64_t ms = time_ms_up(loop->heap[0]->due_ns - clock_mono_ns());
     uv_update_time(&loop->uv);
     (void)uv_timer_start(&loop->timer_handle, on_timer, ms, 0);
 }

@@ -84,7 +84,8 @@ void loop_cancel_turn_end(struct loop *loop, struct turn_task *task);
 void loop_retire(void (*destroy)(void *), void *object);
 
 /* One-shot timers in a heap: arming and cancelling cost no system call and an unarmed timer costs
- * nothing. Owner thread only. */
+ * nothing. Any due_ns is taken: what is past runs in the next turn, behind what was due before it,
+ * and whatever a timer arms itself for, it runs once a turn. Owner thread only. */
 struct loop_timer {
     int64_t due_ns; /* monotonic */
     loop_task run;

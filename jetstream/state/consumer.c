@@ -2,9 +2,9 @@
 #include <stdlib.h>
 
 #include "core/base/check.h"
-#include "core/base/clock.h"
 #include "core/base/json.h"
 #include "core/base/mem.h"
+#include "core/base/time_math.h"
 #include "core/subject/subject.h"
 #include "jetstream/state/stream.h"
 #include "jetstream/state/stream_internal.h"
@@ -153,6 +153,31 @@ int64_t consumer_wait_ns(const struct consumer *c, uint32_t deliveries)
     return c->config.backoff_ns[i < last ? i : last];
 }
 
+/* Time that has passed between a delivery and its being applied here, or a restart, counts; what
+ * the clock was set back or is behind the leader's does not. */
+static int64_t wait_left(int64_t due_ns, int64_t logged_ns, int64_t wall_ns)
+{
+    return time_until(due_ns, wall_ns > logged_ns ? wall_ns : logged_ns);
+}
+
+int64_t consumer_due_mono_ns(const struct consumer *c, const struct pending_message *p,
+                             int64_t wall_ns, int64_t mono_ns)
+{
+    int64_t logged =
+        c->last_delivered_ns > c->last_acked_ns ? c->last_delivered_ns : c->last_acked_ns;
+    return p->due_mono_ns != 0 ? p->due_mono_ns
+                               : time_after(mono_ns, wait_left(p->due_ns, logged, wall_ns));
+}
+
+/* Its redelivery is due when the entry of `now` is that old. */
+static void wait_for(const struct stream *s, struct pending_message *p, int64_t now, int64_t wait)
+{
+    p->due_ns = time_after(now, wait);
+    p->due_mono_ns = s->here.mono_ns == 0
+                         ? 0
+                         : time_after(s->here.mono_ns, wait_left(p->due_ns, now, s->here.wall_ns));
+}
+
 uint64_t consumer_redelivered(const struct consumer *c)
 {
     uint64_t count = 0;
@@ -267,8 +292,7 @@ enum err consumer_apply_create(struct stream *s, struct reader *r, struct apply_
 {
     int64_t now = reader_time(r);
     struct bytes text = reader_bytes(r);
-    json_error_t reason;
-    json_t *json = reader_done(r) ? json_parse(text, &reason) : NULL;
+    json_t *json = reader_done(r) ? json_read(text) : NULL;
     struct consumer_config config;
     struct js_error error;
     bool ok = json != NULL && consumer_config_parse(json, &config, &error) && config.name != NULL;
@@ -326,7 +350,7 @@ static void deliver_one(struct stream *s, struct consumer *c, uint64_t seq, int6
     struct pending_message *p = consumer_pending(c, seq);
     if (p != NULL) { /* a redelivery: new consumer sequence, the old one stays in pending (§5) */
         p->deliveries++;
-        p->due_ns = time_after(now, consumer_wait_ns(c, p->deliveries));
+        wait_for(s, p, now, consumer_wait_ns(c, p->deliveries));
         return;
     }
     if (seq > c->delivered_stream_seq) {
@@ -338,8 +362,10 @@ static void deliver_one(struct stream *s, struct consumer *c, uint64_t seq, int6
     }
     bool stored = seq >= s->totals.first_seq && !stream_is_deleted(s, seq);
     if (c->config.ack == ACK_EXPLICIT && stored) {
-        add_pending(
-            c, (struct pending_message){seq, c->delivered_seq, now + consumer_wait_ns(c, 1), 1});
+        struct pending_message first = {
+            .stream_seq = seq, .consumer_seq = c->delivered_seq, .deliveries = 1};
+        wait_for(s, &first, now, consumer_wait_ns(c, 1));
+        add_pending(c, first);
     } else if (c->ack_pending == 0) {
         c->floor_seq = c->delivered_seq;
         c->floor_stream_seq = c->delivered_stream_seq;
@@ -362,7 +388,8 @@ enum err consumer_apply_deliver(struct stream *s, struct reader *r, struct apply
     return reader_done(r) ? OK : ERR_CORRUPT;
 }
 
-static void ack_one(struct consumer *c, enum ack_op op, uint64_t seq, uint64_t arg, int64_t now)
+static void ack_one(const struct stream *s, struct consumer *c, enum ack_op op, uint64_t seq,
+                    uint64_t arg, int64_t now)
 {
     struct pending_message *p = consumer_pending(c, seq);
     if (p == NULL) {
@@ -378,10 +405,10 @@ static void ack_one(struct consumer *c, enum ack_op op, uint64_t seq, uint64_t a
         settle(c, p);
         return;
     case ACK_OP_NAK:
-        p->due_ns = time_after(now, arg > INT64_MAX ? INT64_MAX : (int64_t)arg);
+        wait_for(s, p, now, arg > INT64_MAX ? INT64_MAX : (int64_t)arg);
         return;
     case ACK_OP_PROGRESS:
-        p->due_ns = time_after(now, consumer_wait_ns(c, p->deliveries));
+        wait_for(s, p, now, consumer_wait_ns(c, p->deliveries));
         return;
     }
 }
@@ -401,7 +428,7 @@ enum err consumer_apply_acks(struct stream *s, struct reader *r, struct apply_re
             return ERR_CORRUPT;
         }
         if (c != NULL && !r->bad) {
-            ack_one(c, (enum ack_op)op, seq, arg, now);
+            ack_one(s, c, (enum ack_op)op, seq, arg, now);
         }
     }
     return reader_done(r) ? OK : ERR_CORRUPT;

@@ -1,7 +1,7 @@
 #include "jetstream/state/entry.h"
 
 #include "core/base/check.h"
-#include "core/base/clock.h"
+#include "core/base/time_math.h"
 
 static void begin(struct messages_builder *b, enum entry_kind kind, uint64_t first_seq,
                   int64_t now_ns)
@@ -37,7 +37,7 @@ void remains_add(struct messages_builder *b, const struct stored_message *m)
 void messages_add(struct messages_builder *b, int64_t now_ns, struct bytes subject,
                   struct bytes header, struct bytes body)
 {
-    int64_t delta = now_ns > b->base_ns ? now_ns - b->base_ns : 0; /* a clock may step back */
+    int64_t delta = time_until(now_ns, b->base_ns); /* a clock may step back */
     buffer_put_varint(&b->data, (uint64_t)delta);
     buffer_put_varint(&b->data, subject.len);
     buffer_put_varint(&b->data, header.len);
@@ -91,12 +91,11 @@ bool messages_next(struct messages_reader *r, struct stored_message *m)
     uint64_t header = reader_varint(&r->reader);
     uint64_t body = reader_varint(&r->reader);
     m->seq = r->next_seq;
-    bool too_late = delta > (uint64_t)(TIME_MAX_NS - r->base_ns);
-    m->time_ns = too_late ? 0 : r->base_ns + (int64_t)delta;
+    m->time_ns = time_after(r->base_ns, delta > INT64_MAX ? INT64_MAX : (int64_t)delta);
     m->subject = reader_take(&r->reader, (size_t)subject);
     m->header = reader_take(&r->reader, (size_t)header);
     m->body = reader_take(&r->reader, (size_t)body);
-    if (r->reader.bad || too_late) {
+    if (r->reader.bad) {
         r->left = 0;
         return false;
     }

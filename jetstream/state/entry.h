@@ -14,6 +14,12 @@
 #include "core/base/blob.h"
 #include "core/base/buffer.h"
 
+/* Where a client may make a sequence begin. From there no stream comes to SEQ_LAST by counting,
+ * behind which none is given out: sums of sequences do not wrap, the top bit marks what is gone,
+ * and JSON and clients take them for numbers below 2^63. */
+#define SEQ_FIRST_MAX (UINT64_C(1) << 62)
+#define SEQ_LAST      ((UINT64_C(1) << 63) - 2)
+
 enum entry_kind {
     ENTRY_MESSAGES = 1,
     ENTRY_PURGE,    /* varint before_seq, keep · bytes filter · of a part: varint from_seq */
@@ -74,6 +80,10 @@ struct messages_reader {
 /* False when it is neither. */
 bool messages_open(struct messages_reader *r, struct bytes entry);
 bool messages_next(struct messages_reader *r, struct stored_message *m);
+
+/* Can the entry be applied, as far as that can be told without a stream? What cannot must not be
+ * proposed: it would stop the stream on every replica. (entry_check.c) */
+bool entry_is_understood(struct bytes entry);
 
 /* Value of a header of the block ("NATS/1.0\r\nKey: value\r\n…\r\n"); the first occurrence, case
  * matters, blanks before the value are skipped. Empty counts as absent: false. */

@@ -6,6 +6,7 @@
 #include "core/base/check.h"
 #include "core/base/json.h"
 #include "core/base/mem.h"
+#include "core/base/time_math.h"
 #include "core/subject/subject.h"
 
 void meta_init(struct meta *meta)
@@ -27,8 +28,7 @@ void assignment_free(struct assignment *a)
 
 json_t *assignment_config(const struct blob *text)
 {
-    json_error_t reason;
-    json_t *o = json_parse(blob_bytes(text), &reason);
+    json_t *o = json_read(blob_bytes(text));
     CHECK(json_is_object(o)); /* written from an object */
     return o;
 }
@@ -162,7 +162,7 @@ static struct assignment *new_assignment(const json_t *o, const char *created)
     a->account = mem_strdup(json_text(o, "account"));
     a->stream = mem_strdup(json_text(o, "stream"));
     a->group = (uint64_t)json_int(o, "group");
-    a->created_ns = json_int(o, created);
+    a->created_ns = time_clamp(json_int(o, created));
     json_t *config = json_object_get(o, "config");
     json_t *first = json_object_get(o, "first_config");
     if (!read_peers(json_object_get(o, "peers"), a) || !json_is_object(config) ||
@@ -237,8 +237,7 @@ enum err meta_apply(struct meta *meta, uint64_t index, struct bytes entry,
                     struct meta_change *change)
 {
     *change = (struct meta_change){0};
-    json_error_t reason;
-    json_t *o = json_parse(entry, &reason);
+    json_t *o = json_read(entry);
     enum err err = json_is_object(o) ? apply_op(meta, index, o, change) : ERR_CORRUPT;
     const char *reply = json_text(o, "reply");
     change->reply = *reply == '\0' ? NULL : mem_strdup(reply);
@@ -261,8 +260,7 @@ void meta_encode(const struct meta *meta, struct buffer *out)
 
 enum err meta_decode(struct meta *meta, struct bytes state)
 {
-    json_error_t reason;
-    json_t *list = json_loadb(state.ptr, state.len, 0, &reason);
+    json_t *list = json_read(state);
     if (!json_is_array(list)) {
         json_decref(list);
         return ERR_CORRUPT;

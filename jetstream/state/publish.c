@@ -5,6 +5,7 @@
 #include "core/base/bugs.h"
 #include "core/base/check.h"
 #include "core/base/mem.h"
+#include "core/base/time_math.h"
 
 struct proposed_message {
     uint64_t seq;
@@ -181,7 +182,7 @@ static bool is_duplicate(struct publisher *p, struct bytes id, int64_t now_ns, u
         return true;
     }
     const struct seen_id *seen = map_get(&p->stream->seen, id);
-    if (seen == NULL || seen->time_ns <= now_ns - p->stream->config.duplicate_window_ns) {
+    if (seen == NULL || seen->time_ns <= time_sub(now_ns, p->stream->config.duplicate_window_ns)) {
         return false;
     }
     *seq = seen->seq;
@@ -219,6 +220,11 @@ struct publish_decision publisher_decide(struct publisher *p, struct bytes subje
         }
     }
     if (!check_limits(p, bytes, &d)) {
+        return d;
+    }
+    if (p->last_seq >= SEQ_LAST) {
+        d.action = PUBLISH_REFUSED;
+        (void)js_failf(&d.error, JS_STORE_FAILED, "no sequence is left");
         return d;
     }
     d.action = PUBLISH_STORE;

@@ -7,6 +7,7 @@
 #include "core/base/hash.h"
 #include "core/base/json.h"
 #include "core/base/mem.h"
+#include "core/base/time_math.h"
 #include "core/subject/subject.h"
 #include "jetstream/state/stream_internal.h"
 
@@ -182,8 +183,24 @@ static void forget_subject(struct stream *s, struct bytes subject, uint64_t seq)
     stream_subject_changed(s, state);
 }
 
+/* The clock has been set back: what was seen before was seen no later than now. Otherwise they
+ * would be kept for as long as it was set back, and so would all that come behind them. */
+static void clock_was(struct stream *s, int64_t time_ns)
+{
+    for (uint32_t i = s->seen_count; i > s->seen_from && s->seen_order[i - 1].time_ns > time_ns;
+         i--) {
+        struct seen_order *later = &s->seen_order[i - 1];
+        struct seen_id *seen = map_get(&s->seen, bytes_make(later->id, later->len));
+        later->time_ns = time_ns;
+        if (seen != NULL && seen->time_ns > time_ns) {
+            seen->time_ns = time_ns;
+        }
+    }
+}
+
 void stream_remember_id(struct stream *s, struct bytes id, uint64_t seq, int64_t time_ns)
 {
+    clock_was(s, time_ns);
     struct seen_id *seen = map_get(&s->seen, id);
     if (seen == NULL) {
         seen = NEW(struct seen_id);
@@ -226,7 +243,7 @@ void stream_forget_messages(struct stream *s)
 /* The window is measured by the times in the log, not by anybody's clock. */
 static void forget_old_ids(struct stream *s, int64_t now_ns)
 {
-    int64_t horizon = now_ns - s->config.duplicate_window_ns;
+    int64_t horizon = time_sub(now_ns, s->config.duplicate_window_ns);
     while (s->seen_from < s->seen_count && s->seen_order[s->seen_from].time_ns <= horizon) {
         struct seen_order *old = &s->seen_order[s->seen_from++];
         struct seen_id *seen = map_get(&s->seen, bytes_make(old->id, old->len));
@@ -491,8 +508,7 @@ static enum err apply_expire(struct stream *s, struct reader *r)
 static enum err apply_config(struct stream *s, struct reader *r)
 {
     struct bytes text = reader_bytes(r);
-    json_error_t reason;
-    json_t *json = reader_done(r) ? json_parse(text, &reason) : NULL;
+    json_t *json = reader_done(r) ? json_read(text) : NULL;
     struct stream_config config;
     struct js_error error;
     bool ok = json != NULL && stream_config_parse(json, true, &config, &error);

@@ -52,6 +52,8 @@ struct pending_message {
     uint64_t stream_seq;   /* top bit set: acknowledged, to be squeezed out */
     uint64_t consumer_seq; /* of its first delivery */
     int64_t due_ns;        /* redelivery is due then */
+    int64_t due_mono_ns;   /* the same by this server's clock_mono_ns(), which nobody sets; 0: not
+                              known. No part of the state. */
     uint32_t deliveries;
 };
 
@@ -109,6 +111,10 @@ struct stream {
     /* Reads a MESSAGES entry of the log: a reference, or NULL when it cannot be read. */
     struct blob *(*read)(void *arg, uint64_t index);
     void *arg;
+    /* This server's clocks as an entry is applied, for due_mono_ns; 0: nobody waits here. */
+    struct {
+        int64_t wall_ns, mono_ns;
+    } here;
     bool unreadable;     /* `read` has failed since the last entry was applied */
     bool applying, lost; /* in stream_apply(); messages were lost in it */
     struct blob
@@ -231,11 +237,14 @@ uint32_t stream_subjects(const struct stream *s, const char *filter, uint32_t of
                          uint32_t limit, struct subject_state ***list, uint32_t *count);
 /* Last sequence on a literal subject; 0 when it has none, UINT64_MAX when that cannot be read. */
 uint64_t stream_subject_last(struct stream *s, struct bytes subject);
-/* First live sequence stored at or after `time_ns`; last + 1 when there is none. */
+/* First live sequence stored at or after `time_ns`; last + 1 when there is none. While a clock was
+ * set back messages were stored that are older than some in front of them: one of the places where
+ * they pass that time is found then. */
 uint64_t stream_seq_at(struct stream *s, int64_t time_ns);
 /* Live messages in [from, to]. */
 uint64_t stream_count_between(const struct stream *s, uint64_t from, uint64_t to);
-/* Through which sequence max_age has run out at `now_ns`; 0: none. */
+/* Through which sequence max_age has run out at `now_ns`; 0: none. A part of them (stream_slice())
+ * at most, and never one behind a message that is not that old yet, whatever clocks have done. */
 uint64_t stream_expired_through(struct stream *s, int64_t now_ns);
 
 /* --- consumers --- */
@@ -245,6 +254,9 @@ uint64_t consumer_left(const struct stream *s, const struct consumer *c);
 struct pending_message *consumer_pending(struct consumer *c, uint64_t stream_seq);
 /* How long after a delivery its redelivery is due. */
 int64_t consumer_wait_ns(const struct consumer *c, uint32_t deliveries);
+/* When a redelivery is due by this server's monotonic clock, given both of its clocks now. */
+int64_t consumer_due_mono_ns(const struct consumer *c, const struct pending_message *p,
+                             int64_t wall_ns, int64_t mono_ns);
 /* Messages delivered more than once and not acknowledged. */
 uint64_t consumer_redelivered(const struct consumer *c);
 

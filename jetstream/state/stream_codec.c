@@ -178,9 +178,8 @@ static uint64_t read_count(struct reader *r, size_t item_min)
 
 static json_t *read_json(struct reader *r)
 {
-    json_error_t reason;
     struct bytes text = reader_bytes(r);
-    json_t *json = r->bad ? NULL : json_parse(text, &reason);
+    json_t *json = r->bad ? NULL : json_read(text);
     r->bad = r->bad || json == NULL;
     return json;
 }
@@ -209,7 +208,8 @@ static void read_consumer(struct stream *s, struct reader *r)
         struct pending_message p;
         p.stream_seq = reader_varint(r);
         p.consumer_seq = reader_varint(r);
-        p.due_ns = reader_time(r);
+        p.due_ns = reader_deadline(r);
+        p.due_mono_ns = 0;
         p.deliveries = (uint32_t)reader_varint(r);
         bool ascends =
             c->pending_count == 0 || c->pending[c->pending_count - 1].stream_seq < p.stream_seq;

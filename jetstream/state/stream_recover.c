@@ -8,8 +8,6 @@
 #include "core/base/mem.h"
 #include "jetstream/state/stream_internal.h"
 
-#define SEQ_MAX (UINT64_MAX / 2) /* so that no sum of sequences overflows */
-
 struct range {
     uint64_t from, to; /* sequences; to 0: none */
 };
@@ -124,7 +122,7 @@ static enum err take_messages(struct stream_recovery *r, uint64_t index,
         return ERR_CORRUPT;
     }
     struct stream_entry e = {.index = index, .first_seq = reader.first_seq};
-    uint64_t last = r->behind ? SEQ_MAX : r->known->totals.last_seq;
+    uint64_t last = r->behind ? SEQ_LAST : r->known->totals.last_seq;
     while (messages_next(&reader, &m) && m.seq <= last && m.seq - e.first_seq < UINT32_MAX) {
         e.count = (uint32_t)(m.seq + 1 - e.first_seq);
         if (m.seq > s->totals.last_seq && !is_deleted(r, index, m.seq)) {
@@ -182,7 +180,7 @@ enum err stream_recovery_record(struct stream_recovery *r, uint64_t index, struc
     struct apply_result result;
     bool messages = messages_open(&reader, entry);
     bool config = entry.len > 0 && entry.ptr[0] == ENTRY_CONFIG;
-    if (messages && reader.first_seq > SEQ_MAX) {
+    if (messages && reader.first_seq > SEQ_LAST) {
         return ERR_CORRUPT;
     }
     if (index <= r->known_up_to) {

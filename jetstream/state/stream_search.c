@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "core/base/mem.h"
+#include "core/base/time_math.h"
 #include "core/subject/subject.h"
 #include "jetstream/state/stream_internal.h"
 
@@ -334,6 +335,22 @@ uint64_t stream_expired_through(struct stream *s, int64_t now_ns)
     if (s->config.max_age_ns == 0 || s->totals.messages == 0) {
         return 0;
     }
-    uint64_t keep = stream_seq_at(s, now_ns - s->config.max_age_ns + 1);
-    return keep > s->totals.first_seq ? keep - 1 : 0;
+    int64_t horizon = time_sub(now_ns, s->config.max_age_ns);
+    uint64_t through = 0;
+    uint64_t seq = s->totals.first_seq;
+    struct stored_message m;
+    for (uint64_t left = stream_slice(s); left > 0; left--) {
+        enum err err = stream_next(s, seq, NULL, 0, &m);
+        if (err == ERR_CORRUPT && s->config.replicas == 1) { /* lost: as old as what is behind it */
+            const struct stream_entry *lost = stream_find_entry(s, m.seq);
+            seq = lost->first_seq + lost->count;
+            continue;
+        }
+        if (err != OK || m.time_ns > horizon) {
+            break;
+        }
+        through = m.seq;
+        seq = m.seq + 1;
+    }
+    return through;
 }
