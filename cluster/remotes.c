@@ -20,6 +20,7 @@
 #include "core/base/json.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
+#include "core/base/url.h"
 
 #define CROSSING_MS   500  /* two routes registered within this may have been dialled crosswise */
 #define COMPLETION_MS 1000 /* for the other side to dial what is its to dial */
@@ -195,17 +196,14 @@ static void on_gossip(struct route *r, const json_t *info)
     struct routes *routes = r->routes;
     const char *id = json_text(info, "server_id");
     const char *ip = json_text(info, "ip");
-    char *user, *password, *host;
-    int port;
+    struct url url;
     if (*ip == '\0' || *json_text(info, "route_account") != '\0' ||
         strcmp(id, broker_server_id(routes->broker)) == 0 || remote_find(routes, id) != NULL ||
-        option_parse_url(ip, &user, &password, &host, &port) != OK) {
+        url_parse(bytes_of(ip), &url) != OK) {
         return;
     }
-    free(user);
-    free(password);
-    struct target *t = target_of_server(routes, host, port, id);
-    free(host);
+    struct target *t = target_of_server(routes, url.host, url.port, id);
+    url_deinit(&url);
     if (!t->configured) { /* else it is being dialled anyway */
         t->gossip = (enum gossip_mode)json_int(info, "gossip_mode");
         target_dial(t, (struct route_place){0}, 0);

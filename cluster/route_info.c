@@ -5,6 +5,7 @@
 
 #include "cluster/route_internal.h"
 #include "core/base/json.h"
+#include "core/base/url.h"
 
 bool routes_are_pooled(const struct routes *routes)
 {
@@ -188,12 +189,14 @@ enum compression_mode route_negotiate(enum compression_mode ours, enum compressi
 void route_address(const struct route *r, const json_t *info, char *host, size_t size, int *port)
 {
     const char *ip = json_text(info, "ip");
-    char *user, *password, *name;
-    if (*ip != '\0' && option_parse_url(ip, &user, &password, &name, port) == OK) {
-        (void)snprintf(host, size, "%s", name);
-        free(user);
-        free(password);
-        free(name);
+    struct url url = {0};
+    bool told = *ip != '\0' && url_parse(bytes_of(ip), &url) == OK && url.port != 0;
+    if (told) {
+        (void)snprintf(host, size, "%s", url.host);
+        *port = url.port;
+    }
+    url_deinit(&url);
+    if (told) {
         return;
     }
     (void)snprintf(host, size, "%s", r->conn->remote_host);

@@ -12,6 +12,7 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
+#include "core/base/url.h"
 
 /* Messages are left out beyond max_pending; interest cannot be, so it has this times as much before
  * the route is closed. */
@@ -146,8 +147,12 @@ enum err routes_listen(struct routes *routes, const struct routes_tls *tls, stru
     log_info("Listening for route connections on %s:%d", o->host, routes->port);
     for (uint32_t i = 0; i < o->routes.count; i++) {
         if (target_configure(routes, o->routes.items[i]) == NULL) {
-            return error_set(error, ERR_INVALID, "error parsing route url [\"%s\"]",
-                             o->routes.items[i]);
+            struct buffer shown = {0};
+            url_put_public(&shown, bytes_of(o->routes.items[i]));
+            (void)error_set(error, ERR_INVALID, "error parsing route url [\"%.*s\"]",
+                            BYTES_ARG(buffer_bytes(&shown)));
+            buffer_deinit(&shown);
+            return ERR_INVALID;
         }
     }
     loop_post(routes->loop, start, routes);
@@ -160,14 +165,11 @@ static bool names_target(const struct cluster_options *o, const struct target *t
 {
     bool named = false;
     for (uint32_t i = 0; i < o->routes.count && !named; i++) {
-        char *user, *password, *host;
-        int port;
-        if (option_parse_url(o->routes.items[i], &user, &password, &host, &port) == OK) {
-            named = port == t->port && strcmp(host, t->host) == 0;
+        struct url url;
+        if (url_parse(bytes_of(o->routes.items[i]), &url) == OK) {
+            named = url.port == t->port && strcmp(url.host, t->host) == 0;
+            url_deinit(&url);
         }
-        free(user);
-        free(password);
-        free(host);
     }
     return named;
 }
@@ -193,12 +195,11 @@ static void reload_targets(struct routes *routes)
         }
     }
     for (uint32_t i = 0; i < o->routes.count; i++) {
-        char *user, *password, *host;
-        int port;
-        if (option_parse_url(o->routes.items[i], &user, &password, &host, &port) != OK) {
+        struct url url;
+        if (url_parse(bytes_of(o->routes.items[i]), &url) != OK) {
             continue; /* the configuration was checked */
         }
-        struct target *t = target_find(routes, host, port);
+        struct target *t = target_find(routes, url.host, url.port);
         if (t == NULL) {
             t = target_configure(routes, o->routes.items[i]);
         }
@@ -207,9 +208,7 @@ static void reload_targets(struct routes *routes)
             t->retired = false;
             target_dial(t, (struct route_place){0}, 0);
         }
-        free(user);
-        free(password);
-        free(host);
+        url_deinit(&url);
     }
 }
 

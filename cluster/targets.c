@@ -15,6 +15,7 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
+#include "core/base/url.h"
 
 #define RECONNECT_MS    1000
 #define BACKOFF_MAX_MS  30000
@@ -46,16 +47,16 @@ static struct target *target_new(struct routes *routes)
 
 struct target *target_configure(struct routes *routes, const char *url)
 {
-    char *user, *password, *host;
-    int port;
-    if (option_parse_url(url, &user, &password, &host, &port) != OK) {
+    struct url parts;
+    if (url_parse(bytes_of(url), &parts) != OK || parts.host[0] == '\0' || parts.port == 0) {
+        url_deinit(&parts);
         return NULL;
     }
     struct target *t = target_new(routes);
-    t->user = user;
-    t->password = password;
-    t->host = host;
-    t->port = port;
+    t->user = parts.user; /* the target owns them now */
+    t->password = parts.password;
+    t->host = parts.host;
+    t->port = parts.port;
     t->configured = true;
     return t;
 }

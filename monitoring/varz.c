@@ -9,6 +9,7 @@
 #include "core/base/clock.h"
 #include "core/base/json.h"
 #include "core/base/mem.h"
+#include "core/base/url.h"
 #include "monitoring/monitoring_internal.h"
 
 /* --- process figures --- */
@@ -100,16 +101,15 @@ static void put_seconds(json_t *o, const char *key, int64_t ns)
 
 static void add_route_url(json_t *urls, const char *url)
 {
-    char *user, *password, *host;
-    int port;
-    char text[300];
-    if (option_parse_url(url, &user, &password, &host, &port) == OK) {
-        (void)snprintf(text, sizeof text, "%s:%d", host, port);
-        (void)json_array_append_new(urls, json_string(text));
+    struct url parts;
+    struct buffer text = {0};
+    if (url_parse(bytes_of(url), &parts) == OK) {
+        buffer_printf(&text, strchr(parts.host, ':') != NULL ? "[%s]:%d" : "%s:%d", parts.host,
+                      parts.port);
+        (void)json_array_append_new(urls, json_bytes(buffer_bytes(&text)));
+        url_deinit(&parts);
     }
-    free(user);
-    free(password);
-    free(host);
+    buffer_deinit(&text);
 }
 
 static json_t *cluster_json(const struct monitoring *m)

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "core/base/clock.h"
+#include "core/base/url.h"
 #include "core/config/take_internal.h"
 
 static void on_cluster_name(struct context *c, const struct conf_member *m)
@@ -21,28 +22,29 @@ static void on_cluster_port(struct context *c, const struct conf_member *m)
 {
     take_port(c, m, &c->o->cluster.port);
 }
+static void add_route(struct context *c, const struct conf_member *m, const struct conf_value *v)
+{
+    struct url url = {0};
+    bool good = v->type == CONF_STRING && url_parse(v->text, &url) == OK;
+    if (good && url.host[0] != '\0' && url.port != 0) {
+        text_list_add(&c->o->cluster.routes, v->text);
+    } else {
+        struct buffer shown = {0};
+        url_put_public(&shown, v->text);
+        complain(c, m, "error parsing route url [\"%.*s\"]%s", BYTES_ARG(buffer_bytes(&shown)),
+                 good ? ": it needs a host and a port" : "");
+        buffer_deinit(&shown);
+    }
+    url_deinit(&url);
+}
 static void on_routes(struct context *c, const struct conf_member *m)
 {
     if (m->value.type == CONF_STRING) {
-        text_list_add(&c->o->cluster.routes, m->value.text);
-        return;
-    }
-    if (!expect_type(c, m, CONF_ARRAY)) {
-        return;
-    }
-    for (uint32_t i = 0; i < m->value.count; i++) {
-        const struct conf_value *v = &m->value.members[i].value;
-        char *user, *password, *host;
-        int port;
-        if (v->type != CONF_STRING ||
-            option_parse_url(v->text.ptr, &user, &password, &host, &port) != OK) {
-            complain(c, m, "error parsing route url [\"%.*s\"]", BYTES_ARG(v->text));
-            continue;
+        add_route(c, m, &m->value);
+    } else if (expect_type(c, m, CONF_ARRAY)) {
+        for (uint32_t i = 0; i < m->value.count; i++) {
+            add_route(c, m, &m->value.members[i].value);
         }
-        free(user);
-        free(password);
-        free(host);
-        text_list_add(&c->o->cluster.routes, v->text);
     }
 }
 static void on_cluster_authorization(struct context *c, const struct conf_member *m)

@@ -4,6 +4,7 @@
 #include <strings.h>
 
 #include "core/base/mem.h"
+#include "core/base/url.h"
 #include "core/config/options_internal.h"
 
 const char options_usage[] =
@@ -64,7 +65,7 @@ enum flag_kind { FLAG_TEXT, FLAG_BOOL, FLAG_INT };
 struct flag {
     const char *name;
     enum flag_kind kind;
-    void (*apply)(struct options *o, const char *value);
+    bool (*apply)(struct options *o, const char *value); /* false: no such value */
 };
 
 static bool is_true(const char *value)
@@ -73,19 +74,23 @@ static bool is_true(const char *value)
 }
 
 #define TEXT_FLAG(name, field)                                                                     \
-    static void name(struct options *o, const char *value)                                         \
+    static bool name(struct options *o, const char *value)                                         \
     {                                                                                              \
         option_set(&o->field, value);                                                              \
+        return true;                                                                               \
     }
 #define BOOL_FLAG(name, field)                                                                     \
-    static void name(struct options *o, const char *value)                                         \
+    static bool name(struct options *o, const char *value)                                         \
     {                                                                                              \
         o->field = is_true(value);                                                                 \
+        return true;                                                                               \
     }
-#define INT_FLAG(name, field)                                                                      \
-    static void name(struct options *o, const char *value)                                         \
+#define PORT_FLAG(name, field)                                                                     \
+    static bool name(struct options *o, const char *value)                                         \
     {                                                                                              \
-        o->field = (int)strtol(value, NULL, 0);                                                    \
+        long port = strtol(value, NULL, 0);                                                        \
+        o->field = (int)port;                                                                      \
+        return port >= -1 && port <= PORT_MAX;                                                     \
     }
 
 TEXT_FLAG(set_host, host)
@@ -108,20 +113,27 @@ BOOL_FLAG(set_debug, debug)
 BOOL_FLAG(set_trace, trace)
 BOOL_FLAG(set_jetstream, jetstream)
 BOOL_FLAG(set_no_advertise, cluster.no_advertise)
-static void set_log_size_limit(struct options *o, const char *value)
+static bool set_log_size_limit(struct options *o, const char *value)
 {
     o->log_size_limit = strtoll(value, NULL, 0);
+    return true;
 }
 
-static void set_max_traced(struct options *o, const char *value)
+static bool set_max_traced(struct options *o, const char *value)
 {
     o->max_traced_msg_len = strtoll(value, NULL, 0);
+    return true;
 }
 
-INT_FLAG(set_port, port)
-INT_FLAG(set_http_port, http_port)
-INT_FLAG(set_https_port, https_port)
-INT_FLAG(set_connect_retries, cluster.connect_retries)
+PORT_FLAG(set_port, port)
+PORT_FLAG(set_http_port, http_port)
+PORT_FLAG(set_https_port, https_port)
+
+static bool set_connect_retries(struct options *o, const char *value)
+{
+    o->cluster.connect_retries = strtoll(value, NULL, 0);
+    return true;
+}
 
 /* Any of the -tls flags puts these files in the place of the file's tls block. */
 static void own_tls(struct options *o)
@@ -133,39 +145,45 @@ static void own_tls(struct options *o)
     }
 }
 
-static void set_tls(struct options *o, const char *value)
+static bool set_tls(struct options *o, const char *value)
 {
     own_tls(o);
     o->tls.set = is_true(value);
+    return true;
 }
 
-static void set_tls_cert(struct options *o, const char *value)
+static bool set_tls_cert(struct options *o, const char *value)
 {
     own_tls(o);
     option_set(&o->tls.cert_file, value);
+    return true;
 }
 
-static void set_tls_key(struct options *o, const char *value)
+static bool set_tls_key(struct options *o, const char *value)
 {
     own_tls(o);
     option_set(&o->tls.key_file, value);
+    return true;
 }
 
-static void set_tls_ca(struct options *o, const char *value)
+static bool set_tls_ca(struct options *o, const char *value)
 {
     own_tls(o);
     option_set(&o->tls.ca_file, value);
+    return true;
 }
 
-static void set_tls_verify(struct options *o, const char *value)
+static bool set_tls_verify(struct options *o, const char *value)
 {
     own_tls(o);
     o->tls.verify = is_true(value);
+    return true;
 }
 
-static void set_debug_trace(struct options *o, const char *value)
+static bool set_debug_trace(struct options *o, const char *value)
 {
     o->debug = o->trace = is_true(value);
+    return true;
 }
 
 static void set_list(struct text_list *list, const char *value)
@@ -183,36 +201,43 @@ static void set_list(struct text_list *list, const char *value)
     }
 }
 
-static void set_routes(struct options *o, const char *value)
+static bool set_routes(struct options *o, const char *value)
 {
     set_list(&o->cluster.routes, value);
     o->cluster.routes_by_flags = o->cluster.routes.count > 0;
+    return true;
 }
 
-static void set_force_recovery(struct options *o, const char *value)
+static bool set_force_recovery(struct options *o, const char *value)
 {
     set_list(&o->force_recovery, value);
+    return true;
 }
 
-static void set_cluster(struct options *o, const char *value)
+/* The port -1, which takes any, is no part of a URL. */
+static bool set_cluster(struct options *o, const char *value)
 {
-    if (*value == '\0') {
-        o->cluster.port = 0;
-        return;
+    struct cluster_options *c = &o->cluster;
+    struct bytes text = bytes_of(value);
+    struct url url;
+    if (text.len == 0) {
+        c->port = 0;
+        return true;
     }
-    char *user, *password, *host;
-    int port;
-    if (option_parse_url(value, &user, &password, &host, &port) == OK) {
-        option_set(&o->cluster.host, host);
-        o->cluster.port = port;
-        if (user != NULL) {
-            option_set(&o->cluster.user, user);
-            option_set(&o->cluster.password, password);
-        }
+    bool any = text.len > 3 && memcmp(text.ptr + text.len - 3, ":-1", 3) == 0;
+    text.len -= any ? 3 : 0;
+    if (url_parse(text, &url) != OK) {
+        return false;
     }
-    free(user);
-    free(password);
-    free(host);
+    bool good = (any || url.port != 0) && (url.user == NULL || url.password != NULL);
+    if (good) {
+        option_set(&c->host, url.host);
+        option_set(&c->user, url.user); /* what the file says of them does not count any more */
+        option_set(&c->password, url.password);
+        c->port = any ? -1 : url.port;
+    }
+    url_deinit(&url);
+    return good;
 }
 
 static const struct flag flags[] = {{"a", FLAG_TEXT, set_host},
@@ -362,7 +387,7 @@ enum err options_apply_flags(struct options *o, int argc, char *const argv[],
                 return bad_flag(command, error, "invalid boolean value \"%s\" for -%s: parse error",
                                 value, name);
             }
-            flag->apply(o, value);
+            (void)flag->apply(o, value);
             continue;
         }
         const char *value = equals != NULL ? equals + 1 : i + 1 < argc ? argv[++i] : NULL;
@@ -382,7 +407,9 @@ enum err options_apply_flags(struct options *o, int argc, char *const argv[],
                                 value, name);
             }
         }
-        flag->apply(o, value);
+        if (!flag->apply(o, value)) { /* not shown: it may hold a password */
+            return error_set(error, ERR_INVALID, "the value of flag -%s cannot be used", name);
+        }
     }
     return OK;
 }

@@ -144,41 +144,6 @@ const struct account_options *options_find_account(const struct options *o, stru
     return NULL;
 }
 
-enum err option_parse_url(const char *url, char **user, char **password, char **host, int *port)
-{
-    *user = *password = *host = NULL;
-    *port = 0;
-    const char *at = strstr(url, "://");
-    at = at == NULL ? url : at + 3;
-    const char *slash = strchr(at, '/');
-    const char *end = slash == NULL ? at + strlen(at) : slash;
-    const char *sign = memchr(at, '@', (size_t)(end - at));
-    const char *login = at;
-    at = sign == NULL ? at : sign + 1;
-    const char *bracket = *at == '[' ? memchr(at, ']', (size_t)(end - at)) : NULL;
-    const char *colon = NULL;
-    for (const char *p = bracket == NULL ? at : bracket; p < end; p++) {
-        colon = *p == ':' ? p : colon;
-    }
-    if (colon == NULL) {
-        return ERR_INVALID;
-    }
-    char *rest;
-    long number = strtol(colon + 1, &rest, 10);
-    if (rest != end || number < -1 || number > 65535) {
-        return ERR_INVALID;
-    }
-    if (sign != NULL) { /* copied last: an error leaves nothing to free */
-        const char *split = memchr(login, ':', (size_t)(sign - login));
-        *user = mem_dup(login, (size_t)((split == NULL ? sign : split) - login));
-        *password = split == NULL ? NULL : mem_dup(split + 1, (size_t)(sign - split - 1));
-    }
-    *host = bracket != NULL ? mem_dup(at + 1, (size_t)(bracket - at - 1))
-                            : mem_dup(at, (size_t)(colon - at));
-    *port = (int)number;
-    return OK;
-}
-
 void option_report_deinit(struct option_report *report)
 {
     buffer_deinit(&report->errors);

@@ -249,8 +249,5 @@ struct transform *options_import_transform(const struct import_options *import,
                                            struct error *error);
 /* Replaces an owned string. NULL clears it. */
 void option_set(char **field, const char *value);
-/* nats://user:pass@host:port → parts; any of the out strings may come back NULL. Port may be -1. */
-MUST_USE enum err option_parse_url(const char *url, char **user, char **password, char **host,
-                                   int *port);
 
 #endif

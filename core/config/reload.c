@@ -4,8 +4,17 @@
 #include <string.h>
 
 #include "core/base/clock.h"
+#include "core/base/url.h"
 
-enum field_kind { FIELD_TEXT, FIELD_BOOL, FIELD_INT, FIELD_INT64, FIELD_DURATION, FIELD_TEXTS };
+enum field_kind {
+    FIELD_TEXT,
+    FIELD_BOOL,
+    FIELD_INT,
+    FIELD_INT64,
+    FIELD_DURATION,
+    FIELD_TEXTS,
+    FIELD_URLS
+};
 
 struct field {
     const char *name; /* as nats-server's messages have it */
@@ -45,7 +54,7 @@ static const struct field reloadable[] = {
     FIELD("cluster user", TEXT, cluster.user),
     FIELD("cluster advertise", TEXT, cluster.advertise),
     FIELD("cluster no_advertise", BOOL, cluster.no_advertise),
-    FIELD("cluster routes", TEXTS, cluster.routes),
+    FIELD("cluster routes", URLS, cluster.routes),
     FIELD("cluster pool_size", INT64, cluster.pool_size),
     FIELD("cluster accounts", TEXTS, cluster.accounts),
     FIELD("cluster connect_retries", INT64, cluster.connect_retries),
@@ -85,11 +94,16 @@ static const struct field fixed[] = {FIELD("ServerName", TEXT, server_name),
                                      FIELD("ScrubInterval", DURATION, scrub_interval_ns),
                                      FIELD("ReadLease", DURATION, read_lease_ns)};
 
-static void print_texts(struct buffer *out, const struct text_list *list)
+static void print_texts(struct buffer *out, const struct text_list *list, bool urls)
 {
     buffer_append_char(out, '[');
     for (uint32_t i = 0; i < list->count; i++) {
-        buffer_printf(out, "%s%s", i > 0 ? " " : "", list->items[i]);
+        buffer_append_text(out, i > 0 ? " " : "");
+        if (urls) {
+            url_put_public(out, bytes_of(list->items[i]));
+        } else {
+            buffer_append_text(out, list->items[i]);
+        }
     }
     buffer_append_char(out, ']');
 }
@@ -118,12 +132,13 @@ static void print_field(struct buffer *out, const struct field *f, const struct 
         buffer_append_text(out, text);
         break;
     case FIELD_TEXTS:
-        print_texts(out, at);
+    case FIELD_URLS:
+        print_texts(out, at, f->kind == FIELD_URLS);
         break;
     }
 }
 
-/* True when the two print differently; the buffers are then filled. */
+/* True when the two differ; the buffers are filled. */
 static bool differs(const struct field *f, const struct options *before,
                     const struct options *after, struct buffer *old, struct buffer *new)
 {
@@ -131,6 +146,10 @@ static bool differs(const struct field *f, const struct options *before,
     buffer_clear(new);
     print_field(old, f, before);
     print_field(new, f, after);
+    if (f->kind == FIELD_URLS) { /* what is not shown counts, too */
+        const char *a = (const char *)before + f->offset, *b = (const char *)after + f->offset;
+        return !text_list_equal((const void *)a, (const void *)b);
+    }
     return !bytes_eq(buffer_bytes(old), buffer_bytes(new));
 }
 

@@ -6,6 +6,7 @@
 
 #include "core/base/clock.h"
 #include "core/base/mem.h"
+#include "core/base/url.h"
 #include "core/config/take_internal.h"
 
 static void report(struct buffer *lines, const struct conf_member *m, const char *format,
@@ -138,26 +139,24 @@ void take_texts(struct context *c, const struct conf_member *m, struct text_list
 void take_listen(struct context *c, const struct conf_member *m, char **host, int *port)
 {
     if (m->value.type == CONF_INT) {
-        *port = (int)m->value.integer;
+        take_port(c, m, port);
         return;
     }
     if (!expect_type(c, m, CONF_STRING)) {
         return;
     }
-    char *user, *password, *name;
-    if (option_parse_url(m->value.text.ptr, &user, &password, &name, port) != OK) {
-        const char *colon = memrchr(m->value.text.ptr, ':', m->value.text.len);
-        if (colon != NULL) {
-            complain(c, m, "could not parse port \"%s\"", colon + 1);
-        } else {
-            complain(c, m, "could not parse address string \"%.*s\"", BYTES_ARG(m->value.text));
-        }
-    } else {
+    char *name;
+    if (address_parse(m->value.text, &name, port) == OK) {
         option_set(host, name);
+        free(name);
+        return;
     }
-    free(user);
-    free(password);
-    free(name);
+    const char *colon = memrchr(m->value.text.ptr, ':', m->value.text.len);
+    if (colon != NULL) {
+        complain(c, m, "could not parse port \"%s\"", colon + 1);
+    } else {
+        complain(c, m, "could not parse address string \"%.*s\"", BYTES_ARG(m->value.text));
+    }
 }
 
 void take_port(struct context *c, const struct conf_member *m, int *port)

@@ -11,6 +11,7 @@ import pytest
 
 from certs import Certificates
 from harness import BINARY, PEER, Cluster, Server, eventually, eventually_async, free_port
+from peer import both
 from raw import Raw
 
 peer = pytest.mark.skipif(PEER is None, reason="nats-server is not installed: nothing to be neighbours with")
@@ -498,3 +499,23 @@ async def test_routez_has_the_fields_of_nats_server(tmp_path):
         await nc.close()
         m.stop()
     assert shapes[0] == shapes[1]
+
+
+@pytest.mark.parametrize("user,password,login", [
+    ("r@x", "p@/w:%", "r%40x:p%40%2Fw%3A%25"),  # as the Helm chart writes them
+    ("r", "p@w", "r:p@w"),                      # the last '@' ends the login
+])
+@both
+def test_logins_in_route_urls_are_read_as_go_reads_them(tmp_path, user, password, login, binary):
+    port = free_port()
+    block = f'authorization {{ user: "{user}", password: "{password}" }}'
+    one = Server(tmp_path, "one", conf=f'cluster {{ name: C, listen: "127.0.0.1:{port}", {block} }}\n').start()
+    two = Server(tmp_path, "two", binary=binary, conf=f'cluster {{ name: C, listen: "127.0.0.1:{free_port()}", {block}\n'
+                 f'routes: ["nats-route://{login}@127.0.0.1:{port}"] }}\n').start()
+    eventually(lambda: two.get("/routez")["num_routes"] > 0, what="a route")
+    assert one.get("/routez")["routes"][0]["remote_name"] == "two"
+    if binary is None:
+        reloaded = two.reload(open(two.conf).read()[len(two.base):].replace("nats-route", "nats"))
+        assert "cluster routes = [nats://127.0.0.1" in reloaded and password not in reloaded and login not in two.text()
+    two.stop()
+    one.stop()
