@@ -1,7 +1,7 @@
 /* jetstream: streams and consumers of one server. Wires store, shards, the meta group, the assets
  * and the API together.
  *
- *   shard.c    per loop: Raft host, store batches, checkpoints
+ *   group/     per loop: Raft host, store batches, checkpoints
  *   meta_group.c  the meta group: assignments, placement, decisions on create, update, delete
  *   asset.c    one stream on this server: publishing, its API, its consumers
  *   pull.c     pull requests and deliveries of one consumer, on the stream's leader

@@ -4,7 +4,7 @@
 
 #include "core/base/json.h"
 #include "jetstream/jetstream.h"
-#include "jetstream/shard.h"
+#include "jetstream/group/shard.h"
 #include "jetstream/state/meta.h"
 #include "jetstream/state/publish.h"
 

@@ -18,7 +18,7 @@
 #include "core/base/hash.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
-#include "jetstream/shard.h"
+#include "jetstream/group/shard.h"
 
 #define NODES       3
 #define GROUP       1

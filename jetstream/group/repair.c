@@ -3,7 +3,7 @@
  * disk; which messages that is stands in the log, and everything else is served.
  *
  * States are written anew at once, for the group has them in memory. */
-#include "jetstream/shard_internal.h"
+#include "jetstream/group/shard_internal.h"
 
 #include <stdlib.h>
 

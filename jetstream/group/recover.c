@@ -6,7 +6,7 @@
 
 #include "core/base/log.h"
 #include "core/base/mem.h"
-#include "jetstream/shard_internal.h"
+#include "jetstream/group/shard_internal.h"
 
 struct recovery {
     struct group *group;

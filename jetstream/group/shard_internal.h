@@ -4,11 +4,11 @@
  *   repair.c   records that cannot be read
  *   recover.c  a state that cannot be read, and that nobody else has
  */
-#ifndef JETSTREAM_SHARD_INTERNAL_H
-#define JETSTREAM_SHARD_INTERNAL_H
+#ifndef JETSTREAM_GROUP_SHARD_INTERNAL_H
+#define JETSTREAM_GROUP_SHARD_INTERNAL_H
 
 #include "core/base/map.h"
-#include "jetstream/shard.h"
+#include "jetstream/group/shard.h"
 
 #define AHEAD_ENTRIES 64
 #define AHEAD_BYTES   (256u << 10)

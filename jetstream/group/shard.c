@@ -1,4 +1,4 @@
-#include "jetstream/shard_internal.h"
+#include "jetstream/group/shard_internal.h"
 
 #include <stdlib.h>
 

@@ -7,8 +7,8 @@
  * back. What the entries mean is its owner's business (meta.c, asset.c).
  *
  * Owner: the shard's loop. */
-#ifndef JETSTREAM_SHARD_H
-#define JETSTREAM_SHARD_H
+#ifndef JETSTREAM_GROUP_SHARD_H
+#define JETSTREAM_GROUP_SHARD_H
 
 #include "cluster/peers.h"
 #include "jetstream/state/rows.h"
