@@ -405,62 +405,19 @@ static void on_consumer_created(struct asset *a, void *arg, bool applied,
     api_waiter_free(w);
 }
 
-/* Names and filter: the subject's and the body's must agree. Consumers reference §1.1. */
-static bool check_consumer_names(const struct asset *a, const struct asset_request *q,
-                                 const json_t *body, struct consumer_config *c,
-                                 struct js_error *error)
-{
-    json_t *config = json_object_get(body, "config");
-    if (strcmp(json_text(body, "stream_name"), a->name) != 0) {
-        return js_fail(error, JS_NAME_MISMATCH);
-    }
-    if (q->durable_form && *json_text(config, "durable_name") == '\0') {
-        return js_fail(error, JS_CONSUMER_DURABLE_MISSING);
-    }
-    if (q->consumer != NULL) {
-        if (c->durable && strcmp(c->name, q->consumer) != 0) {
-            return js_fail(error, JS_CONSUMER_DURABLE_MISMATCH);
-        }
-        free(c->name);
-        c->name = mem_strdup(q->consumer);
-    } else if (c->durable) {
-        return js_fail(error, JS_EPHEMERAL_WITH_DURABLE);
-    }
-    if (!c->durable) {
-        return js_unsupported(error, "a consumer without durable_name (ephemeral)");
-    }
-    if (!js_name_is_valid(bytes_of(c->name))) {
-        return js_failf(error, JS_STREAM_CONFIG,
-                        "consumer durable name can not contain '.', '*', "
-                        "'>', '\\', '/'");
-    }
-    if (strlen(c->name) > JS_NAME_MAX) {
-        return js_fail(error, JS_DURABLE_TOO_LONG);
-    }
-    if (q->filter != NULL && (c->filter_count != 1 || strcmp(c->filters[0], q->filter) != 0)) {
-        return js_fail(error, JS_FILTER_MISMATCH);
-    }
-    return true;
-}
-
-static bool check_consumer_action(struct asset *a, const json_t *body,
+static bool check_consumer_action(struct asset *a, enum consumer_action action,
                                   const struct consumer_config *c, struct js_error *error)
 {
-    const char *action = json_text(body, "action");
     struct consumer *known = map_get(&a->stream->consumers, bytes_of(c->name));
-    if (*action != '\0' && strcmp(action, "create") != 0 && strcmp(action, "update") != 0) {
-        return js_failf(error, JS_INVALID_JSON, "invalid JSON: unknown consumer action: \"%s\"",
-                        action);
-    }
     if (known == NULL) {
         int64_t max = a->stream->config.max_consumers;
-        if (strcmp(action, "update") == 0) {
+        if (action == CONSUMER_UPDATE) {
             return js_fail(error, JS_CONSUMER_MISSING);
         }
         return max <= 0 || a->stream->consumers.count < (uint64_t)max ||
                js_fail(error, JS_MAX_CONSUMERS);
     }
-    if (strcmp(action, "create") == 0 && !consumer_config_equal(&known->config, c)) {
+    if (action == CONSUMER_CREATE && !consumer_config_equal(&known->config, c)) {
         return js_fail(error, JS_CONSUMER_EXISTS);
     }
     return consumer_config_check_update(&known->config, c, error);
@@ -476,33 +433,15 @@ static uint64_t hold_consumer(struct asset *a, const char *name)
 static void on_consumer_create(struct asset *a, const struct asset_request *q)
 {
     static const char type[] = "consumer_create_response";
+    const struct consumer_subject subject = {a->name, q->consumer, q->filter, q->durable_form};
     struct js_error error = {0};
-    struct consumer_config c = {0};
-    json_t *body = parse_body(q, &error);
-    json_t *config = body == NULL ? NULL : json_object_get(body, "config");
-    json_t *none = config == NULL ? json_object() : NULL;
+    struct consumer_config c;
+    enum consumer_action action;
     int64_t now;
-    const char *key;
-    json_t *value;
-    json_object_foreach(body, key, value)
-    {
-        static const char *const known[] = {"stream_name", "config", "action", "pedantic"};
-        bool found = false;
-        for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
-            found = found || strcmp(known[i], key) == 0;
-        }
-        if (!found && error.err == JS_OK) {
-            (void)js_failf(&error, JS_INVALID_JSON, "invalid JSON: json: unknown field \"%s\"",
-                           key);
-        }
-    }
-    bool ok = error.err == JS_OK && body != NULL &&
-              consumer_config_parse(config == NULL ? none : config, &c, &error) &&
-              check_consumer_names(a, q, body, &c, &error) &&
-              check_consumer_action(a, body, &c, &error) &&
-              (asset_clock(&now) ||
-               js_failf(&error, JS_CONSUMER_CREATE, "the clock of the stream's leader is wrong"));
-    if (!ok) {
+    if (!consumer_config_read(bytes_make(q->body, q->body_len), &subject, &c, &action, &error) ||
+        !check_consumer_action(a, action, &c, &error) ||
+        (!asset_clock(&now) &&
+         !js_failf(&error, JS_CONSUMER_CREATE, "the clock of the stream's leader is wrong"))) {
         reply_error(a, q, type, &error);
     } else {
         struct buffer text = {0};
@@ -520,8 +459,6 @@ static void on_consumer_create(struct asset *a, const struct asset_request *q)
         propose_api(a, &entry, on_consumer_created, w);
     }
     consumer_config_deinit(&c);
-    json_decref(none);
-    json_decref(body);
 }
 
 static void on_consumer_delete(struct asset *a, const struct asset_request *q)

@@ -638,11 +638,11 @@ static bool place(struct jetstream *js, const struct stream_config *config, json
                   struct js_error *error)
 {
     const char *cluster = broker_options(js->broker)->cluster.name;
-    if (config->placement_cluster != NULL &&
-        (cluster == NULL || strcmp(config->placement_cluster, cluster) != 0)) {
+    if (config->placement.cluster != NULL &&
+        (cluster == NULL || strcmp(config->placement.cluster, cluster) != 0)) {
         return js_failf(error, JS_NO_PEERS,
                         "no suitable peers for placement, tags not matched ['%s']",
-                        config->placement_cluster);
+                        config->placement.cluster);
     }
     struct {
         uint64_t node;
@@ -680,38 +680,6 @@ static bool place(struct jetstream *js, const struct stream_config *config, json
     return true;
 }
 
-static json_t *parse_config(struct jetstream *js, struct bytes body, struct stream_config *config,
-                            struct js_error *error)
-{
-    json_error_t reason;
-    json_t *o = body.len == 0 ? json_object() : json_parse(body, &reason);
-    if (o == NULL) {
-        (void)js_failf(error, JS_INVALID_JSON, "invalid JSON: %s", reason.text);
-        return NULL;
-    }
-    if (!stream_config_parse(o, js_is_clustered(js), config, error)) {
-        json_decref(o);
-        return NULL;
-    }
-    json_decref(o);
-    return stream_config_json(config, false);
-}
-
-/* STREAM.CREATE tests the name before it validates; an empty body has no name. */
-static bool name_matches(struct bytes body, struct bytes name, struct js_error *error)
-{
-    json_error_t reason;
-    json_t *o = body.len == 0 ? json_object() : json_parse(body, &reason);
-    if (!json_is_object(o)) {
-        json_decref(o);
-        return js_failf(error, JS_INVALID_JSON, "invalid JSON: %s",
-                        o == NULL ? reason.text : "not an object");
-    }
-    bool matches = bytes_is(name, json_text(o, "name"));
-    json_decref(o);
-    return matches || js_fail(error, JS_NAME_MISMATCH);
-}
-
 void meta_create_stream(struct jetstream *js, struct account *account, struct bytes name,
                         struct bytes body, struct bytes reply)
 {
@@ -720,8 +688,8 @@ void meta_create_stream(struct jetstream *js, struct account *account, struct by
     struct js_error error = {0};
     json_t *peers = json_array();
     json_t *json = NULL;
-    if (name_matches(body, name, &error)) {
-        json = parse_config(js, body, &config, &error);
+    if (stream_config_read(body, name, js_is_clustered(js), &config, &error)) {
+        json = stream_config_json(&config, false);
     }
     const struct assignment *known =
         json == NULL ? NULL : meta_find(&js->meta.meta, bytes_of(account->name), name);
@@ -757,7 +725,10 @@ void meta_update_stream(struct jetstream *js, struct account *account, struct by
     static const char type[] = "stream_update_response";
     struct stream_config config = {0}, old = {0};
     struct js_error error = {0};
-    json_t *json = parse_config(js, body, &config, &error);
+    json_t *json = NULL;
+    if (stream_config_read(body, BYTES_NONE, js_is_clustered(js), &config, &error)) {
+        json = stream_config_json(&config, false);
+    }
     const struct assignment *known =
         json == NULL ? NULL : meta_find(&js->meta.meta, bytes_of(account->name), name);
     if (json == NULL) {

@@ -71,6 +71,18 @@ static const struct {
     {JS_ATOMIC_DISABLED, 400, "atomic publish is disabled"},
     {JS_ACK_WAIT_NEGATIVE, 400, "consumer ack wait needs to be positive"},
     {JS_REQUIRED_LEVEL, 412, "JetStream minimum api level required"},
+    {JS_PULL_RATE_LIMIT, 400, "consumer in pull mode can not have rate limit set"},
+    {JS_PULL_HEARTBEAT, 400, "consumer idle heartbeat requires a push based consumer"},
+    {JS_PULL_FLOW_CONTROL, 400, "consumer flow control requires a push based consumer"},
+    {JS_DELIVER_POLICY, 400, ""},
+    {JS_CONSUMER_SEPARATORS, 400, "Consumer name can not contain path separators"},
+    {JS_STREAM_SEPARATORS, 400, "Stream name can not contain path separators"},
+    {JS_METADATA_LENGTH, 400, "consumer metadata exceeds maximum size of 128KB"},
+    {JS_FILTERS_IN_SUBJECT, 400,
+     "consumer with multiple subject filters cannot use subject based API"},
+    {JS_BACKOFF_NEGATIVE, 400, "consumer backoff needs to be positive"},
+    {JS_BATCH_DISABLED, 400, "batch publish is disabled"},
+    {JS_MAX_EXPIRES_SHORT, 400, "consumer max request expires needs to be >= 1ms"},
     {JS_SCHEDULES_DISABLED, 400, "message schedules is disabled"},
 };
 

@@ -8,8 +8,15 @@
 #include "jetstream/state/api_error.h"
 
 #define JS_NAME_MAX 255
+/* What names are made of, for error texts. */
+#define JS_NAME_RULE "can not contain '.', '*', '>', '\\', '/'"
 
 enum discard_policy { DISCARD_OLD, DISCARD_NEW };
+
+struct stream_placement {
+    char *cluster;   /* NULL: any */
+    char *preferred; /* refused */
+};
 
 struct stream_config {
     char *name;
@@ -24,12 +31,16 @@ struct stream_config {
     int64_t duplicate_window_ns;
     bool memory; /* storage: memory; else file */
     bool no_ack, deny_delete, deny_purge;
-    char *placement_cluster; /* NULL: any */
-    json_t *metadata;        /* NULL: none; owned reference */
+    struct stream_placement placement;
+    json_t *metadata; /* NULL: none; owned reference */
 };
 
-/* *config is filled or left empty. `clustered` allows replicas > 1. Strict: unknown fields are
- * errors. */
+/* From a request, STREAM.CREATE's or UPDATE's. *config is filled or left empty. `name`: what it has
+ * to be, as the subject says it; ptr NULL: the caller looks. `clustered` allows replicas > 1.
+ * Unknown members are errors. */
+bool stream_config_read(struct bytes text, struct bytes name, bool clustered,
+                        struct stream_config *config, struct js_error *error);
+/* The same from what stream_config_json() has made, of this version or an older one. */
 bool stream_config_parse(json_t *object, bool clustered, struct stream_config *config,
                          struct js_error *error);
 void stream_config_deinit(struct stream_config *config);
@@ -70,9 +81,21 @@ struct consumer_config {
     json_t *metadata;
 };
 
+enum consumer_action { CONSUMER_CREATE_OR_UPDATE, CONSUMER_CREATE, CONSUMER_UPDATE };
+
+/* What the subject of a request says: CONSUMER.CREATE.<stream>[.<consumer>[.<filter>]] */
+struct consumer_subject {
+    const char *stream, *consumer, *filter; /* NULL: not there */
+    bool durable_form;                      /* CONSUMER.DURABLE.CREATE */
+};
+/* From a request; what subject and body say must agree. *config is filled or left empty. */
+bool consumer_config_read(struct bytes text, const struct consumer_subject *subject,
+                          struct consumer_config *config, enum consumer_action *action,
+                          struct js_error *error);
+/* From what consumer_config_json() has made, of this version or an older one. */
 bool consumer_config_parse(json_t *object, struct consumer_config *config, struct js_error *error);
 void consumer_config_deinit(struct consumer_config *config);
-json_t *consumer_config_json(const struct consumer_config *config, bool with_version);
+json_t *consumer_config_json(const struct consumer_config *config, bool for_clients);
 bool consumer_config_equal(const struct consumer_config *a, const struct consumer_config *b);
 bool consumer_config_check_update(const struct consumer_config *old,
                                   const struct consumer_config *new, struct js_error *error);
