@@ -12,17 +12,33 @@
 
 /* Life of a connection to a peer:
  *
- *   dialled:  connect → send TRIREME {…} → skip its INFO line → its TRIREME {…} → UP → frames →
- * closed accepted: (routes.c) TRIREME {…} → send TRIREME {…} → UP → frames → closed
+ *   dialled:  connect → its INFO line → our TRIREME {…} → its TRIREME {…} → UP → frames → closed
+ *   accepted: (routes.c) our INFO → its TRIREME {…} → our TRIREME {…} → UP → frames → closed
+ *
+ * Who dials says who it is only when the other side has shown that it is awake: one that stands
+ * still must not find a heap of dead connections afterwards.
  *
  * (1) Peers are never removed, so names and ids stay valid.
  * (2) `conn` of a peer changes on loop 0 under the lock; other loops read it under the lock and may
- * use it until the end of their turn. */
+ * use it until the end of their turn.
+ * (3) Whoever was heard of is dialled by the node with the smaller id whenever no connection brings
+ * anything, at the address that was heard of last: which of its incarnations' routes ended when
+ * does not matter. A connection that is silent for STUCK_MS counts as none, for the machine at the
+ * other end may have lost its power, and then nobody ends it; it is given up as soon as a new one
+ * is answered.
+ * (4) While a connection brings something, nobody else takes the node's name. */
 
-#define PEERS_VERSION   2 /* of what is said between nodes: another one is refused */
-#define REDIAL_MS       250
+#define PEERS_VERSION   2   /* of what is said between nodes: another one is refused */
+#define REDIAL_MS       250 /* at first; then twice as long each time */
+#define REDIAL_MAX_MS   4000
+#define STEADY_MS       2000 /* a connection that lasted so long was none in vain */
+#define STUCK_MS        2000
+#define GREETING_MS     2000 /* for the other side's answer; a paused one takes longer */
 #define DIAL_TIMEOUT_MS 1000
 #define NODES_MAX       64
+
+#define GREETING_BYTES_MAX 65536
+#define FRAME_INPUT_MAX    (PEERS_FRAME_MAX + (1u << 20)) /* a frame, and what came with its end */
 
 enum frame_type { FRAME_HEARTBEAT = 0 };
 
@@ -30,13 +46,18 @@ struct peer {
     struct peers *peers;
     uint64_t id;
     char *name;
-    char *host; /* NULL: no route to it */
+    char *host; /* where it was last; NULL: no route has told */
     int port;
-    struct conn *conn;   /* counted; NULL while down */
-    struct conn *half;   /* counted; dialled, its greeting not yet here */
-    struct buffer input; /* unfinished frame or greeting */
+    struct conn *conn;        /* counted; NULL while down */
+    struct buffer input;      /* its unfinished frame */
+    struct conn *half;        /* counted; dialled, its greeting not yet here */
+    struct buffer half_input; /* unfinished greeting */
+    bool half_said_hello;
+    int64_t half_since_ns, conn_since_ns; /* monotonic */
     struct dial *dial;
     struct loop_timer redial;
+    unsigned tries;     /* in vain, since a connection was steady */
+    bool told_of_wrong; /* that somebody else answers at its address; once is enough */
     atomic_bool up;
     atomic_int_fast64_t heard_ns; /* monotonic */
 };
@@ -115,13 +136,30 @@ static void on_redial(void *arg)
     dial(arg);
 }
 
+static int64_t age_ms(int64_t since_ns)
+{
+    return (clock_mono_ns() - since_ns) / NS_PER_MS;
+}
+
+/* Invariant (3). */
+static bool is_stuck(const struct peer *peer)
+{
+    return peer->conn != NULL && age_ms(atomic_load(&peer->heard_ns)) > STUCK_MS;
+}
+
+static bool is_to_be_dialled(const struct peer *peer)
+{
+    const struct peers *peers = peer->peers;
+    return peers->self < peer->id && peer->host != NULL && !peers->stopping && peer->dial == NULL &&
+           peer->half == NULL && (peer->conn == NULL || is_stuck(peer));
+}
+
 static void redial_later(struct peer *peer)
 {
-    struct peers *peers = peer->peers;
-    bool ours = peers->self < peer->id;
-    if (ours && peer->host != NULL && !peers->stopping && peer->dial == NULL &&
-        peer->conn == NULL && peer->half == NULL) {
-        loop_timer_arm(peers->loop, &peer->redial, clock_mono_ns() + REDIAL_MS * NS_PER_MS,
+    if (is_to_be_dialled(peer) && !loop_timer_armed(&peer->redial)) {
+        int64_t delay = peer->tries > 4 ? REDIAL_MAX_MS : (int64_t)REDIAL_MS << peer->tries;
+        peer->tries++;
+        loop_timer_arm(peer->peers->loop, &peer->redial, clock_mono_ns() + delay * NS_PER_MS,
                        on_redial, peer);
     }
 }
@@ -131,12 +169,16 @@ static void on_close(struct conn *conn, enum close_reason reason)
     (void)reason;
     struct peer *peer = conn->owner;
     if (conn == peer->conn) {
+        if (age_ms(peer->conn_since_ns) > STEADY_MS) {
+            peer->tries = 0;
+        }
         set_conn(peer, NULL);
+        buffer_deinit(&peer->input);
         set_up(peer, false);
     } else {
         peer->half = NULL;
+        buffer_deinit(&peer->half_input);
     }
-    buffer_deinit(&peer->input);
     conn_release(conn);
     redial_later(peer);
 }
@@ -188,8 +230,11 @@ static struct peer *check_hello(struct peers *peers, struct bytes text)
 static void become_up(struct peer *peer, struct conn *conn)
 {
     conn->max_pending = 0;
+    loop_timer_cancel(peer->peers->loop, &peer->redial);
     set_conn(peer, conn);
-    atomic_store(&peer->heard_ns, clock_mono_ns());
+    peer->conn_since_ns = clock_mono_ns();
+    peer->told_of_wrong = false;
+    atomic_store(&peer->heard_ns, peer->conn_since_ns);
     set_up(peer, true);
 }
 
@@ -202,7 +247,7 @@ static uint32_t frame_length(const char *p)
 }
 
 /* Handles whole frames in data; returns the bytes used, or SIZE_MAX for nonsense. */
-static size_t take_frames(struct peer *peer, const char *data, size_t len)
+static size_t take_frames(struct peer *peer, struct conn *conn, const char *data, size_t len)
 {
     size_t at = 0;
     while (len - at >= 5) {
@@ -214,7 +259,6 @@ static size_t take_frames(struct peer *peer, const char *data, size_t len)
             break;
         }
         uint8_t type = (uint8_t)data[at + 4];
-        struct conn *conn = peer->conn;
         if (type != FRAME_HEARTBEAT && peer->peers->callbacks.on_frame != NULL) {
             peer->peers->callbacks.on_frame(peer->peers->arg, peer->id, type,
                                             bytes_make(data + at + 5, body - 1));
@@ -227,65 +271,99 @@ static size_t take_frames(struct peer *peer, const char *data, size_t len)
     return at;
 }
 
-/* The greeting of one we dialled: "INFO …" and "TRIREME {…}" lines. Returns bytes used. */
+/* A line of one we dialled. False: it is not whom we look for. */
+static bool take_greeting_line(struct peer *peer, struct conn *conn, struct bytes line)
+{
+    if (bytes_starts(line, BYTES_LIT("-ERR"))) {
+        return false;
+    }
+    if (!peer->half_said_hello && bytes_starts(line, BYTES_LIT("INFO "))) {
+        peer->half_said_hello = true;
+        if (peer->conn != NULL) { /* stuck: invariant (4) holds there, too */
+            log_info("Peer connection to \"%s\" is stuck, and replaced", peer->name);
+            conn_close(peer->conn, CLOSE_STALE);
+        }
+        send_hello(peer->peers, conn);
+    } else if (bytes_starts(line, BYTES_LIT("TRIREME "))) {
+        if (!peer->half_said_hello || check_hello(peer->peers, bytes_skip(line, 8)) != peer) {
+            return false;
+        }
+        peer->half = NULL;
+        become_up(peer, conn);
+    }
+    return true;
+}
+
+/* Up to the line with which it becomes the peer's connection. Returns bytes used, SIZE_MAX: no. */
 static size_t take_greeting(struct peer *peer, struct conn *conn, const char *data, size_t len)
 {
     size_t at = 0;
     const char *lf;
-    while ((lf = memchr(data + at, '\n', len - at)) != NULL) {
+    while (conn == peer->half && (lf = memchr(data + at, '\n', len - at)) != NULL) {
         struct bytes line = bytes_make(data + at, (size_t)(lf - data) - at);
         at = (size_t)(lf - data) + 1;
-        if (bytes_starts(line, BYTES_LIT("TRIREME "))) {
-            if (check_hello(peer->peers, bytes_skip(line, 8)) != peer || peer->conn != NULL) {
-                return SIZE_MAX;
-            }
-            peer->half = NULL;
-            become_up(peer, conn);
-            return at;
-        }
-        if (bytes_starts(line, BYTES_LIT("-ERR"))) {
+        if (!take_greeting_line(peer, conn, line)) {
             return SIZE_MAX;
         }
     }
     return at;
 }
 
+/* Uses what there is by `take`, and keeps the rest in `kept`. False: nonsense, or too much. */
+static bool take_input(struct peer *peer, struct conn *conn, struct buffer *kept,
+                       struct bytes bytes, size_t limit,
+                       size_t (*take)(struct peer *peer, struct conn *conn, const char *data,
+                                      size_t len))
+{
+    if (kept->len == 0) {
+        size_t used = take(peer, conn, bytes.ptr, bytes.len);
+        bool ok = used != SIZE_MAX && bytes.len - used <= limit;
+        if (ok && used < bytes.len && !conn->closed) {
+            buffer_append(kept, bytes.ptr + used, bytes.len - used);
+        }
+        return ok;
+    }
+    if (kept->len + bytes.len > limit || !buffer_try_reserve(kept, bytes.len)) {
+        return false;
+    }
+    buffer_append_bytes(kept, bytes);
+    struct buffer whole = *kept; /* ours while it is looked at: the connection may end meanwhile */
+    *kept = (struct buffer){0};
+    size_t used = take(peer, conn, whole.data, whole.len);
+    if (used != SIZE_MAX && used < whole.len && !conn->closed) {
+        buffer_consume(&whole, used);
+        *kept = whole;
+        return true;
+    }
+    buffer_deinit(&whole);
+    return used != SIZE_MAX;
+}
+
 static void on_data(struct conn *conn, const char *data, size_t len)
 {
     struct peer *peer = conn->owner;
     struct bytes bytes = bytes_make(data, len);
-    atomic_store(&peer->heard_ns, clock_mono_ns());
-    if (peer->input.len > 0) {
-        if (!buffer_try_reserve(&peer->input, len)) {
-            conn_close(conn, CLOSE_READ_ERROR);
-            return;
-        }
-        buffer_append(&peer->input, data, len);
-        bytes = buffer_bytes(&peer->input);
-    }
-    size_t used = 0;
+    bool right = true;
     if (conn == peer->half) {
-        used = take_greeting(peer, conn, bytes.ptr, bytes.len);
-    }
-    if (used != SIZE_MAX && conn == peer->conn) {
-        size_t more = take_frames(peer, bytes.ptr + used, bytes.len - used);
-        used = more == SIZE_MAX ? SIZE_MAX : used + more;
-    }
-    if (conn->closed) {
-        return;
-    }
-    if (used == SIZE_MAX) {
-        log_error("Peer connection to \"%s\": malformed data, closing", peer->name);
-        conn_close(conn, CLOSE_PROTOCOL_VIOLATION);
-        return;
-    }
-    if (peer->input.len > 0) {
-        buffer_consume(&peer->input, used);
-        if (peer->input.len == 0) {
-            buffer_deinit(&peer->input);
+        right = take_input(peer, conn, &peer->half_input, bytes, GREETING_BYTES_MAX, take_greeting);
+        if (conn == peer->conn) { /* it has become that one; what follows are frames */
+            struct buffer rest = peer->half_input;
+            peer->half_input = (struct buffer){0};
+            right = right && take_input(peer, conn, &peer->input, buffer_bytes(&rest),
+                                        FRAME_INPUT_MAX, take_frames);
+            buffer_deinit(&rest);
         }
-    } else if (used < len) {
-        buffer_append(&peer->input, data + used, len - used);
+    } else {
+        atomic_store(&peer->heard_ns, clock_mono_ns());
+        right = take_input(peer, conn, &peer->input, bytes, FRAME_INPUT_MAX, take_frames);
+    }
+    if (!right && !conn->closed) {
+        if (!peer->told_of_wrong) {
+            log_error("Peer connection to \"%s\": malformed data, or another server, closing",
+                      peer->name);
+            peer->told_of_wrong = true;
+        }
+        conn_close(conn, CLOSE_PROTOCOL_VIOLATION);
     }
 }
 
@@ -295,9 +373,7 @@ static void on_tls(struct conn *conn, const char *failure)
     if (failure != NULL) {
         log_error("Peer connection to \"%s\": TLS handshake error: %s", peer->name, failure);
         conn_close(conn, CLOSE_TLS_HANDSHAKE);
-        return;
     }
-    send_hello(peer->peers, conn);
 }
 
 static const struct conn_ops peer_ops = {
@@ -315,15 +391,17 @@ void peers_take_over(struct peers *peers, struct conn *conn, struct bytes hello,
                      size_t rest_len)
 {
     struct peer *peer = peers->stopping ? NULL : check_hello(peers, hello);
-    if (peer != NULL && peer->conn != NULL) {
-        conn_close(peer->conn, CLOSE_DUPLICATE_ROUTE); /* the peer has started anew */
-    }
-    if (peer == NULL) {
-        log_error("%s:%d - Peer connection refused: wrong cluster name, credentials or version",
-                  conn->remote_host, conn->remote_port);
+    bool taken = peer != NULL && atomic_load(&peer->up); /* invariant (4) */
+    if (peer == NULL || taken) {
+        log_error("%s:%d - Peer connection refused: %s", conn->remote_host, conn->remote_port,
+                  taken ? "a server of that name is connected already"
+                        : "wrong cluster name, credentials or version");
         conn_hand_over(conn, &refused_ops, NULL);
         conn_close(conn, CLOSE_AUTH_FAILURE);
         return;
+    }
+    if (peer->conn != NULL) {
+        conn_close(peer->conn, CLOSE_DUPLICATE_ROUTE); /* the peer has started anew */
     }
     conn_hand_over(conn, &peer_ops, peer);
     send_hello(peers, conn);
@@ -347,18 +425,16 @@ static void on_dialled(void *arg, int fd, const struct error *error)
     }
     struct conn *conn = conn_open(peers->loop, fd, broker_next_id(peers->broker), &peer_ops, peer);
     peer->half = conn;
+    peer->half_said_hello = false;
+    peer->half_since_ns = clock_mono_ns();
     if (peers->tls != NULL) {
         conn_start_tls(conn, peers->tls, peer->host);
-    } else {
-        send_hello(peers, conn);
     }
 }
 
 static void dial(struct peer *peer)
 {
-    struct peers *peers = peer->peers;
-    if (peers->self < peer->id && peer->host != NULL && peer->dial == NULL && peer->conn == NULL &&
-        peer->half == NULL && !peers->stopping) {
+    if (is_to_be_dialled(peer)) {
         peer->dial = dial_start(peer->host, peer->port, DIAL_TIMEOUT_MS, on_dialled, peer);
     }
 }
@@ -372,16 +448,9 @@ void peers_learn(struct peers *peers, const char *name, const char *host, int po
     }
     option_set(&peer->host, host);
     peer->port = port;
+    peer->tries = 0;
+    loop_timer_cancel(peers->loop, &peer->redial);
     dial(peer);
-}
-
-void peers_forget_address(struct peers *peers, const char *name)
-{
-    struct peer *peer = find(peers, hash_node_id(bytes_of(name)));
-    if (peer != NULL) {
-        option_set(&peer->host, NULL);
-        loop_timer_cancel(peers->loop, &peer->redial);
-    }
 }
 
 void peers_break_off(struct peers *peers, uint64_t node, const char *why)
@@ -401,13 +470,16 @@ static void on_beat(void *arg)
     int64_t now = clock_mono_ns();
     for (unsigned i = 0; i < peers->count; i++) {
         struct peer *peer = peers->list[i];
-        if (peer->conn == NULL) {
-            continue;
+        if (peer->half != NULL && age_ms(peer->half_since_ns) > GREETING_MS) {
+            conn_close(peer->half, CLOSE_AUTH_TIMEOUT);
         }
-        (void)peers_send(peers, peer->id, FRAME_HEARTBEAT, NULL, 0);
-        /* Silent but connected: paused, or behind a cut. The connection is kept, for then it may
-         * come back; consensus must not count on the node meanwhile. */
-        set_up(peer, now - atomic_load(&peer->heard_ns) < PEERS_SILENCE_MS * NS_PER_MS);
+        if (peer->conn != NULL) {
+            (void)peers_send(peers, peer->id, FRAME_HEARTBEAT, NULL, 0);
+            /* Silent but connected: paused, or behind a cut. The connection is kept, for then it
+             * may come back; consensus must not count on the node meanwhile. */
+            set_up(peer, now - atomic_load(&peer->heard_ns) < PEERS_SILENCE_MS * NS_PER_MS);
+        }
+        redial_later(peer);
     }
     loop_timer_arm(peers->loop, &peers->beat, now + PEERS_HEARTBEAT_MS * NS_PER_MS, on_beat, peers);
 }
@@ -505,6 +577,7 @@ void peers_free(struct peers *peers)
 {
     for (unsigned i = 0; i < peers->count; i++) {
         buffer_deinit(&peers->list[i]->input);
+        buffer_deinit(&peers->list[i]->half_input);
         free(peers->list[i]->name);
         free(peers->list[i]->host);
         free(peers->list[i]);

@@ -65,10 +65,9 @@ const char *peers_name(struct peers *peers, uint64_t node);
 
 /* --- for routes.c --- */
 
-/* A route has learnt that the neighbour takes peer connections at this address. */
+/* A route has learnt that the neighbour takes peer connections at this address. From now on it is
+ * dialled whenever it is not connected, whatever becomes of the route. */
 void peers_learn(struct peers *peers, const char *name, const char *host, int port);
-/* The route to that neighbour is gone: stop dialling until it is back. */
-void peers_forget_address(struct peers *peers, const char *name);
 /* An accepted connection said "TRIREME {json}": takes it over with the bytes behind that line. */
 void peers_take_over(struct peers *peers, struct conn *conn, struct bytes hello, const char *rest,
                      size_t rest_len);

@@ -506,9 +506,6 @@ void route_unregister(struct route *r)
         complete_later(remote);
     } else {
         update_neighbour_urls(routes);
-        if (routes->peers != NULL && remote->is_trireme) {
-            peers_forget_address(routes->peers, remote->name);
-        }
         remote_free(remote);
     }
 }

@@ -550,6 +550,27 @@ json_t *jetstream_meta_json(struct jetstream *js)
     return o;
 }
 
+json_t *jetstream_missing_peers(struct jetstream *js)
+{
+    if (!js_is_clustered(js)) {
+        return NULL;
+    }
+    uint64_t nodes[RAFT_MEMBERS_MAX];
+    unsigned voters;
+    unsigned count = meta_servers(js, nodes, &voters);
+    json_t *names = NULL;
+    for (unsigned i = 0; i < count; i++) {
+        if (!peers_is_up(js->peers, nodes[i])) {
+            char id[9];
+            const char *name = js_node_name(js, nodes[i]);
+            js_node_id8(js, nodes[i], id);
+            names = names == NULL ? json_array() : names;
+            (void)json_array_append_new(names, json_string(name == NULL ? id : name));
+        }
+    }
+    return names;
+}
+
 bool jetstream_is_in_memory(const json_t *info)
 {
     return strcmp(json_text(json_object_get(info, "config"), "storage"), "memory") == 0;

@@ -9,7 +9,9 @@
 #include "core/base/mem.h"
 #include "monitoring/monitoring_internal.h"
 
-static void reply_health(struct http_request *q, bool details, const char *problem)
+/* `missing`: servers that this one cannot reach, owned; NULL: none. They are named, but this server
+ * is not the worse for it: whoever watches it would end the ones that are left. */
+static void reply_health(struct http_request *q, bool details, const char *problem, json_t *missing)
 {
     json_t *o = json_object();
     json_put_text(o, "status", problem == NULL ? "ok" : details ? "error" : "unavailable");
@@ -26,13 +28,16 @@ static void reply_health(struct http_request *q, bool details, const char *probl
     } else if (problem != NULL) {
         json_put_text(o, "error", problem);
     }
+    if (missing != NULL) {
+        json_put(o, "missing_peers", missing);
+    }
     reply_json(q, problem == NULL ? 200 : 503, o, 0);
 }
 
 static void health_known(void *arg, const char *problem)
 {
     struct scrape *s = arg;
-    reply_health(s->request, s->details, problem);
+    reply_health(s->request, s->details, problem, jetstream_missing_peers(s->m->js));
     scrape_free(s);
 }
 
@@ -53,9 +58,9 @@ void on_healthz(struct monitoring *m, struct http_request *q)
         return;
     }
     if (server_only || enabled_only || old_enabled || live_jetstream(m) == NULL) {
-        reply_health(q, details, NULL);
+        reply_health(q, details, NULL, NULL);
     } else if (meta_only) {
-        reply_health(q, details, jetstream_meta_health(m->js));
+        reply_health(q, details, jetstream_meta_health(m->js), jetstream_missing_peers(m->js));
     } else {
         struct scrape *s = scrape_new(m, q);
         s->details = details;
