@@ -192,11 +192,21 @@ static enum err apply(void *owner, uint64_t index, uint64_t term, struct bytes e
         }
         return err;
     }
-    if (a->leading) {
+    if (result.warning != NULL) {
+        log_warn("JetStream stream '%s > %s': entry %llu of its log %s: %s", a->account->name,
+                 a->name, (unsigned long long)index,
+                 result.error.err == JS_OK ? "is odd" : "does nothing, on every replica",
+                 result.warning);
+    }
+    if (a->leading && kind == ENTRY_MESSAGES && result.error.err != JS_OK) {
+        publisher_reset(&a->publisher); /* its view was not right */
+    } else if (a->leading) {
         publisher_applied(&a->publisher, a->stream->totals.last_seq);
         if (kind != ENTRY_MESSAGES) {
             publisher_recount(&a->publisher);
         }
+    }
+    if (a->leading) {
         if (result.consumer != NULL && result.consumer->leader == NULL) {
             result.consumer->leader = pulls_new(a, result.consumer);
         }

@@ -36,12 +36,14 @@ static void reply_error(struct asset *a, const struct asset_request *q, const ch
     js_reply_error(a->js, a->account, bytes_of(q->reply), type, error);
 }
 
-static void propose_api(struct asset *a, struct buffer *entry, waiter_cb cb, struct api_waiter *w)
+static bool propose_api(struct asset *a, struct buffer *entry, waiter_cb cb, struct api_waiter *w)
 {
-    if (!asset_propose(a, buffer_bytes(entry), cb, w)) {
+    bool proposed = asset_propose(a, buffer_bytes(entry), cb, w);
+    if (!proposed) {
         cb(a, w, false, NULL); /* leadership is going: the next leader will be asked again */
     }
     buffer_deinit(entry);
+    return proposed;
 }
 
 static void on_simple_done(struct asset *a, void *arg, bool applied,
@@ -165,7 +167,9 @@ static void reply_purged(struct asset *a, const char *reply, uint64_t purged)
 static void on_purged(struct asset *a, void *arg, bool applied, const struct apply_result *result)
 {
     struct api_waiter *w = arg;
-    if (applied) {
+    if (applied && result->error.err != JS_OK) {
+        js_reply_error(a->js, a->account, bytes_of(w->reply), w->type, &result->error);
+    } else if (applied) {
         reply_purged(a, w->reply, result->count);
         asset_pump_all(a);
     }
@@ -213,6 +217,11 @@ static void on_part_purged(struct asset *a, void *arg, bool applied,
         purge_free(p);
         return;
     }
+    if (result->error.err != JS_OK) {
+        js_reply_error(a->js, a->account, bytes_of(p->reply), purge_type, &result->error);
+        purge_free(p);
+        return;
+    }
     p->purged += result->count;
     asset_pump_all(a);
     bool more = p->keep == 0 ? p->purged < p->matching : count_matching(a, p) > p->keep;
@@ -225,9 +234,10 @@ static void on_part_purged(struct asset *a, void *arg, bool applied,
 }
 
 /* Does it have to look at more messages than the loop has time for? */
-static bool takes_long(const struct stream *s, uint64_t end, bool all)
+static bool takes_long(const struct asset *a, uint64_t end, bool all)
 {
-    return (!all || end <= s->totals.last_seq) && end > s->totals.first_seq &&
+    const struct stream *s = a->stream;
+    return (!all || end <= a->publisher.last_seq) && end > s->totals.first_seq &&
            end - s->totals.first_seq > stream_slice(s);
 }
 
@@ -235,9 +245,10 @@ static void propose_purge(struct asset *a, const struct asset_request *q, uint64
                           uint64_t keep, const char *filter)
 {
     const struct stream *s = a->stream;
-    uint64_t end = seq == 0 || seq > s->totals.last_seq ? s->totals.last_seq + 1 : seq;
+    uint64_t last = a->publisher.last_seq; /* when the purge is applied, that is */
+    uint64_t end = seq == 0 || seq > last ? last + 1 : seq;
     bool all = (*filter == '\0' || strcmp(filter, ">") == 0) && keep == 0;
-    if (takes_long(s, end, all)) {
+    if (takes_long(a, end, all)) {
         struct purge *p = NEW(struct purge);
         p->reply = q->reply == NULL ? NULL : mem_strdup(q->reply);
         p->filter = mem_strdup(filter);
@@ -250,7 +261,9 @@ static void propose_purge(struct asset *a, const struct asset_request *q, uint64
     }
     struct buffer entry = {0};
     put_purge(&entry, seq, keep, filter);
-    propose_api(a, &entry, on_purged, api_waiter_new(q, purge_type));
+    if (propose_api(a, &entry, on_purged, api_waiter_new(q, purge_type)) && all) {
+        publisher_purging(&a->publisher, seq);
+    }
 }
 
 static void on_purge(struct asset *a, const struct asset_request *q)
@@ -381,7 +394,7 @@ static void on_msg_delete(struct asset *a, const struct asset_request *q)
         struct buffer entry = {0};
         buffer_put_u8(&entry, ENTRY_DELETE);
         buffer_put_varint(&entry, (uint64_t)seq);
-        propose_api(a, &entry, on_simple_done, api_waiter_new(q, type));
+        (void)propose_api(a, &entry, on_simple_done, api_waiter_new(q, type));
     }
     json_decref(body);
 }
@@ -456,7 +469,7 @@ static void on_consumer_create(struct asset *a, const struct asset_request *q)
         struct api_waiter *w = api_waiter_new(q, type);
         w->consumer = mem_strdup(c.name);
         w->hold = hold_consumer(a, c.name);
-        propose_api(a, &entry, on_consumer_created, w);
+        (void)propose_api(a, &entry, on_consumer_created, w);
     }
     consumer_config_deinit(&c);
 }
@@ -467,7 +480,7 @@ static void on_consumer_delete(struct asset *a, const struct asset_request *q)
     (void)hold_consumer(a, q->consumer); /* whoever is created under its name is not it */
     buffer_put_u8(&entry, ENTRY_CONSUMER_DELETE);
     buffer_put_bytes(&entry, bytes_of(q->consumer));
-    propose_api(a, &entry, on_simple_done, api_waiter_new(q, "consumer_delete_response"));
+    (void)propose_api(a, &entry, on_simple_done, api_waiter_new(q, "consumer_delete_response"));
 }
 
 static void on_consumer_info(struct asset *a, const struct asset_request *q)

@@ -57,14 +57,18 @@ static void send_refusal(struct asset *a, struct bytes reply, const struct js_er
 static void on_published(struct asset *a, void *arg, bool applied,
                          const struct apply_result *result)
 {
-    (void)result;
     struct pub_waiter *w = arg;
     struct reader r = reader_make(buffer_bytes(&w->replies));
     a->in_flight -= w->bytes;
     for (uint64_t seq = w->first_seq; applied && r.at < r.end; seq++) {
         struct bytes reply = reader_bytes(&r);
-        if (reply.len > 0 && !a->stream->config.no_ack) {
+        if (reply.len == 0 || a->stream->config.no_ack) {
+            continue;
+        }
+        if (result->error.err == JS_OK) {
             send_ack(a, reply, seq, false);
+        } else {
+            send_refusal(a, reply, &result->error);
         }
     }
     buffer_deinit(&w->replies);

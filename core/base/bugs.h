@@ -50,6 +50,9 @@ enum {
     BUG_BREAKS_PROMISE = 37,         /* votes, though its leader has a lease: thesis §6.4.1 */
     BUG_FORGETS_PROMISE = 38, /* elusive; of an earlier life, given to a leader that has a lease */
     BUG_LEASE_OUTLIVES_TRANSFER = 39, /* whose election overrides the promises */
+    BUG_PURGE_UNSEEN = 40,            /* one that moves the last sequence, by who publishes */
+    BUG_LIMIT_NOT_CHECKED_AGAIN = 41, /* of consumers, where one is applied */
+    BUG_SWITCH_GOES_BACK = 42,        /* a configuration that was checked against an older one */
     BUG_LEADS_UNPROVEN = 34 /* elusive; stays, though nobody is there who could be proven */
 };
 

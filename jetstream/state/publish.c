@@ -246,6 +246,13 @@ struct publish_decision publisher_decide(struct publisher *p, struct bytes subje
     return d;
 }
 
+void publisher_purging(struct publisher *p, uint64_t before)
+{
+    if (before > p->last_seq + 1 && before <= SEQ_LAST + 1 && !BUG(BUG_PURGE_UNSEEN)) {
+        p->last_seq = before - 1;
+    }
+}
+
 void publisher_applied(struct publisher *p, uint64_t seq)
 {
     while (busy(p) && p->queue[p->queue_from].seq <= seq) {

@@ -44,6 +44,9 @@ void publisher_reset(struct publisher *p);
  * §6.3. */
 struct publish_decision publisher_decide(struct publisher *p, struct bytes subject,
                                          struct bytes header, struct bytes body, int64_t now_ns);
+/* A purge of everything below `before` has been proposed. Beyond the last sequence it moves that:
+ * what is published behind it in the log is numbered from `before` on. */
+void publisher_purging(struct publisher *p, uint64_t before);
 /* Everything up to `seq` is applied. */
 void publisher_applied(struct publisher *p, uint64_t seq);
 /* The state has shrunk by other means than publishing (limits, purge, delete). */

@@ -396,12 +396,35 @@ uint64_t stream_slice(const struct stream *s)
     return count == 0 ? 1 : count;
 }
 
-static enum err apply_messages(struct stream *s, uint64_t index, struct bytes entry)
+/* Committed, and of no sense: the same on every replica. */
+static enum err ignore(struct apply_result *result, enum js_err err, const char *why)
+{
+    (void)js_failf(&result->error, err, "%s", why);
+    result->warning = why;
+    return OK;
+}
+
+/* The leader has fixed the sequences by its view of the state (publish.h). Should that have been
+ * behind, nobody has been told that these are stored; if ahead, what it left out is deleted. */
+static enum err apply_messages(struct stream *s, uint64_t index, struct bytes entry,
+                               struct apply_result *result)
 {
     struct messages_reader r;
-    if (!messages_open(&r, entry) || r.remains || r.next_seq != s->totals.last_seq + 1 ||
-        r.left == 0) {
-        return ERR_CORRUPT; /* the leader fixed the sequences: a gap would be a lost entry */
+    struct stream_totals *t = &s->totals;
+    if (!messages_open(&r, entry) || (BUG(BUG_PURGE_UNSEEN) && r.next_seq != t->last_seq + 1)) {
+        return ERR_CORRUPT;
+    }
+    if (r.left == 0) {
+        return ignore(result, JS_STORE_FAILED, "an entry without messages");
+    }
+    if (r.next_seq <= t->last_seq || r.next_seq > SEQ_LAST || r.left > SEQ_LAST - r.next_seq) {
+        return ignore(result, JS_STORE_FAILED, "messages whose sequences are not the next ones");
+    }
+    if (r.next_seq > t->last_seq + 1) {
+        result->warning = "messages whose sequences leave out some";
+        if (t->messages > 0) {
+            holes_add(&s->deleted, t->last_seq + 1, r.next_seq - 1);
+        }
     }
     VEC_RESERVE(s->entries, s->entries_cap, s->entries_count);
     s->entries[s->entries_count++] = (struct stream_entry){index, r.next_seq, r.left, r.left};
@@ -439,6 +462,13 @@ static enum err apply_purge(struct stream *s, struct reader *r, struct apply_res
     if (!reader_done(r)) {
         return ERR_CORRUPT;
     }
+    if (s->config.deny_purge) {
+        (void)js_fail(&result->error, JS_PURGE_DENIED);
+        return OK;
+    }
+    if (before > SEQ_LAST + 1) {
+        return ignore(result, JS_BAD_REQUEST, "a purge beyond all sequences");
+    }
     uint64_t had = s->totals.messages;
     bool all = filter.len == 0 || bytes_is(filter, ">");
     if (whole && all && keep == 0 && (before == 0 || before > s->totals.last_seq)) {
@@ -464,7 +494,12 @@ static enum err apply_purge(struct stream *s, struct reader *r, struct apply_res
     enum err err = OK;
     struct stored_message m;
     uint64_t seq = from > s->totals.first_seq ? from : s->totals.first_seq;
+    struct hole hole;
     for (; err == OK && seq <= end && remove > 0; seq++) {
+        if (holes_next(&s->deleted, seq, &hole) && hole.from <= seq) {
+            seq = hole.to;
+            continue;
+        }
         err = stream_read(s, seq, &m);
         if (err == OK && (all || subject_matches(bytes_of(pattern), m.subject))) {
             remove_read(s, &m);
@@ -482,6 +517,10 @@ static enum err apply_delete(struct stream *s, struct reader *r, struct apply_re
     uint64_t seq = reader_varint(r);
     if (!reader_done(r)) {
         return ERR_CORRUPT;
+    }
+    if (s->config.deny_delete) {
+        (void)js_failf(&result->error, JS_MESSAGE_DELETE, "message delete not permitted");
+        return OK;
     }
     enum err err = remove_message(s, seq);
     if (err == ERR_NOT_FOUND) {
@@ -505,7 +544,7 @@ static enum err apply_expire(struct stream *s, struct reader *r)
     return err == OK ? enforce_limits(s, 0) : err;
 }
 
-static enum err apply_config(struct stream *s, struct reader *r)
+static enum err apply_config(struct stream *s, struct reader *r, struct apply_result *result)
 {
     struct bytes text = reader_bytes(r);
     json_t *json = reader_done(r) ? json_read(text) : NULL;
@@ -515,6 +554,12 @@ static enum err apply_config(struct stream *s, struct reader *r)
     json_decref(json);
     if (!ok) {
         return ERR_CORRUPT;
+    }
+    if (!BUG(BUG_SWITCH_GOES_BACK) &&
+        !stream_config_check_update(&s->config, &config, &result->error)) {
+        result->warning = "a configuration that the one before does not allow";
+        stream_config_deinit(&config);
+        return OK;
     }
     stream_config_deinit(&s->config);
     s->config = config;
@@ -532,7 +577,7 @@ static enum err apply_entry(struct stream *s, uint64_t index, struct bytes entry
     struct reader r = reader_make(entry);
     switch (reader_u8(&r)) {
     case ENTRY_MESSAGES:
-        return apply_messages(s, index, entry);
+        return apply_messages(s, index, entry, result);
     case ENTRY_PURGE:
         return apply_purge(s, &r, result);
     case ENTRY_DELETE:
@@ -543,7 +588,7 @@ static enum err apply_entry(struct stream *s, uint64_t index, struct bytes entry
         s->unreadable = true;
         return OK;
     case ENTRY_CONFIG:
-        return apply_config(s, &r);
+        return apply_config(s, &r, result);
     case ENTRY_CONSUMER:
         return consumer_apply_create(s, &r, result);
     case ENTRY_CONSUMER_DELETE:
@@ -566,6 +611,11 @@ static enum err recount(struct stream *s)
     s->totals.bytes = 0;
     for (uint64_t seq = s->totals.first_seq; seq <= s->totals.last_seq; seq++) {
         struct stored_message m;
+        struct hole hole;
+        if (holes_next(&s->deleted, seq, &hole) && hole.from <= seq) {
+            seq = hole.to;
+            continue;
+        }
         enum err err = stream_read(s, seq, &m);
         if (err == OK) {
             s->totals.bytes += message_bytes(m.subject.len, m.header.len, m.body.len);

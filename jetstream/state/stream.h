@@ -125,7 +125,8 @@ struct stream {
 
 /* What applying one entry came to, for whoever waits for it. */
 struct apply_result {
-    struct js_error error;     /* JS_OK: done */
+    struct js_error error;     /* JS_OK: done; else it did nothing, on every replica */
+    const char *warning;       /* to be logged: nobody should have proposed this. NULL mostly */
     uint64_t count;            /* PURGE: messages removed */
     struct consumer *consumer; /* CONSUMER, DELIVER, ACKS: which; NULL: it is gone */
     bool created;              /* CONSUMER: it is new */
@@ -136,10 +137,13 @@ struct stream *stream_new(struct stream_config *config, int64_t created_ns,
                           struct blob *(*read)(void *arg, uint64_t index), void *arg);
 void stream_free(struct stream *s);
 
-/* Applies a DATA entry. ERR_CORRUPT when it makes no sense: the replica must stop. ERR_IO when an
- * earlier entry, needed for this one, cannot be read: the state is half-way then and of no use; but
- * in a stream of one replica, where nobody else has it, its messages are removed as lost.
- * `before_delete` is called with a consumer that is about to be freed; may be NULL. */
+/* Applies a DATA entry. What it was checked against when it was proposed may have changed since, so
+ * all of that is checked again here: what makes no sense, or is not allowed, in the state as it is
+ * does nothing, and *result says why. ERR_CORRUPT only when it cannot be decoded, or is not
+ * understood: the replica must stop. ERR_IO when an earlier entry, needed for this one, cannot be
+ * read: the state is half-way then and of no use; but in a stream of one replica, where nobody else
+ * has it, its messages are removed as lost. `before_delete` is called with a consumer that is about
+ * to be freed; may be NULL. */
 MUST_USE enum err stream_apply(struct stream *s, uint64_t index, struct bytes entry,
                                struct apply_result *result,
                                void (*before_delete)(void *arg, struct consumer *c), void *arg);

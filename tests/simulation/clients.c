@@ -1,4 +1,5 @@
 /* Who publishes, reads, consumes, and changes members. */
+#include "core/base/json.h"
 #include "simulation/simulator.h"
 
 void publish(struct node *n, unsigned g)
@@ -42,14 +43,16 @@ void publish(struct node *n, unsigned g)
     free(map_put_u64(&r->waiting, index, w));
 }
 
-static void propose_bytes(struct replica *r, struct buffer *b)
+static bool propose_bytes(struct replica *r, struct buffer *b)
 {
     raft_index index;
     struct blob *entry = blob_copy(buffer_bytes(b));
-    if (raft_group_propose(r->group, entry, &index) != OK) {
+    bool proposed = raft_group_propose(r->group, entry, &index) == OK;
+    if (!proposed) {
         blob_release(entry);
     }
     buffer_deinit(b);
+    return proposed;
 }
 
 void read_all(struct replica *r)
@@ -93,7 +96,7 @@ void consume(struct replica *r)
     } else {
         return;
     }
-    propose_bytes(r, &b);
+    (void)propose_bytes(r, &b);
 }
 
 void delete_some(struct replica *r)
@@ -109,8 +112,142 @@ void delete_some(struct replica *r)
             buffer_put_u8(&b, ENTRY_DELETE);
             buffer_put_varint(&b, seq);
             (void)map_put_u64(&sim->deleted[r->number], seq, r);
-            propose_bytes(r, &b);
+            (void)propose_bytes(r, &b);
         }
+    }
+}
+
+/* --- requests: checked as the server checks them, by the state as it is, and several at once ---
+ */
+
+/* Numbers as somebody might send them. */
+static uint64_t absurd(const struct stream *s)
+{
+    static const uint64_t numbers[] = {0,          1,        INT64_MAX,   (uint64_t)INT64_MAX + 1,
+                                       UINT64_MAX, SEQ_LAST, SEQ_LAST + 1};
+    uint64_t i = draw_request(2 * sizeof numbers / sizeof numbers[0]);
+    return i < sizeof numbers / sizeof numbers[0] ? numbers[i]
+                                                  : s->totals.last_seq + draw_request(5);
+}
+
+static void request_purge(struct replica *r)
+{
+    struct buffer b = {0};
+    uint64_t before = draw_request(2) == 0
+                          ? r->publisher.last_seq + draw_request(40) /* beyond the end, mostly */
+                          : r->stream->totals.first_seq + draw_request(20);
+    if (draw_request(10) == 0) {
+        before = SEQ_LAST + 1 + draw_request(SEQ_LAST);
+    }
+    buffer_put_u8(&b, ENTRY_PURGE);
+    buffer_put_varint(&b, before);
+    buffer_put_varint(&b, 0);
+    buffer_put_bytes(&b, BYTES_NONE);
+    if (propose_bytes(r, &b)) {
+        publisher_purging(&r->publisher, before);
+    }
+}
+
+static void request_config(struct replica *r, bool deny)
+{
+    struct buffer b = {0}, text = {0};
+    json_t *o = stream_config_json(&r->stream->config, false);
+    if (deny) {
+        json_put_bool(o, "deny_delete", true);
+    }
+    json_put_int(o, "max_consumers", 2 + (int64_t)draw_request(3));
+    json_put_int(o, "max_msgs", draw_request(2) == 0 ? -1 : 5 + (int64_t)draw_request(100));
+    json_write(&text, o, 0);
+    json_decref(o);
+    buffer_put_u8(&b, ENTRY_CONFIG);
+    buffer_put_bytes(&b, buffer_bytes(&text));
+    buffer_deinit(&text);
+    (void)propose_bytes(r, &b);
+}
+
+static void request_consumer(struct replica *r)
+{
+    struct buffer b = {0}, text = {0};
+    const struct stream *s = r->stream;
+    char name[8];
+    (void)snprintf(name, sizeof name, "R%u", (unsigned)draw_request(6));
+    if (map_get(&s->consumers, bytes_of(name)) != NULL) {
+        buffer_put_u8(&b, ENTRY_CONSUMER_DELETE);
+        buffer_put_bytes(&b, bytes_of(name));
+    } else if (s->config.max_consumers <= 0 ||
+               s->consumers.count < (uint64_t)s->config.max_consumers) {
+        buffer_printf(&text,
+                      "{\"durable_name\":\"%s\",\"ack_policy\":\"explicit\","
+                      "\"deliver_policy\":\"by_start_sequence\",\"opt_start_seq\":%llu}",
+                      name, (unsigned long long)(1 + draw_request(INT64_MAX)));
+        buffer_put_u8(&b, ENTRY_CONSUMER);
+        buffer_put_u64(&b, (uint64_t)START_NS + sim->now_us * 1000);
+        buffer_put_bytes(&b, buffer_bytes(&text));
+        buffer_deinit(&text);
+    } else {
+        return;
+    }
+    (void)propose_bytes(r, &b);
+}
+
+static void request_delivery(struct replica *r, enum entry_kind kind)
+{
+    struct buffer b = {0};
+    buffer_put_u8(&b, (uint8_t)kind);
+    buffer_put_bytes(&b, BYTES_LIT("C"));
+    buffer_put_u64(&b, (uint64_t)START_NS + sim->now_us * 1000);
+    buffer_put_varint(&b, 1);
+    if (kind == ENTRY_ACKS) {
+        buffer_put_u8(&b, (uint8_t)draw_request(5));
+    }
+    buffer_put_varint(&b, absurd(r->stream));
+    if (kind == ENTRY_ACKS) {
+        buffer_put_varint(&b, absurd(r->stream));
+    }
+    (void)propose_bytes(r, &b);
+}
+
+static void request_removal(struct replica *r, enum entry_kind kind, uint64_t seq)
+{
+    struct buffer b = {0};
+    buffer_put_u8(&b, (uint8_t)kind);
+    buffer_put_varint(&b, seq);
+    if (kind == ENTRY_DELETE) {
+        (void)map_put_u64(&sim->deleted[r->number], seq, r);
+    }
+    (void)propose_bytes(r, &b);
+}
+
+void request_some(struct replica *r)
+{
+    switch (draw_request(9)) {
+    case 0:
+    case 1:
+        request_purge(r);
+        break;
+    case 2: /* both are allowed by what is there now */
+        request_config(r, draw_request(20) == 0);
+        request_config(r, false);
+        break;
+    case 3:
+    case 4:
+        request_consumer(r);
+        request_consumer(r);
+        break;
+    case 5:
+        request_delivery(r, ENTRY_DELIVER);
+        break;
+    case 6:
+        request_delivery(r, ENTRY_ACKS);
+        break;
+    case 7:
+        request_removal(r, ENTRY_DELETE, absurd(r->stream));
+        break;
+    default:
+        if (draw_request(5) == 0) {
+            request_removal(r, ENTRY_EXPIRE, absurd(r->stream));
+        }
+        break;
     }
 }
 

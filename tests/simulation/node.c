@@ -222,6 +222,23 @@ static bool is_rewritten(const struct raft_entry *e)
     return e->kind == RAFT_ENTRY_DATA && blob_bytes(e->data).ptr[0] == ENTRY_REMAINS;
 }
 
+/* `denied`, `consumers`: before. */
+static void check_applied(const struct replica *r, const struct raft_entry *e,
+                          const struct apply_result *result, bool denied, uint32_t consumers)
+{
+    const struct stream_config *c = &r->stream->config;
+    bool more = r->stream->consumers.count > consumers;
+    if (result->warning != NULL && blob_bytes(e->data).ptr[0] == ENTRY_MESSAGES) {
+        fail("messages were ignored: the leader's view was not right");
+    }
+    if (more && c->max_consumers > 0 && r->stream->consumers.count > (uint64_t)c->max_consumers) {
+        fail("there are more consumers than allowed");
+    }
+    if (denied && !c->deny_delete) {
+        fail("deny_delete was undone");
+    }
+}
+
 static bool on_apply(void *arg, const struct raft_entry *e)
 {
     struct replica *r = arg;
@@ -237,6 +254,8 @@ static bool on_apply(void *arg, const struct raft_entry *e)
     note("apply", r->node->number, e->index, h);
     if (e->kind == RAFT_ENTRY_DATA) {
         struct apply_result result;
+        bool denied = r->stream->config.deny_delete;
+        uint32_t consumers = r->stream->consumers.count;
         enum err err = stream_apply(r->stream, e->index, blob_bytes(e->data), &result, NULL, NULL);
         if (err == ERR_IO) {
             note("stall", r->node->number, e->index, 0);
@@ -245,6 +264,7 @@ static bool on_apply(void *arg, const struct raft_entry *e)
         if (err != OK) {
             fail("an entry could not be applied");
         }
+        check_applied(r, e, &result, denied, consumers);
     }
     if (r->leading) {
         publisher_applied(&r->publisher, r->stream->totals.last_seq);

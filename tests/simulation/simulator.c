@@ -271,6 +271,10 @@ static void dispatch(struct event e)
                         draw_delete(10) < 3) {
                         delete_some(&sim->nodes[i].replicas[g]);
                     }
+                    if (sim->plan.requests && sim->nodes[i].replicas[g].leading &&
+                        draw_request(10) < 3) {
+                        request_some(&sim->nodes[i].replicas[g]);
+                    }
                     process_soon(&sim->nodes[i]);
                 }
             }
@@ -367,6 +371,7 @@ static void draw_plan(struct plan *p)
     p->io_errors = draw_rot(100) < 30;
     p->deletes = draw_delete(100) < 60;
     p->lease_ns = draw_lease(100) < 50 ? RAFT_LEASE_MAX_NS / (1 + (int64_t)draw_lease(3)) : 0;
+    p->requests = draw_request(100) < 40;
     p->clogs = p->nodes > 1 && draw_clog(100) < 40;
     p->cut_changes = p->changes && draw_cut(100) < 60;
     if (p->changes) {
@@ -385,7 +390,9 @@ static uint64_t run_seed(uint64_t seed, bool trace, struct sim *totals)
     random_seed(&s.cut_random, seed ^ 0xcafe);
     random_seed(&s.delete_random, seed ^ 0xde1e12);
     random_seed(&s.lease_random, seed ^ 0x1ea5e);
-    random_seed(&s.clog_random, seed ^ 0xc114); /* the seeds kept in regressions have no clogs */
+    /* The seeds kept in regressions have neither of these. */
+    random_seed(&s.clog_random, seed ^ 0xc114);
+    random_seed(&s.request_random, seed ^ 0x4e90e6c);
     draw_plan(&s.plan);
     for (unsigned i = 0; i < s.plan.nodes; i++) {
         s.nodes[i].number = i;

@@ -50,6 +50,7 @@ struct plan {
     bool cut_changes; /* by leaders that have just been cut off, too: what is to be truncated */
     bool changes;     /* members come and go */
     bool deletes;     /* messages are deleted, in the middle of their records */
+    bool requests;    /* of all kinds, with absurd numbers, and several at once */
     int64_t lease_ns; /* leaders read by lease, on clocks of different speed; 0: by rounds */
     unsigned voters;  /* at first: so many of the nodes, in every group others */
     unsigned sync_mean_us;
@@ -156,7 +157,8 @@ struct sim {
     uint64_t seed;
     struct plan plan;
     /* The others are apart so that seeds keep their meaning. */
-    struct random random, rot_random, cut_random, delete_random, lease_random, clog_random;
+    struct random random, rot_random, cut_random, delete_random, lease_random, clog_random,
+        request_random;
     bool trace, calm;
     uint64_t now_us, event_number;
     struct event *heap;
@@ -210,13 +212,14 @@ __attribute__((noreturn)) void fail(const char *what);
 /* Below `bound`. */
 uint64_t draw(uint64_t bound);
 bool chance(unsigned percent);
-/* draw() for what rots, for what leaders do that are cut off, for what is deleted, for leases, and
- * for paths that are clogged. */
+/* draw() for what rots, for what leaders do that are cut off, for what is deleted, for leases, for
+ * paths that are clogged, and for requests. */
 uint64_t draw_rot(uint64_t bound);
 uint64_t draw_cut(uint64_t bound);
 uint64_t draw_delete(uint64_t bound);
 uint64_t draw_lease(uint64_t bound);
 uint64_t draw_clog(uint64_t bound);
+uint64_t draw_request(uint64_t bound);
 /* A line of the trace, part of its hash. */
 void note(const char *what, uint64_t a, uint64_t b, uint64_t c);
 /* Events come out in the order of (time, number). Takes what the event owns. */
@@ -272,6 +275,9 @@ void read_all(struct replica *r);
 void consume(struct replica *r);
 /* Deletes of some messages that lie together all but a few. */
 void delete_some(struct replica *r);
+/* Purges, changes of the configuration and of consumers, and others that concern what is not there;
+ * what has been refused by the state as it is is not proposed. */
+void request_some(struct replica *r);
 /* `pick`: draw() or a like one. */
 void change_members(struct replica *r, uint64_t (*pick)(uint64_t bound));
 

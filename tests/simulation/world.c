@@ -35,6 +35,11 @@ uint64_t draw_clog(uint64_t bound)
     return random_below(&sim->clog_random, bound);
 }
 
+uint64_t draw_request(uint64_t bound)
+{
+    return random_below(&sim->request_random, bound);
+}
+
 uint64_t draw_cut(uint64_t bound)
 {
     return random_below(&sim->cut_random, bound);

@@ -97,20 +97,6 @@ Test(stream, last_by_subject_after_the_last_one_is_deleted)
     stream_free(s);
 }
 
-Test(stream, a_gap_in_the_sequences_is_damage)
-{
-    struct stream *s = make("{\"name\":\"S\"}");
-    struct messages_builder b = {0};
-    struct apply_result result;
-    messages_begin(&b, 5, 1);
-    messages_add(&b, 1, BYTES_LIT("S"), BYTES_NONE, BYTES_LIT("x"));
-    struct blob *e = messages_finish(&b);
-    cr_assert_eq(stream_apply(s, 1, blob_bytes(e), &result, NULL, NULL), ERR_CORRUPT);
-    blob_release(e);
-    buffer_deinit(&b.data);
-    stream_free(s);
-}
-
 Test(stream, without_replicas_what_cannot_be_read_is_lost_when_limits_come_to_it)
 {
     struct stream *s = make("{\"name\":\"S\",\"subjects\":[\"a\",\"b\"],\"max_msgs\":6}");
