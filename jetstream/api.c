@@ -1,10 +1,14 @@
-/* $JS.API.>: finds out who answers, and answers what belongs to the meta leader. Loop 0.
+/* $JS.API.…: finds out who answers, and answers what belongs to the meta leader. Loop 0.
  *
- * Every server gets every request (the subscription is announced like any other) and exactly one
- * answers: the meta leader, or the leader of the stream. Unknown subjects get no answer, as on
- * nats-server; subjects of features that are not there yet get an error that says so. */
+ * Every server gets every request (the subscriptions are announced like any other) and exactly one
+ * answers: the meta leader, or the leader of the stream. Subjects of features that are not there
+ * yet get an error that says so. What nobody answers is not subscribed to, so that whoever asks is
+ * told at once: MSG.NEXT of a consumer that has no leader, DIRECT.GET. Subjects that have too few
+ * or too many tokens get no answer, as on nats-server. */
+#include <assert.h>
 #include <stdlib.h>
 
+#include "core/base/check.h"
 #include "core/base/clock.h"
 #include "core/base/mem.h"
 #include "core/subject/subject.h"
@@ -410,15 +414,14 @@ static void dispatch(struct api_call *c, struct bytes subject)
     }
 }
 
-void api_on_requests(void *arg, struct inbound_batch *batch)
+static void on_requests(void *arg, struct inbound_batch *batch)
 {
     struct jetstream *js = arg;
     struct inbound m;
     while (inbound_next(batch, &m)) {
         struct bytes subject = bytes_skip(m.subject, sizeof "$JS.API." - 1);
-        if (bytes_starts(subject, BYTES_LIT("CONSUMER.MSG.NEXT.")) || js->stopping ||
-            js->meta.group == NULL) {
-            continue; /* pulls go to the stream's leader by its own subscription */
+        if (js->stopping || js->meta.group == NULL) {
+            continue;
         }
         atomic_fetch_add(&js->api_total, 1);
         struct api_call c = {.js = js,
@@ -427,5 +430,63 @@ void api_on_requests(void *arg, struct inbound_batch *batch)
                              .header = bytes_make(m.payload.ptr, m.header_len),
                              .reply = m.reply};
         dispatch(&c, subject);
+    }
+}
+
+/* What is subscribed to: all verbs of both tables are in here, no others that anybody knows. */
+static const char *const groups[] = {"INFO",
+                                     "STREAM.>",
+                                     "CONSUMER.CREATE.>",
+                                     "CONSUMER.DURABLE.>",
+                                     "CONSUMER.DELETE.>",
+                                     "CONSUMER.INFO.>",
+                                     "CONSUMER.NAMES.>",
+                                     "CONSUMER.LIST.>",
+                                     "CONSUMER.PAUSE.>",
+                                     "CONSUMER.UNPIN.>",
+                                     "CONSUMER.RESET.>",
+                                     "CONSUMER.LEADER.>",
+                                     "CONSUMER.PEER.>",
+                                     "META.>",
+                                     "SERVER.>",
+                                     "ACCOUNT.>"};
+
+static_assert(sizeof groups / sizeof groups[0] == API_GROUPS, "struct api_sub has as many");
+
+static bool is_subscribed(const char *verb)
+{
+    struct buffer longer = {0};
+    bool found = false;
+    buffer_printf(&longer, "%s.x", verb);
+    for (unsigned i = 0; i < API_GROUPS; i++) {
+        found = found || strcmp(groups[i], verb) == 0 ||
+                subject_matches(bytes_of(groups[i]), buffer_bytes(&longer));
+    }
+    buffer_deinit(&longer);
+    return found;
+}
+
+void api_subscribe(struct jetstream *js, struct api_sub *s)
+{
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        CHECK(is_subscribed(rows[i].verb));
+    }
+    for (size_t i = 0; i < sizeof missing / sizeof missing[0]; i++) {
+        CHECK(is_subscribed(missing[i].verb));
+    }
+    for (unsigned i = 0; i < API_GROUPS; i++) { /* one's requests come in their order */
+        struct buffer subject = {0};
+        buffer_printf(&subject, "$JS.API.%s", groups[i]);
+        s->subs[i] = i > 0 ? broker_subscribe_with(s->subs[0], buffer_bytes(&subject))
+                           : broker_subscribe(js->broker, s->account, buffer_bytes(&subject),
+                                              BYTES_NONE, loops_at(js->loops, 0), on_requests, js);
+        buffer_deinit(&subject);
+    }
+}
+
+void api_unsubscribe(struct jetstream *js, struct api_sub *s)
+{
+    for (unsigned i = 0; i < API_GROUPS; i++) {
+        broker_unsubscribe(js->broker, s->subs[i]);
     }
 }

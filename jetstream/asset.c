@@ -311,36 +311,16 @@ static void keep_sub(struct asset *a, struct internal_sub *sub)
     a->subs[a->sub_count++] = sub;
 }
 
-static void add_sub(struct asset *a, struct bytes subject, internal_cb cb)
-{
-    keep_sub(
-        a, broker_subscribe(a->js->broker, a->account, subject, BYTES_NONE, asset_loop(a), cb, a));
-}
-
 /* The stream has a publisher's messages in the order in which they were sent, whatever their
  * subjects: one callback for all. */
-static void subscribe_subjects(struct asset *a)
+static void subscribe(struct asset *a)
 {
     for (uint32_t i = 0; i < a->stream->config.subject_count; i++) {
         struct bytes subject = bytes_of(a->stream->config.subjects[i]);
-        if (i == 0) {
-            add_sub(a, subject, asset_on_publish);
-        } else {
-            keep_sub(a, broker_subscribe_with(a->subs[0], subject));
-        }
+        keep_sub(a, i > 0 ? broker_subscribe_with(a->subs[0], subject)
+                          : broker_subscribe(a->js->broker, a->account, subject, BYTES_NONE,
+                                             asset_loop(a), asset_on_publish, a));
     }
-}
-
-static void subscribe(struct asset *a)
-{
-    subscribe_subjects(a);
-    struct buffer subject = {0};
-    buffer_printf(&subject, "$JS.ACK.%s.>", a->name);
-    add_sub(a, buffer_bytes(&subject), asset_on_acks);
-    buffer_clear(&subject);
-    buffer_printf(&subject, "$JS.API.CONSUMER.MSG.NEXT.%s.*", a->name);
-    add_sub(a, buffer_bytes(&subject), asset_on_pulls);
-    buffer_deinit(&subject);
 }
 
 static void unsubscribe(struct asset *a)

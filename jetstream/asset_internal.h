@@ -42,7 +42,7 @@ struct asset {
     int64_t create_replies_until_ns; /* monotonic; nobody waits there any more then */
     json_t *wanted_config;           /* the meta group's, when it differs from what is applied */
     char *update_reply;
-    struct internal_sub **subs; /* leader only: subjects, then acks, then pulls */
+    struct internal_sub **subs; /* leader only: its subjects */
     uint32_t sub_count;
     struct messages_builder builder;
     struct buffer builder_replies; /* varint length and reply per message in the builder */
@@ -98,7 +98,7 @@ void asset_answer_duplicates(struct asset *asset, bool applied);
 /* When leadership ends, the waiters called. */
 void asset_forget_publishes(struct asset *asset);
 
-/* --- asset_acks.c; the leader --- */
+/* --- asset_acks.c; the leader. Subscribed to for each consumer by pull.c --- */
 
 void asset_on_acks(void *arg, struct inbound_batch *batch);
 void asset_on_pulls(void *arg, struct inbound_batch *batch);

@@ -255,7 +255,7 @@ void jetstream_accounts_changed(struct jetstream *js)
         if (atomic_load(&js->api_subs[i].account->jetstream)) {
             js->api_subs[kept++] = js->api_subs[i];
         } else {
-            broker_unsubscribe(js->broker, js->api_subs[i].sub);
+            api_unsubscribe(js, &js->api_subs[i]);
         }
     }
     js->api_sub_count = kept;
@@ -267,10 +267,9 @@ void jetstream_accounts_changed(struct jetstream *js)
         }
         if (!known && atomic_load(&accounts[i]->jetstream)) {
             VEC_RESERVE(js->api_subs, js->api_sub_cap, js->api_sub_count);
-            js->api_subs[js->api_sub_count++] = (struct api_sub){
-                accounts[i],
-                broker_subscribe(js->broker, accounts[i], BYTES_LIT("$JS.API.>"), BYTES_NONE,
-                                 loops_at(js->loops, 0), api_on_requests, js)};
+            struct api_sub *sub = &js->api_subs[js->api_sub_count++];
+            *sub = (struct api_sub){.account = accounts[i]};
+            api_subscribe(js, sub);
         }
     }
     free(accounts);
@@ -358,7 +357,7 @@ static void close_all(void *arg)
     js->stopping = true;
     loop_timer_cancel(loops_at(js->loops, 0), &js->ready_timer);
     for (uint32_t i = 0; i < js->api_sub_count; i++) {
-        broker_unsubscribe(js->broker, js->api_subs[i].sub);
+        api_unsubscribe(js, &js->api_subs[i]);
     }
     js->api_sub_count = 0;
     collect_stop(js);

@@ -36,6 +36,14 @@ struct meta_group {
 
 struct scrub;
 
+#define API_GROUPS 16
+
+/* The API in one account. */
+struct api_sub {
+    struct account *account;
+    struct internal_sub *subs[API_GROUPS];
+};
+
 struct jetstream {
     struct broker *broker;
     struct peers *peers;   /* NULL without cluster */
@@ -45,13 +53,10 @@ struct jetstream {
     struct shard **shards; /* one per loop */
     uint64_t self;
     char *store_dir;
-    struct scrub *scrub;    /* loop 0; NULL none */
-    struct meta_group meta; /* loop 0 */
-    struct map hosted;      /* loop 0: "account\nstream" → struct hosted */
-    struct api_sub {
-        struct account *account;
-        struct internal_sub *sub;
-    } * api_subs; /* one per account with JetStream; loop 0 */
+    struct scrub *scrub;      /* loop 0; NULL none */
+    struct meta_group meta;   /* loop 0 */
+    struct map hosted;        /* loop 0: "account\nstream" → struct hosted */
+    struct api_sub *api_subs; /* one per account with JetStream; loop 0 */
     uint32_t api_sub_count, api_sub_cap;
     struct map questions; /* loop 0: id → struct question (collect.c) */
     uint64_t next_question;
@@ -79,8 +84,9 @@ void js_node_id8(struct jetstream *js, uint64_t node, char id[9]);
 
 /* --- requests and replies (api.c) --- */
 
-/* $JS.API.>, loop 0. */
-void api_on_requests(void *arg, struct inbound_batch *batch);
+/* Loop 0. From now on requests in sub->account are answered; or no more. */
+void api_subscribe(struct jetstream *js, struct api_sub *sub);
+void api_unsubscribe(struct jetstream *js, struct api_sub *sub);
 
 /* {"type":"io.nats.jetstream.api.v1.<type>"}, to which the caller adds. */
 json_t *js_response(const char *type);

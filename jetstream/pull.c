@@ -50,6 +50,7 @@ struct pulls {
     struct loop_timer pump_timer, request_timer; /* the first: redeliveries, and searches */
     struct turn_task pump_task;
     struct delivery *under_way; /* list of DELIVER entries proposed */
+    struct internal_sub *acks, *requests;
 };
 
 struct choice {
@@ -656,6 +657,20 @@ void pulls_release(struct pulls *p, uint64_t hold)
 
 /* --- life --- */
 
+/* For this consumer alone: who asks for one that is not there is told at once that nobody answers.
+ */
+static struct internal_sub *subscribe(struct pulls *p, const char *prefix, const char *suffix,
+                                      internal_cb cb)
+{
+    struct asset *a = p->asset;
+    struct buffer subject = {0};
+    buffer_printf(&subject, "%s%s.%s%s", prefix, a->name, p->consumer->config.name, suffix);
+    struct internal_sub *sub = broker_subscribe(a->js->broker, a->account, buffer_bytes(&subject),
+                                                BYTES_NONE, asset_loop(a), cb, a);
+    buffer_deinit(&subject);
+    return sub;
+}
+
 struct pulls *pulls_new(struct asset *asset, struct consumer *consumer)
 {
     struct pulls *p = NEW(struct pulls);
@@ -666,6 +681,8 @@ struct pulls *pulls_new(struct asset *asset, struct consumer *consumer)
     p->next_seq = p->chosen_seq + 1;
     p->pump_task.run = pump;
     p->pump_task.arg = p;
+    p->acks = subscribe(p, "$JS.ACK.", ".>", asset_on_acks);
+    p->requests = subscribe(p, "$JS.API.CONSUMER.MSG.NEXT.", "", asset_on_pulls);
     pulls_pump(p); /* timers of what is pending already */
     return p;
 }
@@ -673,6 +690,8 @@ struct pulls *pulls_new(struct asset *asset, struct consumer *consumer)
 void pulls_free(struct pulls *p, const char *status)
 {
     struct loop *loop = asset_loop(p->asset);
+    broker_unsubscribe(p->asset->js->broker, p->acks);
+    broker_unsubscribe(p->asset->js->broker, p->requests);
     for (struct delivery *d = p->under_way; d != NULL; d = d->next) {
         d->pulls = NULL;
         for (uint32_t i = 0; i < d->count; i++) {
