@@ -24,11 +24,12 @@
 #define YIELD_NS                    (500 * NS_PER_MS) /* nor than this */
 
 /* What one store batch completes. */
+enum done_what { DONE_PERSISTED, DONE_CHECKPOINT, DONE_FOOTPRINT };
 struct commit {
     struct shard *shard;
     struct done {
         uint64_t group, life;
-        enum { DONE_PERSISTED, DONE_CHECKPOINT, DONE_FOOTPRINT } what;
+        enum done_what what;
         uint64_t number; /* PERSISTED: the request; CHECKPOINT: the first index that is left */
     } * list;
     uint32_t count, cap;
@@ -64,7 +65,7 @@ static struct store_batch *batch_of(struct group *g)
     return batch_in(g->shard, g->writes);
 }
 
-static void commit_add(struct group *g, struct writes *w, int what, uint64_t number)
+static void commit_add(struct group *g, struct writes *w, enum done_what what, uint64_t number)
 {
     (void)batch_in(g->shard, w);
     struct commit *c = w->commit;
