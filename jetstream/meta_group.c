@@ -634,6 +634,28 @@ static unsigned load_of(const struct jetstream *js, uint64_t node)
     return load;
 }
 
+/* May one more stream (or `known`, changed so) take what it may grow to of that node? Every server
+ * is taken to have the limits of this one. A stream without a limit asks for one byte. */
+static bool has_room(const struct jetstream *js, uint64_t node, const struct stream_config *config,
+                     const struct assignment *known)
+{
+    const struct options *o = broker_options(js->broker);
+    int64_t limit = config->memory ? o->jetstream_max_memory : o->jetstream_max_file;
+    int64_t wanted = config->max_bytes > 0 ? config->max_bytes : 1;
+    return limit < 0 || (wanted <= limit && meta_reserved(&js->meta.meta, node, config->memory,
+                                                          known) <= limit - wanted);
+}
+
+static bool no_room(const struct jetstream *js, const struct stream_config *config,
+                    struct js_error *error)
+{
+    if (js->peers == NULL) {
+        return js_fail(error, config->memory ? JS_MEMORY_RESOURCES : JS_STORAGE_RESOURCES);
+    }
+    return js_failf(error, JS_NO_PEERS, "no suitable peers for placement, insufficient %s",
+                    config->memory ? "memory" : "storage");
+}
+
 static bool place(struct jetstream *js, const struct stream_config *config, json_t *peers,
                   struct js_error *error)
 {
@@ -652,16 +674,21 @@ static bool place(struct jetstream *js, const struct stream_config *config, json
     unsigned voters;
     unsigned server_count = meta_servers(js, servers, &voters);
     unsigned count = 0;
-    bool offline = false;
+    bool offline = false, full = false;
     uint64_t turn = js->meta.next_placement++;
     for (unsigned i = 0; i < server_count; i++) {
         uint64_t node = servers[(i + turn) % server_count];
-        if (js->peers == NULL || peers_is_up(js->peers, node)) {
+        if (!has_room(js, node, config, NULL)) {
+            full = true;
+        } else if (js->peers == NULL || peers_is_up(js->peers, node)) {
             candidates[count].node = node;
             candidates[count++].load = load_of(js, node);
         } else {
             offline = true;
         }
+    }
+    if (count < (unsigned)config->replicas && full) {
+        return no_room(js, config, error);
     }
     if (count < (unsigned)config->replicas) {
         return js_failf(error, JS_NO_PEERS, "no suitable peers for placement%s",
@@ -742,7 +769,12 @@ void meta_update_stream(struct jetstream *js, struct account *account, struct by
     } else {
         json_t *before = assignment_config(known->config);
         if (stream_config_parse(before, true, &old, &error)) {
-            (void)stream_config_check_update(&old, &config, &error);
+            bool well = stream_config_check_update(&old, &config, &error);
+            bool grows = config.max_bytes > old.max_bytes && old.max_bytes > 0;
+            for (unsigned i = 0; i < known->peer_count && well && grows; i++) {
+                well =
+                    has_room(js, known->peers[i], &config, known) || no_room(js, &config, &error);
+            }
         }
         json_decref(before);
     }

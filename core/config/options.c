@@ -1,5 +1,6 @@
 #include "core/config/options.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <strings.h>
 
@@ -45,7 +46,6 @@ static struct cluster_options cluster_options_default(void)
 {
     return (struct cluster_options){
         .host = mem_strdup("0.0.0.0"),
-        .auth_timeout_ns = 2 * NS_PER_SEC,
         .pool_size = 3,
         .tls = tls_options_default(),
         .compression = COMPRESSION_ACCEPT,
@@ -81,7 +81,6 @@ struct options *options_new(void)
     o->ping_interval_ns = 120 * NS_PER_SEC;
     o->ping_max = 2;
     o->write_deadline_ns = 10 * NS_PER_SEC;
-    o->auth_timeout_ns = 2 * NS_PER_SEC;
     o->lame_duck_duration_ns = 120 * NS_PER_SEC;
     o->lame_duck_grace_ns = 10 * NS_PER_SEC;
     o->connect_error_reports = 3600;
@@ -151,6 +150,52 @@ void option_report_deinit(struct option_report *report)
     buffer_deinit(&report->notes);
 }
 
+/* Limits and intervals of which zero is the default, as for nats-server; and below zero where that
+ * would let nobody in, or end every connection at once. */
+static const struct {
+    size_t offset;
+    bool below;
+} defaulted[] = {{offsetof(struct options, max_payload), false},
+                 {offsetof(struct options, max_pending), false},
+                 {offsetof(struct options, max_control_line), true},
+                 {offsetof(struct options, max_closed_clients), true},
+                 {offsetof(struct options, ping_interval_ns), true},
+                 {offsetof(struct options, ping_max), false},
+                 {offsetof(struct options, write_deadline_ns), true},
+                 {offsetof(struct options, lame_duck_duration_ns), false},
+                 {offsetof(struct options, lame_duck_grace_ns), false},
+                 {offsetof(struct options, connect_error_reports), false},
+                 {offsetof(struct options, reconnect_error_reports), false},
+                 {offsetof(struct options, tls.timeout_ns), true},
+                 {offsetof(struct options, cluster.tls.timeout_ns), true},
+                 {offsetof(struct options, cluster.pool_size), false},
+                 {offsetof(struct options, cluster.write_deadline_ns), true}};
+
+/* A login waits for the handshake, and a second longer. */
+static void default_auth_timeout(int64_t *timeout_ns, const struct tls_options *tls)
+{
+    if (*timeout_ns <= 0 && !tls->set) {
+        *timeout_ns = 2 * NS_PER_SEC;
+    } else if (*timeout_ns <= 0 &&
+               __builtin_add_overflow(tls->timeout_ns, NS_PER_SEC, timeout_ns)) {
+        *timeout_ns = tls->timeout_ns;
+    }
+}
+
+static void fill_in_defaults(struct options *o)
+{
+    struct options *defaults = options_new();
+    for (size_t i = 0; i < sizeof defaulted / sizeof defaulted[0]; i++) {
+        int64_t *value = (void *)((char *)o + defaulted[i].offset);
+        if (*value == 0 || (*value < 0 && defaulted[i].below)) {
+            *value = *(const int64_t *)(const void *)((char *)defaults + defaulted[i].offset);
+        }
+    }
+    options_free(defaults);
+    default_auth_timeout(&o->auth_timeout_ns, &o->tls);
+    default_auth_timeout(&o->cluster.auth_timeout_ns, &o->cluster.tls);
+}
+
 /* A secret or a name that says nothing is one that was not given. */
 static void clear_when_empty(char **text)
 {
@@ -163,6 +208,7 @@ enum err options_finish(struct options *o, struct error *error)
 {
     clear_when_empty(&o->user);
     clear_when_empty(&o->token);
+    fill_in_defaults(o);
     if (o->port == 0) {
         o->port = 4222;
     }
@@ -183,7 +229,6 @@ enum err options_finish(struct options *o, struct error *error)
                              o->accounts[i].name);
         }
     }
-    o->cluster.pool_size = o->cluster.pool_size == 0 ? 3 : o->cluster.pool_size;
     if (o->cluster.name != NULL && strcmp(o->cluster.name, "_") == 0) {
         return error_set(error, ERR_INVALID, "cluster name is reserved");
     }

@@ -168,7 +168,8 @@ struct options {
     int64_t connect_error_reports, reconnect_error_reports; /* every n-th is logged */
     bool proxy_protocol;                                    /* on the client port */
     bool no_producer_stall;                                 /* no_fast_producer_stall */
-    int64_t ping_interval_ns, ping_max, write_deadline_ns, auth_timeout_ns;
+    int64_t ping_interval_ns, ping_max, write_deadline_ns;
+    int64_t auth_timeout_ns; /* 0 until options_finish() */
     int64_t lame_duck_grace_ns, lame_duck_duration_ns;
 
     bool authorization_block;         /* there is one, whatever it says */

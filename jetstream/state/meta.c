@@ -61,6 +61,9 @@ static void set_config(struct assignment *a, const json_t *config)
     }
     buffer_append_char(&subjects, '\0');
     blob_release(a->config);
+    int64_t limit = json_int(config, "max_bytes");
+    a->reserved = limit > 0 ? limit : 0;
+    a->memory = strcmp(json_text(config, "storage"), "memory") == 0;
     free(a->subjects);
     a->config = blob_copy(buffer_bytes(&text));
     a->subjects = mem_strdup(subjects.data);
@@ -119,6 +122,25 @@ bool meta_overlaps(const struct meta *meta, const char *account, const struct st
         }
     }
     return false;
+}
+
+int64_t meta_reserved(const struct meta *meta, uint64_t node, bool memory,
+                      const struct assignment *except)
+{
+    int64_t sum = 0;
+    struct map_entry *e;
+    for (uint32_t i = 0; (e = map_next(&meta->assignments, &i)) != NULL;) {
+        const struct assignment *a = e->value;
+        bool here = false;
+        for (unsigned k = 0; k < a->peer_count; k++) {
+            here = here || a->peers[k] == node;
+        }
+        if (here && a != except && a->memory == memory &&
+            __builtin_add_overflow(sum, a->reserved, &sum)) {
+            return INT64_MAX;
+        }
+    }
+    return sum;
 }
 
 static json_t *assignment_json(const struct assignment *a)

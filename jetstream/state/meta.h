@@ -31,6 +31,8 @@ struct assignment {
     struct blob *first_config; /* as created: where every replica begins */
     struct blob *config;       /* as of now */
     char *subjects;            /* of `config`, a line each */
+    int64_t reserved;          /* bytes: its max_bytes; 0 without a limit */
+    bool memory;               /* of `config`: where the bytes are */
 };
 
 enum meta_change_kind { META_NOTHING, META_CREATED, META_UPDATED, META_DELETED, META_ECHO };
@@ -62,6 +64,10 @@ void meta_encode(const struct meta *meta, struct buffer *out);
 MUST_USE enum err meta_decode(struct meta *meta, struct bytes state);
 
 struct assignment *meta_find(const struct meta *meta, struct bytes account, struct bytes stream);
+/* Bytes that streams with a limit, but for `except` (NULL: all of them), may take of that node's
+ * memory, or of its disk. Saturates. */
+int64_t meta_reserved(const struct meta *meta, uint64_t node, bool memory,
+                      const struct assignment *except);
 /* Does one of these subjects overlap with those of another stream of the account? */
 bool meta_overlaps(const struct meta *meta, const char *account,
                    const struct stream_config *config);

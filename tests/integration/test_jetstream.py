@@ -405,3 +405,23 @@ async def test_a_stream_deleted_before_it_has_a_leader_answers(server, storage):
         line = c.until(b"\r\n").split()
         if line and line[0] == b"MSG":
             wanted.discard(line[1].decode())
+
+
+@both
+@pytest.mark.parametrize("limits,answers", [
+    ("max_mem: 0", {"memory": [10028, 10028, 10028], "file": [None, None, None]}),
+    ("max_file: 0", {"memory": [None, None, None], "file": [10047, 10047, 10047]}),
+    ("max_mem: 2000, max_file: 2000", {"memory": [None, None, 10028], "file": [None, None, 10047]}),
+])
+def test_a_stream_that_finds_no_room_is_not_made(tmp_path, limits, answers, binary):
+    s = Server(tmp_path, jetstream=limits, binary=binary).start()
+    c = connect(s).send(b"SUB in 1\r\n")
+    for storage, errors in answers.items():
+        for max_bytes, error in zip((-1, 1000, 1500), errors):
+            body = json.dumps({"name": f"{storage}{max_bytes}", "subjects": [f"{storage}.{max_bytes}"], "storage": storage,
+                               "max_bytes": max_bytes}).encode()
+            c.send(b"PUB $JS.API.STREAM.CREATE.%s%d in %d\r\n%s\r\n" % (storage.encode(), max_bytes, len(body), body))
+            c.until(b"MSG in 1 ")
+            c.until(b"\r\n")
+            assert json.loads(c.until(b"}\r\n")).get("error", {}).get("err_code") == error, (storage, max_bytes)
+    s.stop()

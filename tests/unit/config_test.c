@@ -76,6 +76,72 @@ Test(config, what_is_not_there_yet_is_noted)
     release(o, &report);
 }
 
+static struct options *finished(const char *text)
+{
+    struct error error;
+    struct option_report report = {0};
+    struct options *o = options_new();
+    struct conf *conf = conf_parse("test.conf", bytes_of(text), &error);
+    cr_assert_not_null(conf, "%s", text);
+    cr_assert_eq(options_apply_conf(o, conf, &report), OK, "%s", text);
+    cr_assert_eq(options_finish(o, &error), OK, "%s: %s", text, error.message);
+    conf_free(conf);
+    option_report_deinit(&report);
+    return o;
+}
+
+Test(options, zero_is_the_default)
+{
+    static const char zeros[] =
+        "max_payload: 0, max_pending: 0, max_control_line: 0, max_closed_clients: 0\n"
+        "ping_interval: \"0s\", ping_max: 0, write_deadline: \"0s\", lame_duck_grace_period: "
+        "\"0s\"\n"
+        "connect_error_reports: 0, reconnect_error_reports: 0, authorization { timeout: 0 }\n"
+        "cluster { port: -1, name: x, pool_size: 0, write_deadline: \"0s\", authorization { "
+        "timeout: "
+        "0 } }\n";
+    struct options *o = finished(zeros), *d = finished("cluster { port: -1, name: x }");
+    const int64_t pairs[][2] = {{o->max_payload, d->max_payload},
+                                {o->max_pending, d->max_pending},
+                                {o->max_control_line, d->max_control_line},
+                                {o->max_closed_clients, d->max_closed_clients},
+                                {o->ping_interval_ns, d->ping_interval_ns},
+                                {o->ping_max, d->ping_max},
+                                {o->write_deadline_ns, d->write_deadline_ns},
+                                {o->lame_duck_grace_ns, d->lame_duck_grace_ns},
+                                {o->connect_error_reports, d->connect_error_reports},
+                                {o->reconnect_error_reports, d->reconnect_error_reports},
+                                {o->auth_timeout_ns, d->auth_timeout_ns},
+                                {o->cluster.pool_size, d->cluster.pool_size},
+                                {o->cluster.write_deadline_ns, d->cluster.write_deadline_ns},
+                                {o->cluster.auth_timeout_ns, d->cluster.auth_timeout_ns}};
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+        cr_assert_eq(pairs[i][0], pairs[i][1], "row %zu", i);
+        cr_assert_gt(pairs[i][1], 0, "row %zu", i);
+    }
+    options_free(o);
+    options_free(d);
+}
+
+Test(options, a_login_waits_for_the_handshake)
+{
+    static const struct {
+        const char *conf;
+        int64_t tls_s, login_s;
+    } rows[] = {
+        {"debug: false", 2, 2},
+        {"tls { cert_file: a, key_file: b }", 2, 3},
+        {"tls { cert_file: a, key_file: b, timeout: 0 }", 2, 3},
+        {"tls { cert_file: a, key_file: b, timeout: 5 }", 5, 6},
+        {"tls { cert_file: a, key_file: b, timeout: 5 }, authorization { timeout: 1 }", 5, 1}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct options *o = finished(rows[i].conf);
+        cr_assert_eq(o->tls.timeout_ns, rows[i].tls_s * 1000000000, "%s", rows[i].conf);
+        cr_assert_eq(o->auth_timeout_ns, rows[i].login_s * 1000000000, "%s", rows[i].conf);
+        options_free(o);
+    }
+}
+
 Test(options, a_cluster_without_a_port_opens_nothing)
 {
     static const struct {
@@ -89,16 +155,8 @@ Test(options, a_cluster_without_a_port_opens_nothing)
                 {"cluster { port: 6222 }", 6222},
                 {"cluster { port: -1 }", -1}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        struct error error;
-        struct option_report report = {0};
-        struct options *o = options_new();
-        struct conf *conf = conf_parse("test.conf", bytes_of(rows[i].conf), &error);
-        cr_assert_not_null(conf);
-        cr_assert_eq(options_apply_conf(o, conf, &report), OK);
-        cr_assert_eq(options_finish(o, &error), OK, "%s: %s", rows[i].conf, error.message);
+        struct options *o = finished(rows[i].conf);
         cr_assert_eq(o->cluster.port, rows[i].port, "%s", rows[i].conf);
-        conf_free(conf);
-        option_report_deinit(&report);
         options_free(o);
     }
 }
