@@ -521,6 +521,16 @@ bool conn_wait_drained(struct conn *conn)
     return waits;
 }
 
+bool conn_is_drained(struct conn *conn)
+{
+    CHECK(loop_is_current(conn->loop));
+    conn_flush(conn); /* what was written in this turn */
+    pthread_mutex_lock(&conn->lock);
+    bool drained = !conn->closed && !conn->blocked && conn->pending == 0;
+    pthread_mutex_unlock(&conn->lock);
+    return drained;
+}
+
 /* --- owner loop --- */
 
 static void on_writable(struct conn *conn)
@@ -531,7 +541,11 @@ static void on_writable(struct conn *conn)
     pthread_mutex_lock(&conn->lock);
     conn->blocked = false;
     pthread_mutex_unlock(&conn->lock);
-    flush(conn, 0);
+    if (conn->ops->on_drained != NULL && conn_is_drained(conn)) {
+        conn->ops->on_drained(conn);
+    } else {
+        flush(conn, 0);
+    }
 }
 
 void conn_expect_proxy(struct conn *conn)

@@ -66,6 +66,9 @@ struct conn_ops {
     /* Owner loop; NULL where proxies are never expected. The header was there (failure NULL), and
      * the connection's remote address is the one it says, or it is bad: then this closes. */
     void (*on_proxy)(struct conn *conn, const char *failure);
+    /* Owner loop; NULL where nobody waits for it. What the socket did not take at first has gone.
+     */
+    void (*on_drained)(struct conn *conn);
     /* Owner loop, once: no callback follows. The owner drops its pointer and its reference. */
     void (*on_close)(struct conn *conn, enum close_reason reason);
 };
@@ -156,6 +159,9 @@ void conn_write(struct conn *conn, struct bytes bytes);
 #define CONN_STALL_BYTES (1u << 20)
 /* Asks to be told, through conn_on_drained, when the connection has drained; false when it has. */
 bool conn_wait_drained(struct conn *conn);
+/* Owner loop: everything is with the kernel. If not, the operation on_drained() tells when it is.
+ */
+bool conn_is_drained(struct conn *conn);
 /* Runs on each waiting loop. Set once, before any connection exists. */
 extern void (*conn_on_drained)(struct loop *loop);
 
