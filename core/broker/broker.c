@@ -44,6 +44,7 @@ struct broker *broker_new(const struct options *options, struct tls_context *tls
     atomic_init(&b->options, options);
     b->loops = loops;
     b->accounts = accounts_new();
+    b->login_limits = login_limits_new();
     atomic_init(&b->auth, auth_new(options));
     atomic_init(&b->tls, tls);
     b->start_ns = clock_now_ns();
@@ -81,6 +82,7 @@ void broker_free(struct broker *b)
     free(b->per_loop);
     broker_exchange_end(b);
     accounts_free(b->accounts);
+    login_limits_free(b->login_limits);
     auth_free(atomic_load(&b->auth));
     tls_context_release(atomic_load(&b->tls));
     json_decref(b->neighbour_urls);

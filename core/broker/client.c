@@ -445,7 +445,12 @@ static void hold(struct client *c, const char *data, size_t len)
     if (len > HELD_MAX - c->held.len) {
         client_close(c, CLOSE_AUTH_FAILURE);
     } else if (len > 0) {
+        /* every client ends its greeting so: it is not worth a comparison when nobody waits for the
+         * PONG any more */
+        bool ping =
+            c->held.len == 0 && bytes_eq_nocase(bytes_make(data, len), BYTES_LIT("PING\r\n"));
         buffer_append(&c->held, data, len);
+        atomic_store(&c->conn->holds_input, !ping);
     }
 }
 
@@ -498,6 +503,7 @@ static void destroy(void *arg)
     struct client *c = arg;
     parser_deinit(&c->parser);
     buffer_deinit(&c->held);
+    buffer_deinit(&c->waiting_connect);
     map_deinit(&c->publish_cache);
     table_clear(&c->subs);
     client_forget_replies(c);

@@ -699,6 +699,20 @@ void conn_close(struct conn *conn, enum close_reason reason)
     pthread_mutex_unlock(&conn->lock);
 }
 
+bool conn_is_gone(struct conn *conn)
+{
+    char next;
+    pthread_mutex_lock(&conn->lock); /* invariant (1) */
+    bool gone = conn->closed;
+    if (!gone) {
+        ssize_t n = recv(conn->fd, &next, 1, MSG_PEEK | MSG_DONTWAIT);
+        gone = (n == 0 && !atomic_load(&conn->holds_input)) ||
+               (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
+    }
+    pthread_mutex_unlock(&conn->lock);
+    return gone;
+}
+
 struct close_request {
     struct conn *conn;
     enum close_reason reason;

@@ -101,6 +101,7 @@ struct conn {
     bool tls_optional;               /* plain as well, as the first byte has it */
     bool shaking;                    /* a flight of the handshake is in the work pool */
     bool secured;                    /* the handshake is done */
+    atomic_bool holds_input;         /* its owner keeps bytes that are not handled yet */
 
     pthread_mutex_t lock; /* leaf; guards the rest */
     struct conn_chunk *first, *last;
@@ -173,6 +174,9 @@ void conn_resume(struct conn *conn);
 void conn_hand_over(struct conn *conn, const struct conn_ops *ops, void *owner);
 /* Tries to write what is pending, then closes; reasons that say so discard it. Idempotent. */
 void conn_close(struct conn *conn, enum close_reason reason);
+/* Any thread: it is closed, or the other side has closed it and left nothing to be handled. A
+ * paused connection is not read, so its owner does not learn that by itself. */
+bool conn_is_gone(struct conn *conn);
 /* Any loop: the owner closes soon. */
 void conn_close_soon(struct conn *conn, enum close_reason reason);
 

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -96,4 +97,18 @@ int net_connect_result(int fd)
     int result = 0;
     socklen_t len = sizeof result;
     return getsockopt(fd, SOL_SOCKET, SO_ERROR, &result, &len) == 0 ? result : errno;
+}
+
+uint64_t net_source(const char *host)
+{
+    struct in_addr v4;
+    struct in6_addr v6;
+    uint64_t source = 0;
+    if (inet_pton(AF_INET, host, &v4) == 1) {
+        source = v4.s_addr;
+    } else if (inet_pton(AF_INET6, host, &v6) == 1) {
+        bool mapped = IN6_IS_ADDR_V4MAPPED(&v6);
+        memcpy(&source, v6.s6_addr + (mapped ? 12 : 0), mapped ? 4 : sizeof source);
+    }
+    return source;
 }

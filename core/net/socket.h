@@ -3,6 +3,7 @@
 #define CORE_NET_SOCKET_H
 
 #include <netinet/in.h>
+#include <stdint.h>
 #include <sys/socket.h>
 
 #include "core/base/err.h"
@@ -19,5 +20,8 @@ int net_connect_start(const char *host, int port, struct error *error);
 int net_connect_result(int fd);
 void net_address_text(const struct sockaddr_storage *address, char host[INET6_ADDRSTRLEN],
                       int *port);
+/* Whom an address stands for, as a number for counting: an IPv4 address, or the 64 bits of an IPv6
+ * address that a network gives out. `host`: as net_address_text() writes it. */
+uint64_t net_source(const char *host);
 
 #endif
