@@ -7,6 +7,7 @@
 
 #include "core/base/clock.h"
 #include "core/base/mem.h"
+#include "core/base/url.h"
 #include "core/net/conn.h"
 #include "core/runtime/work.h"
 
@@ -56,7 +57,8 @@ static void finish(struct dial *d, int result)
     uv_close((uv_handle_t *)&d->poll, on_poll_closed); /* before its descriptor */
     int fd = d->fd;
     if (result != 0) {
-        (void)error_set(&d->error, ERR_IO, "dial tcp %s:%d: connect: %s", d->host, d->port,
+        (void)error_set(&d->error, ERR_IO, "dial tcp %s: connect: %s",
+                        address_text(d->host, d->port).text,
                         result == ECONNREFUSED ? "connection refused" : strerror(result));
         (void)close(fd);
         fd = -1;

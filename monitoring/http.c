@@ -7,6 +7,7 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
+#include "core/base/url.h"
 #include "monitoring/http_input.h"
 
 /* connection: READING → handler → ANSWERING → `waits`: the answer goes out → READING or closed.
@@ -221,7 +222,8 @@ static void on_close(struct conn *conn, enum close_reason reason)
 static void on_tls(struct conn *conn, const char *failure)
 {
     if (failure != NULL) {
-        log_error("%s:%d - TLS handshake error: %s", conn->remote_host, conn->remote_port, failure);
+        log_error("%s - TLS handshake error: %s",
+                  address_text(conn->remote_host, conn->remote_port).text, failure);
         conn_close(conn, CLOSE_TLS_HANDSHAKE);
     }
 }

@@ -7,6 +7,7 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
+#include "core/base/url.h"
 
 /* request → endpoint table → (gather from the loops) → JSON. Fields and their order: NATS
  * monitoring reference. */
@@ -271,7 +272,7 @@ enum err monitoring_listen(struct monitoring *m, struct tls_context *tls, struct
     if (m->http == NULL) {
         return ERR_IO;
     }
-    log_info("Starting http%s monitor on %s:%d", secure ? "s" : "", host, m->port);
+    log_info("Starting http%s monitor on %s", secure ? "s" : "", address_text(host, m->port).text);
     return OK;
 }
 

@@ -14,6 +14,7 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
+#include "core/base/url.h"
 #include "core/broker/client_internal.h"
 #include "core/subject/subject.h"
 
@@ -26,8 +27,9 @@
 struct client_prefix client_prefix(const struct client *c)
 {
     struct client_prefix p;
-    int n = snprintf(p.text, sizeof p.text, "%s:%d - cid:%llu", c->conn->remote_host,
-                     c->conn->remote_port, (unsigned long long)c->conn->id);
+    int n = snprintf(p.text, sizeof p.text, "%.90s - cid:%llu",
+                     address_text(c->conn->remote_host, c->conn->remote_port).text,
+                     (unsigned long long)c->conn->id);
     if (c->state == CLIENT_READY && (c->name != NULL || c->lang != NULL || c->version != NULL)) {
         (void)snprintf(p.text + n, sizeof p.text - (size_t)n, " - \"%s%s%s%s%s%s\"",
                        c->version != NULL ? "v" : "", c->version != NULL ? c->version : "",

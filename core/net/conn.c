@@ -11,6 +11,7 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
+#include "core/base/url.h"
 #include "core/net/chunk_pool.h"
 #include "core/net/proxy.h"
 
@@ -477,8 +478,8 @@ char *conn_begin_within(struct conn *conn, size_t limit, size_t len)
     conn->leaves_out = true;
     pthread_mutex_unlock(&conn->lock);
     if (news) {
-        log_warn("%s:%d - Slow: more than %zu bytes wait for it, messages to it are dropped",
-                 conn->remote_host, conn->remote_port, limit);
+        log_warn("%s - Slow: more than %zu bytes wait for it, messages to it are dropped",
+                 address_text(conn->remote_host, conn->remote_port).text, limit);
     }
     return NULL;
 }
