@@ -14,6 +14,7 @@
 #include "core/subject/subject.h"
 #include "jetstream/collect.h"
 #include "jetstream/jetstream_internal.h"
+#include "jetstream/state/request_fields.h"
 
 /* --- replies --- */
 
@@ -151,25 +152,18 @@ static void on_stream_delete(struct api_call *c)
     }
 }
 
-/* {"offset":…,"subject":…} of NAMES and LIST; bodies that do not look like JSON are ignored. */
-static bool page_request(struct api_call *c, int64_t *offset, char **subject)
+/* Of NAMES and LIST. */
+static bool read_page(struct api_call *c, const struct fields *table, struct page_request *page)
 {
-    json_error_t reason;
-    *offset = 0;
-    *subject = NULL;
-    if (c->body.len == 0 || c->body.ptr[0] != '{') {
+    struct js_error error;
+    *page = (struct page_request){0};
+    if (!fields_text_is_json(c->body) ||
+        fields_read(table, FIELDS_REQUEST, c->body, page, &error)) {
         return true;
     }
-    json_t *o = json_parse(c->body, &reason);
-    if (o == NULL) {
-        refuse(c, JS_INVALID_JSON);
-        return false;
-    }
-    *offset = json_int(o, "offset");
-    const char *text = json_text(o, "subject");
-    *subject = *text == '\0' ? NULL : mem_strdup(text);
-    json_decref(o);
-    return true;
+    js_reply_error(c->js, c->account, c->reply, c->type, &error);
+    fields_deinit(table, page);
+    return false;
 }
 
 static bool has_subject(const struct assignment *a, const char *filter)
@@ -218,31 +212,31 @@ static json_t *cut_page(json_t *names, int64_t offset, int64_t limit, json_t *re
 
 static void on_stream_names(struct api_call *c)
 {
-    int64_t offset;
-    char *filter;
-    if (page_request(c, &offset, &filter)) {
-        json_t *o = js_response(c->type);
-        json_t *page = cut_page(stream_names(c, filter), offset, 1024, o);
-        if (json_array_size(page) == 0) {
-            json_decref(page);
-            page = json_null();
-        }
-        json_put(o, "streams", page);
-        js_reply(c->js, c->account, c->reply, o);
-        free(filter);
+    struct page_request asked;
+    if (!read_page(c, &stream_names_fields, &asked)) {
+        return;
     }
+    json_t *o = js_response(c->type);
+    json_t *page = cut_page(stream_names(c, asked.subject), asked.offset, 1024, o);
+    if (json_array_size(page) == 0) {
+        json_decref(page);
+        page = json_null();
+    }
+    json_put(o, "streams", page);
+    js_reply(c->js, c->account, c->reply, o);
+    fields_deinit(&stream_names_fields, &asked);
 }
 
 static void on_stream_list(struct api_call *c)
 {
-    int64_t offset;
-    char *filter;
-    if (page_request(c, &offset, &filter)) {
-        json_t *o = js_response(c->type);
-        json_t *page = cut_page(stream_names(c, filter), offset, 256, o);
-        collect_stream_list(c->js, c->account, c->reply, o, page);
-        free(filter);
+    struct page_request asked;
+    if (!read_page(c, &stream_list_fields, &asked)) {
+        return;
     }
+    json_t *o = js_response(c->type);
+    json_t *page = cut_page(stream_names(c, asked.subject), asked.offset, 256, o);
+    collect_stream_list(c->js, c->account, c->reply, o, page);
+    fields_deinit(&stream_list_fields, &asked);
 }
 
 #define META(verb, min, max, type, empty, run)                                                     \
@@ -323,14 +317,6 @@ static void to_stream(struct api_call *c, const struct api_row *row)
     }
 }
 
-static bool is_empty_body(struct bytes body)
-{
-    while (body.len > 0 && strchr(" \t\r\n", body.ptr[0]) != NULL) {
-        body = bytes_skip(body, 1);
-    }
-    return body.len == 0 || (body.len == 2 && memcmp(body.ptr, "{}", 2) == 0);
-}
-
 /* May this server answer at all, and is the request acceptable before it is looked at? */
 static bool admit(struct api_call *c, const struct api_row *row)
 {
@@ -354,7 +340,7 @@ static bool admit(struct api_call *c, const struct api_row *row)
         }
         return false;
     }
-    if (row->empty_body && !is_empty_body(c->body)) {
+    if (row->empty_body && !fields_text_is_empty(c->body)) {
         if (refuses) {
             refuse(c, JS_NOT_EMPTY_REQUEST);
         }

@@ -6,6 +6,7 @@
 #include "core/base/clock.h"
 #include "core/base/mem.h"
 #include "jetstream/asset_internal.h"
+#include "jetstream/state/request_fields.h"
 
 /* Tokens of $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>,
  * or of the longer form with domain and account. */
@@ -39,10 +40,11 @@ static bool parse_ack_body(struct bytes body, enum ack_op *op, uint64_t *arg)
         }
         int64_t delay = 0;
         if (rest.len > 0 && rest.ptr[0] == '{') {
-            json_error_t reason;
-            json_t *o = json_parse(rest, &reason);
-            delay = json_int(o, "delay");
-            json_decref(o);
+            struct nak_options options = {0};
+            struct js_error error;
+            if (fields_read(&nak_fields, FIELDS_LOOSE, rest, &options, &error)) {
+                delay = options.delay_ns;
+            }
         } else if (rest.len == 0 || !clock_parse_duration(rest, &delay)) {
             delay = 0; /* a bad value is a plain NAK */
         }

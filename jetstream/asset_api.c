@@ -7,6 +7,7 @@
 #include "core/base/clock.h"
 #include "core/base/mem.h"
 #include "jetstream/asset_internal.h"
+#include "jetstream/state/request_fields.h"
 
 struct api_waiter { /* a request that waits for its entry */
     char *reply;
@@ -63,46 +64,24 @@ static void on_simple_done(struct asset *a, void *arg, bool applied,
     api_waiter_free(w);
 }
 
-/* The body as an object; empty bodies give an empty one. NULL with *error. */
-static json_t *parse_body(const struct asset_request *q, struct js_error *error)
+static struct bytes body_of(const struct asset_request *q)
 {
-    json_error_t reason;
-    if (q->body_len == 0) {
-        return json_object();
-    }
-    json_t *o = json_parse(bytes_make(q->body, q->body_len), &reason);
-    if (!json_is_object(o)) {
-        json_decref(o);
-        (void)js_failf(error, JS_INVALID_JSON, "invalid JSON: %s",
-                       o == NULL ? reason.text : "not an object");
-        return NULL;
-    }
-    return o;
+    return bytes_make(q->body, q->body_len);
 }
 
-/* For optional bodies: only what begins like JSON is looked at. */
-static bool looks_like_json(const struct asset_request *q)
+static bool read_optional(const struct asset_request *q, const struct fields *table, void *into,
+                          struct js_error *error)
 {
-    for (size_t i = 0; i < q->body_len; i++) {
-        if (strchr(" \t\r\n", q->body[i]) == NULL) {
-            return q->body[i] == '{' || q->body[i] == '[';
-        }
-    }
-    return false;
+    return !fields_text_is_json(body_of(q)) ||
+           fields_read(table, FIELDS_REQUEST, body_of(q), into, error);
 }
 
-static json_t *optional_body(const struct asset_request *q, struct js_error *error)
+static bool read_required(const struct asset_request *q, const struct fields *table, void *into,
+                          struct js_error *error)
 {
-    return looks_like_json(q) ? parse_body(q, error) : json_object();
-}
-
-static json_t *required_body(const struct asset_request *q, struct js_error *error)
-{
-    if (q->body_len == 0) {
-        (void)js_fail(error, JS_BAD_REQUEST);
-        return NULL;
-    }
-    return parse_body(q, error);
+    return fields_text_is_empty(body_of(q))
+               ? js_fail(error, JS_BAD_REQUEST)
+               : fields_read(table, FIELDS_REQUEST, body_of(q), into, error);
 }
 
 #define SUBJECTS_PAGE 100000 /* JetStream API reference: paging */
@@ -110,23 +89,25 @@ static json_t *required_body(const struct asset_request *q, struct js_error *err
 static void on_info(struct asset *a, const struct asset_request *q)
 {
     struct js_error error;
-    json_t *body = optional_body(q, &error);
-    if (body == NULL) {
+    struct info_request asked = {0};
+    if (!read_optional(q, &info_fields, &asked, &error)) {
         reply_error(a, q, "stream_info_response", &error);
+        fields_deinit(&info_fields, &asked);
         return;
     }
     json_t *o = js_response("stream_info_response");
-    const char *filter = json_text(body, "subjects_filter");
-    int64_t offset = json_int(body, "offset");
+    int64_t offset = asked.offset < 0 ? 0 : asked.offset;
     json_put_int(o, "total", 0);
-    json_put_int(o, "offset", offset < 0 ? 0 : offset);
+    json_put_int(o, "offset", offset);
     json_put_int(o, "limit", 0);
     asset_add_stream_info(a, o);
-    if (*filter != '\0' || json_bool(body, "deleted_details")) {
-        json_t *state = asset_state_json(a, json_bool(body, "deleted_details"));
-        uint32_t from = offset < 0 ? 0 : offset > UINT32_MAX ? UINT32_MAX : (uint32_t)offset;
+    if (asked.subjects_filter != NULL || asked.deleted_details) {
+        json_t *state = asset_state_json(a, asked.deleted_details);
+        uint32_t from = offset > UINT32_MAX ? UINT32_MAX : (uint32_t)offset;
         uint32_t total =
-            *filter == '\0' ? 0 : asset_add_subjects(a, filter, from, SUBJECTS_PAGE, state);
+            asked.subjects_filter == NULL
+                ? 0
+                : asset_add_subjects(a, asked.subjects_filter, from, SUBJECTS_PAGE, state);
         if (total > 0) {
             json_put_int(o, "total", total);
             json_put_int(o, "limit", SUBJECTS_PAGE);
@@ -134,7 +115,7 @@ static void on_info(struct asset *a, const struct asset_request *q)
         json_put(o, "state", state);
     }
     js_reply(a->js, a->account, bytes_of(q->reply), o);
-    json_decref(body);
+    fields_deinit(&info_fields, &asked);
 }
 
 /* --- purging --- */
@@ -269,23 +250,23 @@ static void propose_purge(struct asset *a, const struct asset_request *q, uint64
 static void on_purge(struct asset *a, const struct asset_request *q)
 {
     struct js_error error = {0};
-    json_t *body = optional_body(q, &error);
-    int64_t seq = json_int(body, "seq");
-    int64_t keep = json_int(body, "keep");
-    if (body != NULL && a->stream->config.deny_purge) {
+    struct purge_request asked = {0};
+    if (!read_optional(q, &purge_fields, &asked, &error)) {
+        /* refused below */
+    } else if (a->stream->config.deny_purge) {
         (void)js_fail(&error, JS_PURGE_DENIED);
-    } else if (body != NULL && ((seq > 0 && keep > 0) || seq < 0 || keep < 0)) {
+    } else if (asked.seq > 0 && asked.keep > 0) {
         (void)js_fail(&error, JS_BAD_REQUEST);
-    } else if (body != NULL && (uint64_t)seq > SEQ_FIRST_MAX) {
+    } else if (asked.seq > SEQ_FIRST_MAX) {
         (void)js_failf(&error, JS_BAD_REQUEST, "bad request: seq is above %llu",
                        (unsigned long long)SEQ_FIRST_MAX);
     }
     if (error.err != JS_OK) {
         reply_error(a, q, purge_type, &error);
     } else {
-        propose_purge(a, q, (uint64_t)seq, (uint64_t)keep, json_text(body, "filter"));
+        propose_purge(a, q, asked.seq, asked.keep, asked.filter == NULL ? "" : asked.filter);
     }
-    json_decref(body);
+    fields_deinit(&purge_fields, &asked);
 }
 
 static void put_base64(json_t *o, const char *key, struct bytes value)
@@ -303,36 +284,30 @@ static void put_base64(json_t *o, const char *key, struct bytes value)
 
 /* Which message MSG.GET asks for. JetStream API reference §4.3. ERR_BUSY: not found yet, it is
  * somewhere behind m->seq. */
-static enum err find_message(struct asset *a, const json_t *body, uint64_t searched,
+static enum err find_message(struct asset *a, const struct get_request *g, uint64_t searched,
                              struct stored_message *m, struct js_error *error)
 {
-    int64_t seq = json_int(body, "seq");
-    const char *last = json_text(body, "last_by_subj");
-    const char *next = json_text(body, "next_by_subj");
-    const char *time = json_text(body, "start_time");
-    bool bad = (*last != '\0' && (*next != '\0' || seq != 0 || *time != '\0')) ||
-               (seq != 0 && *time != '\0') || seq < 0 || json_int(body, "batch") > 0 ||
-               (*last == '\0' && *next == '\0' && *time == '\0' && seq == 0);
-    int64_t ns = 0;
-    if (*time != '\0' && !clock_parse_rfc3339(bytes_of(time), &ns)) {
-        bad = true;
-    }
+    const char *last = g->last_by_subject, *next = g->next_by_subject;
+    bool time = g->start_time_ns != 0;
+    bool bad = (last != NULL && (next != NULL || g->seq != 0 || time)) || (g->seq != 0 && time) ||
+               g->batch > 0 || g->max_bytes > 0 ||
+               (last == NULL && next == NULL && !time && g->seq == 0);
     if (bad) {
         (void)js_fail(error, JS_BAD_REQUEST);
         return ERR_INVALID;
     }
     enum err err;
-    if (*last != '\0') {
+    if (last != NULL) {
         err = stream_last_by_subject(a->stream, bytes_of(last), m);
-    } else if (*next != '\0' || *time != '\0') {
-        uint64_t from = searched != 0   ? searched
-                        : *time != '\0' ? stream_seq_at(a->stream, ns)
-                                        : (uint64_t)seq;
-        char *filters[] = {(char *)(uintptr_t)next};
+    } else if (next != NULL || time) {
+        uint64_t from = searched != 0 ? searched
+                        : time        ? stream_seq_at(a->stream, g->start_time_ns)
+                                      : g->seq;
+        char *filters[] = {g->next_by_subject};
         size_t budget = SEARCH_BYTES;
-        err = stream_search(a->stream, from, filters, *next != '\0' ? 1 : 0, &budget, m);
+        err = stream_search(a->stream, from, filters, next != NULL ? 1 : 0, &budget, m);
     } else {
-        err = stream_read(a->stream, (uint64_t)seq, m);
+        err = stream_read(a->stream, g->seq, m);
     }
     if (err == ERR_CORRUPT) {
         (void)js_failf(error, JS_STORE_FAILED, "message is damaged on this server%s",
@@ -349,8 +324,10 @@ static bool on_msg_get(struct asset *a, struct asset_request *q)
     static const char type[] = "stream_msg_get_response";
     struct js_error error = {0};
     struct stored_message m;
-    json_t *body = required_body(q, &error);
-    enum err err = body == NULL ? ERR_INVALID : find_message(a, body, q->searched, &m, &error);
+    struct get_request asked = {0};
+    enum err err = read_required(q, &get_fields, &asked, &error)
+                       ? find_message(a, &asked, q->searched, &m, &error)
+                       : ERR_INVALID;
     if (err == ERR_BUSY) {
         q->searched = m.seq;
     } else if (err != OK) {
@@ -360,7 +337,7 @@ static bool on_msg_get(struct asset *a, struct asset_request *q)
         json_t *message = json_object();
         json_put_bytes(message, "subject", m.subject);
         json_put_u64(message, "seq", m.seq);
-        if (!json_bool(body, "no_hdr")) {
+        if (!asked.no_headers) {
             put_base64(message, "hdrs", m.header);
         }
         put_base64(message, "data", m.body);
@@ -368,7 +345,7 @@ static bool on_msg_get(struct asset *a, struct asset_request *q)
         json_put(o, "message", message);
         js_reply(a->js, a->account, bytes_of(q->reply), o);
     }
-    json_decref(body);
+    fields_deinit(&get_fields, &asked);
     return err != ERR_BUSY;
 }
 
@@ -376,16 +353,14 @@ static void on_msg_delete(struct asset *a, const struct asset_request *q)
 {
     static const char type[] = "stream_msg_delete_response";
     struct js_error error = {0};
-    json_t *body = required_body(q, &error);
-    int64_t seq = json_int(body, "seq");
-    const struct stream_totals *t = &a->stream->totals;
-    if (body == NULL) {
+    struct delete_request asked = {0};
+    if (!read_required(q, &delete_fields, &asked, &error)) {
         /* reported below */
     } else if (a->stream->config.deny_delete) {
         (void)js_failf(&error, JS_MESSAGE_DELETE, "message delete not permitted");
-    } else if (seq <= 0) {
+    } else if (asked.seq == 0) {
         (void)js_failf(&error, JS_MESSAGE_DELETE, "no message found");
-    } else if ((uint64_t)seq > t->last_seq) {
+    } else if (asked.seq > a->stream->totals.last_seq) {
         (void)js_failf(&error, JS_MESSAGE_DELETE, "stream store EOF");
     }
     if (error.err != JS_OK) {
@@ -393,10 +368,10 @@ static void on_msg_delete(struct asset *a, const struct asset_request *q)
     } else {
         struct buffer entry = {0};
         buffer_put_u8(&entry, ENTRY_DELETE);
-        buffer_put_varint(&entry, (uint64_t)seq);
+        buffer_put_varint(&entry, asked.seq);
         (void)propose_api(a, &entry, on_simple_done, api_waiter_new(q, type));
     }
-    json_decref(body);
+    fields_deinit(&delete_fields, &asked);
 }
 
 static void on_consumer_created(struct asset *a, void *arg, bool applied,
@@ -451,7 +426,7 @@ static void on_consumer_create(struct asset *a, const struct asset_request *q)
     struct consumer_config c;
     enum consumer_action action;
     int64_t now;
-    if (!consumer_config_read(bytes_make(q->body, q->body_len), &subject, &c, &action, &error) ||
+    if (!consumer_config_read(body_of(q), &subject, &c, &action, &error) ||
         !check_consumer_action(a, action, &c, &error) ||
         (!asset_clock(&now) &&
          !js_failf(&error, JS_CONSUMER_CREATE, "the clock of the stream's leader is wrong"))) {
@@ -502,15 +477,15 @@ static void on_consumer_page(struct asset *a, const struct asset_request *q, boo
 {
     struct js_error error = {0};
     const char *type = names ? "consumer_names_response" : "consumer_list_response";
-    json_t *body = optional_body(q, &error);
-    if (body == NULL) {
+    struct page_request asked = {0};
+    if (!read_optional(q, &consumer_page_fields, &asked, &error)) {
         reply_error(a, q, type, &error);
         return;
     }
     struct map_entry **sorted = map_sorted(&a->stream->consumers);
     int64_t total = a->stream->consumers.count;
     int64_t limit = names ? 1024 : 256;
-    int64_t offset = json_int(body, "offset");
+    int64_t offset = asked.offset;
     offset = offset < 0 ? 0 : offset > total ? total : offset;
     json_t *list = json_array();
     for (int64_t i = offset; i < total && i < offset + limit; i++) {
@@ -530,7 +505,6 @@ static void on_consumer_page(struct asset *a, const struct asset_request *q, boo
     json_put_int(o, "limit", limit);
     json_put(o, "consumers", list);
     js_reply(a->js, a->account, bytes_of(q->reply), o);
-    json_decref(body);
 }
 
 void asset_answer(struct asset *a, struct asset_request *q)

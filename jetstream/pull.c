@@ -17,6 +17,7 @@
 #include "core/base/clock.h"
 #include "core/base/mem.h"
 #include "jetstream/asset_internal.h"
+#include "jetstream/state/request_fields.h"
 
 #define DELIVER_COUNT_MAX 256           /* messages of one DELIVER entry */
 #define DELIVER_BYTES_MAX (256u * 1024) /* and their bytes */
@@ -168,65 +169,99 @@ static void arm_request_timer(struct pulls *p)
     }
 }
 
-/* Parses the body; returns NULL or the status line that refuses it. */
-static const char *parse_request(const struct pulls *p, struct bytes body, struct request *q,
-                                 char text[64])
+#define STATUS_MAX 320
+
+/* Go's strconv.Atoi, whose numbers are 64 bits wide. */
+static bool to_int(struct bytes text, int64_t *value)
 {
-    const struct consumer_config *c = &p->consumer->config;
-    int64_t expires = 0;
-    uint64_t number;
-    while (body.len > 0 && strchr(" \t\r\n", body.ptr[0]) != NULL) {
-        body = bytes_skip(body, 1);
+    uint64_t magnitude;
+    bool negative = text.len > 0 && text.ptr[0] == '-';
+    bool sign = negative || (text.len > 0 && text.ptr[0] == '+');
+    if (!bytes_to_u64(bytes_skip(text, sign ? 1 : 0), &magnitude) || magnitude > INT64_MAX) {
+        return false;
     }
-    q->left = 1;
+    *value = negative ? -(int64_t)magnitude : (int64_t)magnitude;
+    return true;
+}
+
+static struct bytes trim(struct bytes text)
+{
+    while (text.len > 0 && strchr(" \t\r\n", text.ptr[0]) != NULL) {
+        text = bytes_skip(text, 1);
+    }
+    while (text.len > 0 && strchr(" \t\r\n", text.ptr[text.len - 1]) != NULL) {
+        text.len--;
+    }
+    return text;
+}
+
+/* The body: nothing, a number, or an object; what is something else asks for one message. False
+ * with the status that refuses it. */
+static bool read_next(struct bytes body, struct next_request *n, char status[STATUS_MAX])
+{
+    struct js_error error;
+    int64_t batch;
+    body = trim(body);
     if (body.len > 0 && body.ptr[0] == '{') {
-        json_error_t reason;
-        json_t *o = json_parse(body, &reason);
-        if (o == NULL) {
-            (void)snprintf(text, 64, "400 Bad Request - %.40s", reason.text);
-            return text;
+        if (!fields_read(&next_fields, FIELDS_LOOSE, body, n, &error)) {
+            (void)snprintf(status, STATUS_MAX, "400 Bad Request - %s",
+                           error.text + strlen("invalid JSON: "));
+            return false;
         }
-        int64_t batch = json_int(o, "batch");
-        q->left = batch > 0 ? batch : 1;
-        q->bytes_left = json_int(o, "max_bytes");
-        q->has_max_bytes = q->bytes_left > 0;
-        expires = json_int(o, "expires");
-        q->no_wait = json_bool(o, "no_wait");
-        q->heartbeat_ns = json_int(o, "idle_heartbeat");
-        bool priorities = json_int(o, "min_pending") != 0 || json_int(o, "min_ack_pending") != 0;
-        bool pinned = *json_text(o, "id") != '\0';
-        json_decref(o);
-        q->heartbeat_ns = q->heartbeat_ns < 0 ? 0 : q->heartbeat_ns;
-        if (q->heartbeat_ns > 0 && q->heartbeat_ns > expires / 2) {
-            return "400 Bad Request - heartbeat value too large";
-        }
-        if (priorities) {
-            return "400 Bad Request - Not a Overflow Priority consumer";
-        }
-        if (pinned) {
-            return "400 Bad Request - Not a Pinned Client Priority consumer";
-        }
-    } else if (bytes_to_u64(body, &number) && number <= INT64_MAX) { /* what Go takes for an int */
-        q->left = number > 0 ? (int64_t)number : 1;
+    } else if (to_int(body, &batch)) {
+        n->batch = batch;
     }
-    if (c->max_batch > 0 && q->left > c->max_batch) {
-        (void)snprintf(text, 64, "409 Exceeded MaxRequestBatch of %lld", (long long)c->max_batch);
-        return text;
+    n->heartbeat_ns = n->heartbeat_ns < 0 ? 0 : n->heartbeat_ns;
+    if (n->heartbeat_ns > 0 && n->heartbeat_ns > n->expires_ns / 2) {
+        (void)snprintf(status, STATUS_MAX, "400 Bad Request - heartbeat value too large");
+        return false;
     }
-    if (c->max_expires_ns > 0 && expires > c->max_expires_ns) {
-        (void)snprintf(text, 64, "409 Exceeded MaxRequestExpires of %llds",
-                       (long long)(c->max_expires_ns / NS_PER_SEC));
-        return text;
-    }
-    if (c->max_bytes > 0 && q->bytes_left > c->max_bytes) {
-        (void)snprintf(text, 64, "409 Exceeded MaxRequestMaxBytes of %lld",
+    return true;
+}
+
+/* Against the consumer's caps, and for what only priority consumers take. */
+static bool check_next(const struct consumer_config *c, const struct next_request *n,
+                       char status[STATUS_MAX])
+{
+    if (c->max_batch > 0 && n->batch > c->max_batch) {
+        (void)snprintf(status, STATUS_MAX, "409 Exceeded MaxRequestBatch of %lld",
+                       (long long)c->max_batch);
+    } else if (c->max_expires_ns > 0 && n->expires_ns > c->max_expires_ns) {
+        char limit[CLOCK_DURATION_MAX];
+        clock_format_duration(c->max_expires_ns, limit);
+        (void)snprintf(status, STATUS_MAX, "409 Exceeded MaxRequestExpires of %s", limit);
+    } else if (c->max_bytes > 0 && n->max_bytes > c->max_bytes) {
+        (void)snprintf(status, STATUS_MAX, "409 Exceeded MaxRequestMaxBytes of %lld",
                        (long long)c->max_bytes);
-        return text;
+    } else if (n->min_pending != 0 || n->min_ack_pending != 0) {
+        (void)snprintf(status, STATUS_MAX, "400 Bad Request - Not a Overflow Priority consumer");
+    } else if (n->id != NULL) {
+        (void)snprintf(status, STATUS_MAX,
+                       "400 Bad Request - Not a Pinned Client Priority consumer");
+    } else if (n->priority < 0 || n->priority > 9) {
+        (void)snprintf(status, STATUS_MAX, "400 Bad Request - Priority must be between 0 and 9");
+    } else {
+        return true;
     }
+    return false;
+}
+
+/* False with the status line that refuses it. */
+static bool parse_request(const struct pulls *p, struct bytes body, struct request *q,
+                          char status[STATUS_MAX])
+{
+    struct next_request n = {0};
+    bool ok = read_next(body, &n, status) && check_next(&p->consumer->config, &n, status);
     int64_t now = clock_mono_ns();
-    q->expires_ns = expires != 0 ? time_after(now, expires) : 0;
+    q->left = n.batch > 0 ? n.batch : 1;
+    q->has_max_bytes = n.max_bytes > 0;
+    q->bytes_left = q->has_max_bytes ? n.max_bytes : 0;
+    q->no_wait = n.no_wait;
+    q->heartbeat_ns = n.heartbeat_ns;
+    q->expires_ns = n.expires_ns != 0 ? time_after(now, n.expires_ns) : 0;
     q->next_heartbeat_ns = time_after(now, q->heartbeat_ns);
-    return NULL;
+    fields_deinit(&next_fields, &n);
+    return ok;
 }
 
 /* Messages that match, and were never chosen. */
@@ -247,13 +282,15 @@ static void collect_due(struct pulls *p);
 void pulls_request(struct pulls *p, struct bytes reply, struct bytes header, struct bytes body)
 {
     struct request *q = NEW(struct request);
-    char text[64];
+    char status[STATUS_MAX];
     struct bytes level;
     q->reply = mem_dup(reply.ptr, reply.len);
     uint64_t required;
     bool too_new = header_find(header, "Nats-Required-Api-Level", &level) &&
                    (!bytes_to_u64(level, &required) || required > JETSTREAM_API_LEVEL);
-    const char *refusal = too_new ? "412 Required Api Level" : parse_request(p, body, q, text);
+    const char *refusal = too_new                             ? "412 Required Api Level"
+                          : parse_request(p, body, q, status) ? NULL
+                                                              : status;
     if (refusal == NULL && p->waiting >= (uint64_t)p->consumer->config.max_waiting) {
         refusal = q->heartbeat_ns > 0 ? "" : "409 Exceeded MaxWaiting";
     }

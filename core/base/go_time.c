@@ -1,7 +1,6 @@
 #include "core/base/go_time.h"
 
 #include "core/base/clock.h"
-#include "core/base/json_scan.h"
 
 #define LAYOUT "2006-01-02T15:04:05Z07:00"
 
@@ -10,12 +9,27 @@ struct parse {
     struct buffer *error;
 };
 
+/* As package time quotes, byte by byte. */
+static void quote(struct buffer *out, struct bytes text)
+{
+    buffer_append_char(out, '"');
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned char c = (unsigned char)text.ptr[i];
+        if (c < ' ' || c >= 0x7f) {
+            buffer_printf(out, "\\x%02x", c);
+        } else {
+            buffer_printf(out, "%s%c", c == '"' || c == '\\' ? "\\" : "", c);
+        }
+    }
+    buffer_append_char(out, '"');
+}
+
 static bool mismatch(const struct parse *p, struct bytes rest, const char *element)
 {
     buffer_append_text(p->error, "parsing time ");
-    go_quote(p->error, p->all);
+    quote(p->error, p->all);
     buffer_append_text(p->error, " as \"" LAYOUT "\": cannot parse ");
-    go_quote(p->error, rest);
+    quote(p->error, rest);
     buffer_printf(p->error, " as \"%s\"", element);
     return false;
 }
@@ -23,7 +37,7 @@ static bool mismatch(const struct parse *p, struct bytes rest, const char *eleme
 static bool wrong(const struct parse *p, const char *what)
 {
     buffer_append_text(p->error, "parsing time ");
-    go_quote(p->error, p->all);
+    quote(p->error, p->all);
     buffer_printf(p->error, ": %s", what);
     return false;
 }
@@ -154,8 +168,8 @@ static bool parse_clock(struct parse *p, int64_t *second_of_day, int64_t *ns)
 bool go_time_parse(struct bytes text, int64_t *ns, struct buffer *error)
 {
     struct parse p = {text, text, error};
-    int year, month, day;
-    int64_t of_day, part, offset;
+    int year = 0, month = 0, day = 0;
+    int64_t of_day = 0, part = 0, offset = 0;
     if (!parse_date(&p, &year, &month, &day) || !parse_clock(&p, &of_day, &part) ||
         !zone(&p, &offset)) {
         return false;
@@ -163,7 +177,7 @@ bool go_time_parse(struct bytes text, int64_t *ns, struct buffer *error)
     if (p.rest.len > 0) {
         struct buffer extra = {0};
         buffer_append_text(&extra, "extra text: ");
-        go_quote(&extra, p.rest);
+        quote(&extra, p.rest);
         buffer_append_char(&extra, '\0');
         (void)wrong(&p, extra.data);
         buffer_deinit(&extra);

@@ -137,7 +137,7 @@ static const struct field consumer_rows[] = {
      .word_error = "unknown priority policy: "},
     {.name = "priority_timeout", .kind = FIELD_DURATION},
     {0}};
-static const struct fields consumer_fields = {"ConsumerConfig", NULL, consumer_rows};
+static const struct fields consumer_fields = {"ConsumerConfig", consumer_rows, NULL};
 
 static const struct field request_rows[] = {
     {.name = "stream_name", .kind = FIELD_TEXT, FIELD_AT(struct request_text, stream)},
@@ -152,7 +152,7 @@ static const struct field request_rows[] = {
      FIELD_AT(struct request_text, action)},
     {.name = "pedantic", .kind = FIELD_BOOL, FIELD_AT(struct request_text, pedantic)},
     {0}};
-static const struct fields request_fields = {"CreateConsumerRequest", NULL, request_rows};
+static const struct fields request_fields = {"CreateConsumerRequest", request_rows, NULL};
 
 void consumer_config_deinit(struct consumer_config *c)
 {

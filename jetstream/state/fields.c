@@ -494,9 +494,10 @@ static const struct field *find_row(const struct fields *table, struct bytes nam
 static size_t push_path(struct reading *r, const struct fields *table, const struct field *f)
 {
     size_t before = r->path_len;
-    bool embedded = table->embedded != NULL && !f->own;
+    const char *embedded = f->embedded != NULL ? f->embedded : table->embedded;
+    embedded = embedded == NULL ? "" : embedded;
     int n = snprintf(r->path + before, PATH_MAX_LEN - before, "%s%s%s%s", before > 0 ? "." : "",
-                     embedded ? table->embedded : "", embedded ? "." : "", f->name);
+                     embedded, *embedded == '\0' ? "" : ".", f->name);
     CHECK(n > 0 && (size_t)n < PATH_MAX_LEN - before); /* tables are as deep as they are written */
     r->path_len += (size_t)n;
     return before;
@@ -575,6 +576,28 @@ bool fields_read(const struct fields *table, enum fields_text kind, struct bytes
     buffer_deinit(&r.error);
     buffer_deinit(&r.unsupported);
     return ok;
+}
+
+bool fields_text_is_json(struct bytes text)
+{
+    while (text.len > 0 && strchr(" \t\r\n", text.ptr[0]) != NULL) {
+        text = bytes_skip(text, 1);
+    }
+    return text.len > 0 && (text.ptr[0] == '{' || text.ptr[0] == '[');
+}
+
+bool fields_text_is_empty(struct bytes text)
+{
+    char error[JSON_SCAN_ERROR_MAX];
+    struct bytes value, key, rest = text;
+    if (json_scan_next(text, &rest, &value, error) == JSON_SCAN_END) {
+        return true;
+    }
+    if (!json_scan_whole(text, &value, error) || json_scan_kind(value) != JSON_OBJECT_) {
+        return false;
+    }
+    struct json_walk walk = json_walk_begin(value);
+    return !json_walk_next(&walk, &key, &value);
 }
 
 /* --- the rest --- */

@@ -47,6 +47,8 @@ struct field {
     const char *go_type; /* "int32"; NULL: what the kind is mostly */
     const struct word *words;
     const struct fields *table;
+    const char
+        *embedded; /* the struct that Go has it in inside the table's; for errors. "": none */
     const char *word_error;  /* FIELD_WORD: what comes before the raw text; NULL: as most have it */
     const char *unsupported; /* a row without a place: printed to clients; NULL: not printed */
     const char *frozen;      /* an update may not change it: the error; NULL: it may */
@@ -55,15 +57,14 @@ struct field {
     bool stored_set;         /* in the stored form only unless zero */
     bool unlimited;          /* a row without a place: below zero is nothing, too */
     bool any_case;           /* FIELD_WORD: in capitals, too */
-    bool own;                /* not of the struct that the others are embedded in */
     uint16_t size;         /* of the place; 0: there is none, only what asks for nothing is taken */
     uint32_t at, count_at; /* the place; of lists, also the uint32_t of their length */
 };
 
 struct fields {
-    const char *go_type;  /* of the struct, in errors */
-    const char *embedded; /* the struct that Go has the rows in, in errors; NULL: itself */
+    const char *go_type; /* of the struct, in errors */
     const struct field *rows;
+    const char *embedded; /* of rows that do not say it themselves */
 };
 
 /* The place of a row. */
@@ -81,6 +82,10 @@ enum fields_text {
  * fields_deinit() is still due. Empty text is an empty object. */
 bool fields_read(const struct fields *table, enum fields_text kind, struct bytes text, void *into,
                  struct js_error *error);
+/* Bodies that may be left out are read only when they begin like JSON. */
+bool fields_text_is_json(struct bytes text);
+/* Blanks, or an object without members. */
+bool fields_text_is_empty(struct bytes text);
 void fields_deinit(const struct fields *table, void *of);
 /* `stored`: as short as it can be read from. */
 json_t *fields_json(const struct fields *table, const void *of, bool stored);

@@ -26,16 +26,16 @@ bool js_name_is_valid(struct bytes name)
 
 static const struct field transform_rows[] = {
     {.name = "src", .kind = FIELD_TEXT}, {.name = "dest", .kind = FIELD_TEXT}, {0}};
-static const struct fields transform_fields = {"SubjectTransformConfig", NULL, transform_rows};
+static const struct fields transform_fields = {"SubjectTransformConfig", transform_rows, NULL};
 
 static const struct field external_rows[] = {
     {.name = "api", .kind = FIELD_TEXT}, {.name = "deliver", .kind = FIELD_TEXT}, {0}};
-static const struct fields external_fields = {"ExternalStream", NULL, external_rows};
+static const struct fields external_fields = {"ExternalStream", external_rows, NULL};
 
 static const struct field source_consumer_rows[] = {
     {.name = "name", .kind = FIELD_TEXT}, {.name = "deliver_subject", .kind = FIELD_TEXT}, {0}};
-static const struct fields source_consumer_fields = {"StreamConsumerSource", NULL,
-                                                     source_consumer_rows};
+static const struct fields source_consumer_fields = {"StreamConsumerSource", source_consumer_rows,
+                                                     NULL};
 
 static const struct field source_rows[] = {
     {.name = "name", .kind = FIELD_TEXT},
@@ -49,20 +49,20 @@ static const struct field source_rows[] = {
     {.name = "external", .kind = FIELD_OBJECT, .table = &external_fields},
     {.name = "consumer", .kind = FIELD_OBJECT, .table = &source_consumer_fields},
     {0}};
-static const struct fields source_fields = {"StreamSource", NULL, source_rows};
+static const struct fields source_fields = {"StreamSource", source_rows, NULL};
 
 static const struct field republish_rows[] = {{.name = "src", .kind = FIELD_TEXT},
                                               {.name = "dest", .kind = FIELD_TEXT},
                                               {.name = "headers_only", .kind = FIELD_BOOL},
                                               {0}};
-static const struct fields republish_fields = {"RePublish", NULL, republish_rows};
+static const struct fields republish_fields = {"RePublish", republish_rows, NULL};
 
 static const struct field consumer_limits_rows[] = {
     {.name = "inactive_threshold", .kind = FIELD_DURATION},
     {.name = "max_ack_pending", .kind = FIELD_INT, .go_type = "int"},
     {0}};
-static const struct fields consumer_limits_fields = {"StreamConsumerLimits", NULL,
-                                                     consumer_limits_rows};
+static const struct fields consumer_limits_fields = {"StreamConsumerLimits", consumer_limits_rows,
+                                                     NULL};
 
 /* --- the table --- */
 
@@ -86,7 +86,7 @@ static const struct field placement_rows[] = {{.name = "cluster",
                                                .print = PRINT_NEVER,
                                                FIELD_AT(struct stream_placement, preferred)},
                                               {0}};
-static const struct fields placement_fields = {"Placement", NULL, placement_rows};
+static const struct fields placement_fields = {"Placement", placement_rows, NULL};
 
 #define CANNOT    "stream configuration update can not "
 #define S(member) FIELD_AT(struct stream_config, member)
@@ -170,9 +170,9 @@ static const struct field stream_rows[] = {
     {.name = "persist_mode", .kind = FIELD_WORD, .words = persist_modes},
     {.name = "allow_batched", .kind = FIELD_BOOL},
     {.name = "metadata", .kind = FIELD_MAP, .stored_set = true, S(metadata)},
-    {.name = "pedantic", .kind = FIELD_BOOL, .own = true},
+    {.name = "pedantic", .kind = FIELD_BOOL, .embedded = ""},
     {0}};
-static const struct fields stream_fields = {"StreamConfigRequest", "StreamConfig", stream_rows};
+static const struct fields stream_fields = {"StreamConfigRequest", stream_rows, "StreamConfig"};
 
 void stream_config_deinit(struct stream_config *c)
 {

@@ -1,0 +1,426 @@
+#include <criterion/criterion.h>
+#include <stdio.h>
+
+#include "core/base/go_time.h"
+#include "core/base/json_scan.h"
+#include "jetstream/state/config.h"
+#include "jetstream/state/request_fields.h"
+
+/* Seen on nats-server 2.15.2. */
+static const struct {
+    const char *body, *error;
+} refused[] = {
+    {"{\"name\":\"S\",\"max_msgs\":\"x\"}",
+     "json: cannot unmarshal string into Go struct field StreamConfigRequest.StreamConfig.max_msgs "
+     "of type int64"},
+    {"{\"name\":\"S\",\"placement\":{\"cluster\":1}}",
+     "json: cannot unmarshal number into Go struct field Placement.StreamConfig.placement.cluster "
+     "of type string"},
+    {"{\"name\":\"S\",\"placement\":\"x\"}",
+     "json: cannot unmarshal string into Go struct field "
+     "StreamConfigRequest.StreamConfig.placement of type server.Placement"},
+    {"{\"name\":\"S\",\"placement\":{\"tags\":[1]}}",
+     "json: cannot unmarshal number into Go struct field Placement.StreamConfig.placement.tags of "
+     "type string"},
+    {"{\"name\":\"S\",\"metadata\":{\"a\":1}}",
+     "json: cannot unmarshal number into Go struct field StreamConfigRequest.StreamConfig.metadata "
+     "of type string"},
+    {"{\"name\":\"S\",\"metadata\":[]}",
+     "json: cannot unmarshal array into Go struct field StreamConfigRequest.StreamConfig.metadata "
+     "of type map[string]string"},
+    {"{\"name\":\"S\",\"subjects\":\"x\"}",
+     "json: cannot unmarshal string into Go struct field StreamConfigRequest.StreamConfig.subjects "
+     "of type []string"},
+    {"{\"name\":\"S\",\"subjects\":[1]}",
+     "json: cannot unmarshal number into Go struct field StreamConfigRequest.StreamConfig.subjects "
+     "of type string"},
+    {"{\"name\":\"S\",\"mirror\":{\"opt_start_seq\":-1}}",
+     "json: cannot unmarshal number -1 into Go struct field "
+     "StreamSource.StreamConfig.mirror.opt_start_seq of type uint64"},
+    {"{\"name\":\"S\",\"sources\":[{\"name\":3}]}",
+     "json: cannot unmarshal number into Go struct field StreamSource.StreamConfig.sources.name of "
+     "type string"},
+    {"{\"name\":\"S\",\"sources\":[3]}",
+     "json: cannot unmarshal number into Go struct field StreamConfigRequest.StreamConfig.sources "
+     "of type server.StreamSource"},
+    {"{\"name\":\"S\",\"sources\":{}}",
+     "json: cannot unmarshal object into Go struct field StreamConfigRequest.StreamConfig.sources "
+     "of type []*server.StreamSource"},
+    {"{\"name\":\"S\",\"sources\":[{\"external\":{\"api\":3}}]}",
+     "json: cannot unmarshal number into Go struct field "
+     "ExternalStream.StreamConfig.sources.external.api of type string"},
+    {"{\"name\":\"S\",\"mirror\":{\"opt_start_time\":3}}",
+     "Time.UnmarshalJSON: input is not a JSON string"},
+    {"{\"name\":\"S\",\"mirror\":{\"opt_start_time\":\"x\"}}",
+     "parsing time \"x\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"x\" as \"2006\""},
+    {"{\"name\":\"S\",\"max_age\":\"1s\"}",
+     "json: cannot unmarshal string into Go struct field StreamConfigRequest.StreamConfig.max_age "
+     "of type time.Duration"},
+    {"{\"name\":\"S\",\"max_age\":1.5}",
+     "json: cannot unmarshal number 1.5 into Go struct field "
+     "StreamConfigRequest.StreamConfig.max_age of type time.Duration"},
+    {"{\"name\":\"S\",\"num_replicas\":3.0}",
+     "json: cannot unmarshal number 3.0 into Go struct field "
+     "StreamConfigRequest.StreamConfig.num_replicas of type int"},
+    {"{\"name\":\"S\",\"max_msg_size\":3000000000}",
+     "json: cannot unmarshal number 3000000000 into Go struct field "
+     "StreamConfigRequest.StreamConfig.max_msg_size of type int32"},
+    {"{\"name\":\"S\",\"first_seq\":-1}",
+     "json: cannot unmarshal number -1 into Go struct field "
+     "StreamConfigRequest.StreamConfig.first_seq of type uint64"},
+    {"{\"name\":\"S\",\"max_msgs\":9223372036854775808}",
+     "json: cannot unmarshal number 9223372036854775808 into Go struct field "
+     "StreamConfigRequest.StreamConfig.max_msgs of type int64"},
+    {"{\"name\":\"S\",\"no_ack\":1}", "json: cannot unmarshal number into Go struct field "
+                                      "StreamConfigRequest.StreamConfig.no_ack of type bool"},
+    {"{\"name\":\"S\",\"consumer_limits\":[]}",
+     "json: cannot unmarshal array into Go struct field "
+     "StreamConfigRequest.StreamConfig.consumer_limits of type server.StreamConsumerLimits"},
+    {"{\"name\":\"S\",\"consumer_limits\":{\"max_ack_pending\":\"x\"}}",
+     "json: cannot unmarshal string into Go struct field "
+     "StreamConsumerLimits.StreamConfig.consumer_limits.max_ack_pending of type int"},
+    {"{\"name\":\"S\",\"consumer_limits\":null,\"no_ack\":\"x\"}",
+     "json: cannot unmarshal string into Go struct field StreamConfigRequest.StreamConfig.no_ack "
+     "of type bool"},
+    {"{\"name\":\"S\",\"pedantic\":3}", "json: cannot unmarshal number into Go struct field "
+                                        "StreamConfigRequest.pedantic of type bool"},
+    {"{\"name\":3}", "json: cannot unmarshal number into Go struct field "
+                     "StreamConfigRequest.StreamConfig.name of type string"},
+    {"[]", "json: cannot unmarshal array into Go value of type server.StreamConfigRequest"},
+    {"3", "json: cannot unmarshal number into Go value of type server.StreamConfigRequest"},
+    {"\"x\"", "json: cannot unmarshal string into Go value of type server.StreamConfigRequest"},
+    {"{", "unexpected EOF"},
+    {"{\"name\":\"S\"", "unexpected EOF"},
+    {"{\"name\":\"S\"}x", "invalid character 'x' looking for beginning of value at offset 13"},
+    {"{\"name\":\"S\"} {\"max_msgs\":\"x\"}",
+     "json: cannot unmarshal string into Go struct field StreamConfigRequest.StreamConfig.max_msgs "
+     "of type int64"},
+    {"{\"name\":\"S\",}",
+     "invalid character '}' looking for beginning of object key string at offset 13"},
+    {"{name:\"S\"}",
+     "invalid character 'n' looking for beginning of object key string at offset 2"},
+    {"{\"name\":\"S\" \"b\":1}", "invalid character '\"' after object key:value pair at offset 13"},
+    {"{\"name\":01}", "invalid character '1' after object key:value pair at offset 10"},
+    {"{\"name\":-}", "invalid character '}' in numeric literal at offset 10"},
+    {"{\"name\":1.}", "invalid character '}' after decimal point in numeric literal at offset 11"},
+    {"{\"name\":1e}", "invalid character '}' in exponent of numeric literal at offset 11"},
+    {"{\"name\":tru}", "invalid character '}' in literal true (expecting 'e') at offset 12"},
+    {"{\"name\":\"\\x\"}", "invalid character 'x' in string escape code at offset 11"},
+    {"{\"name\":\"\\u12g4\"}",
+     "invalid character 'g' in \\u hexadecimal character escape at offset 14"},
+    {"{'name':1}",
+     "invalid character '\\'' looking for beginning of object key string at offset 2"},
+    {"{\"name\":\303\251}",
+     "invalid character '\303\203' looking for beginning of value at offset 9"},
+    {"{\"retention\":null}", "can not unmarshal \"null\""},
+    {"{\"retention\":[\"a\", 1]}", "can not unmarshal \"[\\\"a\\\", 1]\""},
+    {"{\"max_msgs\":\"x\",\"retention\":\"y\"}", "can not unmarshal \"\\\"y\\\"\""},
+    {"{\"retention\":\"Workqueue\"}", "can not unmarshal \"\\\"Workqueue\\\"\""},
+    {"{\"discard\":\"NEW\",\"name\":3}", "json: cannot unmarshal number into Go struct field "
+                                         "StreamConfigRequest.StreamConfig.name of type string"},
+    {"{\"unknown\":1,\"max_msgs\":\"x\"}", "json: unknown field \"unknown\""},
+    {"{\"max_msgs\":\"x\",\"unknown\":1}",
+     "json: cannot unmarshal string into Go struct field StreamConfigRequest.StreamConfig.max_msgs "
+     "of type int64"},
+    {"{\"placement\":{\"x\":1}}", "json: unknown field \"x\""},
+    {"{\"republish\":{\"src\":1}}", "json: cannot unmarshal number into Go struct field "
+                                    "RePublish.StreamConfig.republish.src of type string"},
+    {"{\"subject_transform\":{\"src\":1}}",
+     "json: cannot unmarshal number into Go struct field "
+     "SubjectTransformConfig.StreamConfig.subject_transform.src of type string"},
+    {"{\"persist_mode\":3}", "can not unmarshal \"3\""},
+    {"{\"compression\":3}", "json: cannot unmarshal number into Go struct field "
+                            "StreamConfigRequest.StreamConfig.compression of type string"},
+    {"{\"storage\":3}", "can not unmarshal \"3\""},
+    {"{\"NAME\":3}", "json: cannot unmarshal number into Go struct field "
+                     "StreamConfigRequest.StreamConfig.name of type string"},
+    {"{\"\305\277ubjects\":3}", "json: cannot unmarshal number into Go struct field "
+                                "StreamConfigRequest.StreamConfig.subjects of type []string"},
+    {"{\"max_consumers\":1e3}", "json: cannot unmarshal number 1e3 into Go struct field "
+                                "StreamConfigRequest.StreamConfig.max_consumers of type int"},
+    {"{\"name\":\"S\",\"max_consumers\":99999999999999999999}",
+     "json: cannot unmarshal number 99999999999999999999 into Go struct field "
+     "StreamConfigRequest.StreamConfig.max_consumers of type int"},
+    {"{\"name\":true}", "json: cannot unmarshal bool into Go struct field "
+                        "StreamConfigRequest.StreamConfig.name of type string"},
+    {"{\"name\":{}}", "json: cannot unmarshal object into Go struct field "
+                      "StreamConfigRequest.StreamConfig.name of type string"},
+    {"{\"name\":[]}", "json: cannot unmarshal array into Go struct field "
+                      "StreamConfigRequest.StreamConfig.name of type string"},
+    {"{\"sources\":[{\"subject_transforms\":[{\"src\":1}]}]}",
+     "json: cannot unmarshal number into Go struct field "
+     "SubjectTransformConfig.StreamConfig.sources.subject_transforms.src of type string"},
+    {"{\"sources\":[{\"subject_transforms\":[1]}]}",
+     "json: cannot unmarshal number into Go struct field "
+     "StreamSource.StreamConfig.sources.subject_transforms of type server.SubjectTransformConfig"},
+    {"{\"mirror\":{\"consumer\":{\"name\":1}}}",
+     "json: cannot unmarshal number into Go struct field "
+     "StreamConsumerSource.StreamConfig.mirror.consumer.name of type string"},
+    {"{\"mirror\":[]}", "json: cannot unmarshal array into Go struct field "
+                        "StreamConfigRequest.StreamConfig.mirror of type server.StreamSource"},
+    {"{\"un\\u00e9\\\"k\":1}", "json: unknown field \"un\303\251\\\"k\""},
+    {"  {\"name\":\"S\"} ]", "invalid character ']' looking for beginning of value at offset 16"},
+    {"{\"a\":[1,2,]}", "invalid character ']' looking for beginning of value at offset 11"},
+    {"{\"a\":[1 2]}", "invalid character '2' after array element at offset 9"},
+    {"{\"a\":1,}", "invalid character '}' looking for beginning of object key string at offset 8"},
+    {"{\"a\"}", "invalid character '}' after object key at offset 5"},
+    {"{,}", "invalid character ',' looking for beginning of object key string at offset 2"},
+    {"nul", "unexpected EOF"},
+    {"truex", "json: cannot unmarshal bool into Go value of type server.StreamConfigRequest"},
+    {"{\"a\":\"\\ud800\"}", "json: unknown field \"a\""},
+    {"{\"max_bytes\":{\"a\":1}}", "json: cannot unmarshal object into Go struct field "
+                                  "StreamConfigRequest.StreamConfig.max_bytes of type int64"},
+    {"{\"subjects\":[null,1]}", "json: cannot unmarshal number into Go struct field "
+                                "StreamConfigRequest.StreamConfig.subjects of type string"},
+    {"{\"subjects\":[[\"a\"]]}", "json: cannot unmarshal array into Go struct field "
+                                 "StreamConfigRequest.StreamConfig.subjects of type string"},
+    {"\357\273\277{}", "invalid character '\303\257' looking for beginning of value at offset 1"},
+    {"{\"max_age\":true}", "json: cannot unmarshal bool into Go struct field "
+                           "StreamConfigRequest.StreamConfig.max_age of type time.Duration"},
+    {"{\"max_age\":\"5\"}", "json: cannot unmarshal string into Go struct field "
+                            "StreamConfigRequest.StreamConfig.max_age of type time.Duration"},
+    {"{\"mirror\":{\"name\":\"x\",\"opt_start_time\":\"2024-01-01\"}}",
+     "parsing time \"2024-01-01\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"\" as \"T\""},
+    {"{\"mirror\":{\"opt_start_time\":\"2024-13-01T00:00:00Z\"}}",
+     "parsing time \"2024-13-01T00:00:00Z\": month out of range"},
+    {"{\"mirror\":{\"opt_start_time\":\"2024-02-30T00:00:00Z\"}}",
+     "parsing time \"2024-02-30T00:00:00Z\": day out of range"},
+    {"{\"mirror\":{\"opt_start_time\":\"2024-02-20T25:00:00Z\"}}",
+     "parsing time \"2024-02-20T25:00:00Z\": hour out of range"},
+    {"{\"mirror\":{\"opt_start_time\":\"2024-02-20T05:00:00\"}}",
+     "parsing time \"2024-02-20T05:00:00\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"\" as "
+     "\"Z07:00\""},
+    {"{\"mirror\":{\"opt_start_time\":\"2024-02-20T05:00:00+25:00\"}}",
+     "parsing time \"2024-02-20T05:00:00+25:00\": time zone offset hour out of range"},
+    {"{\"mirror\":{\"opt_start_time\":\"2024-02-20T05:00:00Zx\"}}",
+     "parsing time \"2024-02-20T05:00:00Zx\": extra text: \"x\""},
+    {"{\"mirror\":{\"opt_start_time\":\"\"}}",
+     "parsing time \"\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"\" as \"2006\""},
+    {"{\"mirror\":{\"opt_start_time\":true}}", "Time.UnmarshalJSON: input is not a JSON string"}};
+
+Test(fields, what_is_wrong_is_told_as_nats_server_tells_it)
+{
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+        struct stream_config c;
+        struct js_error error = {0};
+        cr_expect_not(stream_config_read(bytes_of(refused[i].body), BYTES_NONE, false, &c, &error),
+                      "%s", refused[i].body);
+        cr_expect_eq(error.err, JS_INVALID_JSON, "%s: %s", refused[i].body, error.text);
+        cr_expect_eq(strncmp(error.text, "invalid JSON: ", 14), 0);
+        cr_expect_str_eq(error.text + 14, refused[i].error, "%s", refused[i].body);
+    }
+}
+
+Test(fields, members_are_read_whatever_their_case_and_the_last_one_counts)
+{
+    struct stream_config c;
+    struct js_error error;
+    const char *body = "{\"NAME\":\"x\",\"name\":\"S\",\"\305\277ubjects\":[\"a\",\"b.\\u002a\"],"
+                       "\"Max_Msgs\":5,\"max_msgs\":null,\"discard\":\"NEW\",\"placement\":{},"
+                       "\"metadata\":{\"k\":\"1\",\"_nats.level\":\"9\",\"n\":null}} "
+                       "{\"no_ack\":true}";
+    cr_assert(stream_config_read(bytes_of(body), BYTES_LIT("S"), false, &c, &error), "%s",
+              error.text);
+    cr_expect_str_eq(c.name, "S");
+    cr_expect_eq(c.subject_count, 2);
+    cr_expect_str_eq(c.subjects[1], "b.*");
+    cr_expect_eq(c.max_msgs, 5);
+    cr_expect_eq(c.discard, DISCARD_NEW);
+    cr_expect(c.no_ack);
+    cr_expect_eq(json_object_size(c.metadata), 2);
+    stream_config_deinit(&c);
+}
+
+/* What 0.3 has written. */
+Test(fields, stored_configurations_of_older_versions_are_understood_and_keep_their_form)
+{
+    static const char stored[] =
+        "{\"name\":\"S\",\"description\":\"d\",\"subjects\":[\"s.>\"],\"max_consumers\":-1,"
+        "\"max_msgs\":-1,\"max_bytes\":1000,\"max_age\":0,\"max_msg_size\":5000000000,"
+        "\"discard\":\"new\",\"storage\":\"memory\",\"num_replicas\":3,\"no_ack\":true,"
+        "\"duplicate_window\":120000000000,\"placement\":{\"cluster\":\"C1\"},"
+        "\"deny_delete\":true,\"deny_purge\":true,\"metadata\":{\"a\":\"b\"}}";
+    static const char consumer[] =
+        "{\"durable_name\":\"C\",\"name\":\"C\",\"deliver_policy\":\"by_start_time\","
+        "\"opt_start_time\":\"2026-01-02T03:04:05.5Z\",\"ack_policy\":\"explicit\","
+        "\"ack_wait\":1000000,\"max_deliver\":3,\"backoff\":[1000000,2000000],"
+        "\"filter_subjects\":[\"s.a\"],\"replay_policy\":\"instant\",\"max_waiting\":512,"
+        "\"max_ack_pending\":1000,\"num_replicas\":0,\"metadata\":{}}";
+    json_error_t reason;
+    struct js_error error;
+    struct stream_config s;
+    struct consumer_config c;
+    json_t *o = json_parse(bytes_of(stored), &reason);
+    cr_assert(stream_config_parse(o, true, &s, &error), "%s", error.text);
+    json_t *again = stream_config_json(&s, false);
+    cr_expect(json_equal(o, again), "%s", json_dumps(again, 0));
+    json_decref(o);
+    json_decref(again);
+    o = json_parse(bytes_of(consumer), &reason);
+    cr_assert(consumer_config_parse(o, &c, &error), "%s", error.text);
+    again = consumer_config_json(&c, false);
+    json_object_del(o, "replay_policy"); /* always the same: not written any more */
+    json_object_del(o, "num_replicas");
+    cr_expect(json_equal(o, again), "%s", json_dumps(again, 0));
+    json_decref(o);
+    json_decref(again);
+    stream_config_deinit(&s);
+    consumer_config_deinit(&c);
+}
+
+Test(fields, what_may_not_change_is_refused_with_the_text_of_its_row)
+{
+    static const struct {
+        const char *old, *new, *error; /* NULL: it may */
+    } cases[] = {
+        {"", ",\"max_msgs\":3", NULL},
+        {"", ",\"deny_delete\":true", NULL},
+        {",\"deny_delete\":true", "",
+         "stream configuration update can not cancel deny message deletes"},
+        {",\"deny_purge\":true", "", "stream configuration update can not cancel deny purge"},
+        {"", ",\"storage\":\"memory\"", "stream configuration update can not change storage type"},
+        {"", ",\"num_replicas\":3",
+         "changing num_replicas of an existing stream is not supported in this version yet"},
+        {"", ",\"placement\":{\"cluster\":\"x\"}",
+         "moving an existing stream is not supported in this version yet"}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct stream_config c[2];
+        struct js_error error = {0};
+        for (int k = 0; k < 2; k++) {
+            char body[256];
+            (void)snprintf(body, sizeof body, "{\"name\":\"S\"%s}",
+                           k == 0 ? cases[i].old : cases[i].new);
+            cr_assert(stream_config_read(bytes_of(body), BYTES_NONE, true, &c[k], &error), "%s",
+                      error.text);
+        }
+        bool may = stream_config_check_update(&c[0], &c[1], &error);
+        cr_expect_eq(may, cases[i].error == NULL, "%zu", i);
+        cr_expect(may || strcmp(error.text, cases[i].error) == 0, "%s", error.text);
+        cr_expect_not(stream_config_equal(&c[0], &c[1]));
+        cr_expect(stream_config_equal(&c[0], &c[0]));
+        stream_config_deinit(&c[0]);
+        stream_config_deinit(&c[1]);
+    }
+}
+
+Test(fields, names_in_subject_and_body_of_a_consumer_agree)
+{
+    static const struct {
+        const char *consumer, *filter;
+        bool durable_form;
+        const char *body;
+        enum js_err err;
+    } cases[] = {
+        {"c", NULL, false, "{\"stream_name\":\"S\",\"config\":{\"durable_name\":\"c\"}}", JS_OK},
+        {"c", NULL, false, "{\"config\":{\"durable_name\":\"c\"}}", JS_NAME_MISMATCH},
+        {"c", NULL, false, "", JS_NAME_MISMATCH},
+        {"c", NULL, false, "{\"stream_name\":\"S\",\"config\":{\"durable_name\":\"d\"}}",
+         JS_CONSUMER_DURABLE_MISMATCH},
+        {"c", NULL, false,
+         "{\"stream_name\":\"S\",\"config\":{\"durable_name\":\"d\",\"name\":\"c\"}}",
+         JS_CONSUMER_DURABLE_MISMATCH},
+        {"c", NULL, false,
+         "{\"stream_name\":\"S\",\"config\":{\"durable_name\":\"c\",\"name\":\"d\"}}", JS_OK},
+        {"c", NULL, true, "{\"stream_name\":\"S\",\"config\":{\"name\":\"c\"}}",
+         JS_CONSUMER_DURABLE_MISSING},
+        {NULL, NULL, false, "{\"stream_name\":\"S\",\"config\":{\"durable_name\":\"c\"}}",
+         JS_EPHEMERAL_WITH_DURABLE},
+        {"a/b", NULL, false, "{\"stream_name\":\"S\"}", JS_CONSUMER_SEPARATORS},
+        {"c", "s.a", false, "{\"stream_name\":\"S\",\"config\":{\"durable_name\":\"c\"}}",
+         JS_FILTER_MISMATCH},
+        {"c", "s.a", false,
+         "{\"stream_name\":\"S\",\"config\":{\"durable_name\":\"c\",\"filter_subjects\":[\"s.a\"]}"
+         "}",
+         JS_FILTERS_IN_SUBJECT},
+        {"c", "s.a", false,
+         "{\"stream_name\":\"S\",\"config\":{\"durable_name\":\"c\",\"filter_subject\":\"s.a\"}}",
+         JS_OK},
+        {"c", NULL, false,
+         "{\"stream_name\":\"S\",\"config\":{\"durable_name\":\"c\",\"rate_limit_bps\":1}}",
+         JS_PULL_RATE_LIMIT},
+        {"c", NULL, false,
+         "{\"stream_name\":\"S\",\"config\":{\"durable_name\":\"c\",\"backoff\":[-1]}}",
+         JS_BACKOFF_NEGATIVE}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const struct consumer_subject subject = {"S", cases[i].consumer, cases[i].filter,
+                                                 cases[i].durable_form};
+        struct consumer_config c;
+        enum consumer_action action;
+        struct js_error error = {0};
+        bool ok = consumer_config_read(bytes_of(cases[i].body), &subject, &c, &action, &error);
+        cr_expect_eq(ok, cases[i].err == JS_OK, "%zu: %s", i, error.text);
+        cr_expect_eq(error.err, cases[i].err, "%zu: %s", i, error.text);
+        cr_expect(!ok || strcmp(c.name, "c") == 0);
+        consumer_config_deinit(&c);
+    }
+}
+
+Test(fields, text_with_a_nul_byte_is_refused_and_never_cut)
+{
+    struct stream_config c;
+    struct js_error error;
+    cr_expect_not(stream_config_read(BYTES_LIT("{\"name\":\"a\\u0000b\"}"), BYTES_LIT("a"), false,
+                                     &c, &error));
+    cr_expect_eq(error.err, JS_INVALID_JSON);
+    cr_expect_not(stream_config_read(BYTES_LIT("{\"name\":\"a\",\"metadata\":{\"x\\u0000\":\"\"}}"),
+                                     BYTES_LIT("a"), false, &c, &error));
+}
+
+Test(fields, deep_nesting_costs_no_stack)
+{
+    struct buffer text = {0};
+    struct info_request asked = {0};
+    struct js_error error;
+    for (int depth = 9999; depth <= 10000; depth++) { /* and the object around it */
+        buffer_clear(&text);
+        buffer_append_text(&text, "{\"offset\":");
+        for (int i = 0; i < 2 * depth; i++) {
+            buffer_append_char(&text, i < depth ? '[' : ']');
+        }
+        buffer_append_char(&text, '}');
+        cr_expect_not(
+            fields_read(&info_fields, FIELDS_REQUEST, buffer_bytes(&text), &asked, &error));
+        cr_expect_not_null(
+            strstr(error.text, depth == 9999 ? "cannot unmarshal array" : "exceeded max depth"),
+            "%s", error.text);
+    }
+    buffer_deinit(&text);
+}
+
+Test(fields, every_cut_of_a_request_is_refused)
+{
+    static const char whole[] =
+        " {\"name\":\"S\\u0041\\n\",\"max_msgs\":-10,\"no_ack\":true,"
+        "\"subjects\":[\"a\",null],\"metadata\":{\"a\":\"b\"},\"max_age\":null}";
+    for (size_t len = 2; len < sizeof whole - 1; len++) {
+        struct stream_config c;
+        struct js_error error = {0};
+        char *cut = malloc(len); /* so that a sanitizer sees what is read behind it */
+        memcpy(cut, whole, len);
+        cr_expect_not(stream_config_read(bytes_make(cut, len), BYTES_NONE, false, &c, &error));
+        cr_expect_str_eq(error.text, "invalid JSON: unexpected EOF", "%zu: %s", len, error.text);
+        free(cut);
+    }
+}
+
+Test(go_time, times_are_read_as_go_reads_them)
+{
+    static const struct {
+        const char *text;
+        int64_t ns;
+    } cases[] = {{"1970-01-01T00:00:01Z", 1000000000},
+                 {"1970-01-01T00:00:00Z", 1}, /* 0 is "none" */
+                 {"0001-01-01T00:00:00Z", 0},
+                 {"2024-02-29T23:59:59.5+01:30", INT64_C(1709245799500000000)},
+                 {"2024-02-29T1:00:00,25Z", INT64_C(1709168400250000000)},
+                 {"1969-12-31T23:59:59Z", -1000000000},
+                 {"9999-12-31T23:59:59Z", INT64_MAX / 2},
+                 {"0001-01-01T00:00:01Z", -(INT64_MAX / 2)}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        int64_t ns = -7;
+        struct buffer error = {0};
+        cr_expect(go_time_parse(bytes_of(cases[i].text), &ns, &error), "%s", cases[i].text);
+        cr_expect_eq(ns, cases[i].ns, "%s: %lld", cases[i].text, (long long)ns);
+        buffer_deinit(&error);
+    }
+}
