@@ -1,12 +1,15 @@
 #include "cluster/dial.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "core/base/clock.h"
 #include "core/base/mem.h"
+#include "core/base/url.h"
 #include "core/net/conn.h"
+#include "core/runtime/work.h"
 
 /* RESOLVING (work pool) → CONNECTING (poll and timer) → done. A cancelled dial goes on to the end
  * of its current step and then frees itself. */
@@ -17,7 +20,7 @@ struct dial {
     int timeout_ms;
     dial_cb cb; /* NULL once cancelled or called */
     void *arg;
-    uv_work_t work;
+    struct work work;
     uv_poll_t poll;
     struct loop_timer timer;
     int fd;
@@ -54,7 +57,8 @@ static void finish(struct dial *d, int result)
     uv_close((uv_handle_t *)&d->poll, on_poll_closed); /* before its descriptor */
     int fd = d->fd;
     if (result != 0) {
-        (void)error_set(&d->error, ERR_IO, "dial tcp %s:%d: connect: %s", d->host, d->port,
+        (void)error_set(&d->error, ERR_IO, "dial tcp %s: connect: %s",
+                        address_text(d->host, d->port).text,
                         result == ECONNREFUSED ? "connection refused" : strerror(result));
         (void)close(fd);
         fd = -1;
@@ -76,17 +80,21 @@ static void on_timeout(void *arg)
     finish(arg, ETIMEDOUT);
 }
 
-static void on_resolve_work(uv_work_t *work)
+static struct dial *of_work(struct work *work)
 {
-    struct dial *d = work->data;
+    return (struct dial *)((char *)work - offsetof(struct dial, work));
+}
+
+static void on_resolve_work(struct work *work)
+{
+    struct dial *d = of_work(work);
     d->fd = net_connect_start(d->host, d->port, &d->error);
 }
 
-static void on_resolved(uv_work_t *work, int status)
+static void on_resolved(struct work *work, bool ran)
 {
-    struct dial *d = work->data;
-    loop_enter(d->loop);
-    if (status != 0 || d->fd < 0 || d->cb == NULL) {
+    struct dial *d = of_work(work);
+    if (!ran || d->fd < 0 || d->cb == NULL) {
         if (d->fd >= 0) {
             (void)close(d->fd);
         }
@@ -110,8 +118,8 @@ struct dial *dial_start(const char *host, int port, int timeout_ms, dial_cb cb, 
     d->cb = cb;
     d->arg = arg;
     d->fd = -1;
-    d->work.data = d;
-    CHECK(uv_queue_work(loop_uv(d->loop), &d->work, on_resolve_work, on_resolved) == 0);
+    d->work = (struct work){.run = on_resolve_work, .done = on_resolved};
+    work_submit(d->loop, WORK_NAMES, &d->work);
     return d;
 }
 

@@ -9,6 +9,7 @@
 #include "core/base/json.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
+#include "core/base/url.h"
 
 /* Life of a connection to a peer:
  *
@@ -393,7 +394,8 @@ void peers_take_over(struct peers *peers, struct conn *conn, struct bytes hello,
     struct peer *peer = peers->stopping ? NULL : check_hello(peers, hello);
     bool taken = peer != NULL && atomic_load(&peer->up); /* invariant (4) */
     if (peer == NULL || taken) {
-        log_error("%s:%d - Peer connection refused: %s", conn->remote_host, conn->remote_port,
+        log_error("%s - Peer connection refused: %s",
+                  address_text(conn->remote_host, conn->remote_port).text,
                   taken ? "a server of that name is connected already"
                         : "wrong cluster name, credentials or version");
         conn_hand_over(conn, &refused_ops, NULL);

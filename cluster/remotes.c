@@ -161,8 +161,7 @@ static void gossip(const struct route *newcomer, const json_t *said)
     int port;
     route_address(newcomer, said, host, sizeof host, &port);
     struct buffer ip = {0};
-    buffer_printf(&ip, strchr(host, ':') != NULL ? "nats-route://[%s]:%d/" : "nats-route://%s:%d/",
-                  host, port);
+    buffer_printf(&ip, "nats-route://%s/", address_text(host, port).text);
     json_t *info = json_deep_copy(said);
     (void)json_object_del(info, "nonce");
     (void)json_object_del(info, "route_pool_idx");

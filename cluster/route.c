@@ -20,14 +20,16 @@
 #include "core/base/json.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
+#include "core/base/url.h"
 
 #define ROUTE_PING_MAX_NS (30 * NS_PER_SEC)
 
 struct route_prefix route_prefix(const struct route *r)
 {
     struct route_prefix p;
-    (void)snprintf(p.text, sizeof p.text, "%s:%d - rid:%llu", r->conn->remote_host,
-                   r->conn->remote_port, (unsigned long long)r->conn->id);
+    (void)snprintf(p.text, sizeof p.text, "%.90s - rid:%llu",
+                   address_text(r->conn->remote_host, r->conn->remote_port).text,
+                   (unsigned long long)r->conn->id);
     return p;
 }
 

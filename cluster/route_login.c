@@ -7,9 +7,10 @@
 #include "core/base/check.h"
 #include "core/base/json.h"
 #include "core/base/mem.h"
+#include "core/runtime/work.h"
 
 struct route_login {
-    uv_work_t work;
+    struct work work;  /* first: where the rest is */
     struct conn *conn; /* counted */
     char *user, *password;
     char *given_user, *given_password;
@@ -17,9 +18,9 @@ struct route_login {
     bool dynamic, right;
 };
 
-static void on_work(uv_work_t *work)
+static void on_work(struct work *work)
 {
-    struct route_login *l = work->data;
+    struct route_login *l = (struct route_login *)work;
     l->right = auth_matches(l->user, l->password, l->given_user, l->given_password);
 }
 
@@ -43,17 +44,22 @@ static void decide(struct route *r, bool right, const char *cluster, bool dynami
     }
 }
 
-/* A reload that changed the credentials meanwhile has closed the connection. */
-static void on_work_done(uv_work_t *work, int status)
+/* Routes never half-close. */
+static bool is_dead(struct work *work)
 {
-    struct route_login *l = work->data;
-    loop_enter(l->conn->loop);
+    return conn_is_gone(((struct route_login *)work)->conn);
+}
+
+/* A reload that changed the credentials meanwhile has closed the connection. */
+static void on_work_done(struct work *work, bool ran)
+{
+    struct route_login *l = (struct route_login *)work;
     if (!l->conn->closed) {
         struct route *r = l->conn->owner;
         struct buffer held = r->held;
         r->held = (struct buffer){0};
         r->verifying = false;
-        decide(r, status == 0 && l->right, l->cluster, l->dynamic);
+        decide(r, ran && l->right, l->cluster, l->dynamic);
         if (!l->conn->closed) {
             conn_resume(l->conn);
             route_process(r, held.data, held.len);
@@ -75,7 +81,10 @@ void route_check_login(struct route *r, const json_t *connect)
         return;
     }
     struct route_login *l = NEW(struct route_login);
-    l->work.data = l;
+    l->work = (struct work){.run = on_work,
+                            .done = on_work_done,
+                            .is_dead = is_dead,
+                            .source = net_source(r->conn->remote_host)};
     l->conn = conn_retain(r->conn);
     l->user = mem_strdup(o->user);
     l->password = mem_strdup(o->password);
@@ -85,5 +94,5 @@ void route_check_login(struct route *r, const json_t *connect)
     l->dynamic = dynamic;
     r->verifying = true;
     conn_pause(r->conn);
-    CHECK(uv_queue_work(loop_uv(r->conn->loop), &l->work, on_work, on_work_done) == 0);
+    work_submit(r->conn->loop, WORK_PASSWORDS, &l->work);
 }

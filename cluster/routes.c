@@ -144,7 +144,7 @@ enum err routes_listen(struct routes *routes, const struct routes_tls *tls, stru
     if (o->name == NULL) {
         log_warn("Cluster name was dynamically generated, consider setting one");
     }
-    log_info("Listening for route connections on %s:%d", o->host, routes->port);
+    log_info("Listening for route connections on %s", address_text(o->host, routes->port).text);
     for (uint32_t i = 0; i < o->routes.count; i++) {
         if (target_configure(routes, o->routes.items[i]) == NULL) {
             struct buffer shown = {0};

@@ -1,14 +1,14 @@
 #include "ports_file.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <ifaddrs.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "core/base/json.h"
 #include "core/base/log.h"
+#include "core/base/url.h"
+#include "core/net/socket.h"
 
 static void path_of(struct buffer *path, const char *folder, const char *program)
 {
@@ -19,10 +19,10 @@ static void path_of(struct buffer *path, const char *folder, const char *program
 
 static void add_url(json_t *urls, const char *scheme, const char *host, int port)
 {
-    char text[300];
-    (void)snprintf(text, sizeof text, strchr(host, ':') != NULL ? "%s://[%s]:%d" : "%s://%s:%d",
-                   scheme, host, port);
-    (void)json_array_append_new(urls, json_string(text));
+    struct buffer text = {0};
+    buffer_printf(&text, "%s://%s", scheme, address_text(host, port).text);
+    (void)json_array_append_new(urls, json_bytes(buffer_bytes(&text)));
+    buffer_deinit(&text);
 }
 
 /* One URL, or one for each address of the machine when all of them are listened on. */
@@ -33,20 +33,14 @@ static void add_urls(json_t *object, const char *key, const char *scheme, const 
         return;
     }
     json_t *urls = json_array();
-    struct ifaddrs *list = NULL;
-    bool all = strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0;
-    if (all && getifaddrs(&list) == 0) {
-        for (const struct ifaddrs *i = list; i != NULL; i = i->ifa_next) {
-            char text[INET6_ADDRSTRLEN];
-            if (i->ifa_addr != NULL && i->ifa_addr->sa_family == AF_INET) {
-                const struct sockaddr_in *in =
-                    (const struct sockaddr_in *)(const void *)i->ifa_addr;
-                (void)inet_ntop(AF_INET, &in->sin_addr, text, sizeof text);
-                add_url(urls, scheme, text, port);
-            }
-        }
-        freeifaddrs(list);
+    struct text_list own = {0};
+    if (net_is_wildcard(host)) {
+        net_own_addresses(&own, true);
     }
+    for (uint32_t i = 0; i < own.count; i++) {
+        add_url(urls, scheme, own.items[i], port);
+    }
+    text_list_clear(&own);
     if (json_array_size(urls) == 0) {
         add_url(urls, scheme, host, port);
     }

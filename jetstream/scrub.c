@@ -1,11 +1,13 @@
 #include "jetstream/scrub.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 
 #include "core/base/check.h"
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
+#include "core/runtime/work.h"
 
 #define STEPS_PER_S 4
 #define FOUND_MAX   64 /* ranges in a step */
@@ -15,7 +17,7 @@ struct scrub {
     struct jetstream *js;
     struct loop *loop;
     struct loop_timer timer;
-    uv_work_t work;
+    struct work work;
     bool working;
     size_t bytes; /* of a step; read-only, like the next */
     int64_t interval_ns;
@@ -59,17 +61,22 @@ static void tell_shards(struct scrub *s)
 
 static void step(void *arg);
 
-static void on_work(uv_work_t *work)
+static struct scrub *of_work(struct work *work)
 {
-    struct scrub *s = work->data;
+    return (struct scrub *)((char *)work - offsetof(struct scrub, work));
+}
+
+static void on_work(struct work *work)
+{
+    struct scrub *s = of_work(work);
     s->end = store_scrub(s->js->store, &s->at, s->bytes, s->found, FOUND_MAX, &s->count);
 }
 
-static void on_work_done(uv_work_t *work, int status)
+/* Not run: the server stops. */
+static void on_work_done(struct work *work, bool ran)
 {
-    (void)status;
-    struct scrub *s = work->data;
-    loop_enter(s->loop);
+    struct scrub *s = of_work(work);
+    s->count = ran ? s->count : 0;
     s->working = false;
     if (s->stopped != NULL) {
         s->stopped(s->stopped_arg);
@@ -100,7 +107,7 @@ static void step(void *arg)
         s->ranges = 0;
     }
     s->working = true;
-    CHECK(uv_queue_work(loop_uv(s->loop), &s->work, on_work, on_work_done) == 0);
+    work_submit(s->loop, WORK_STORE, &s->work);
 }
 
 struct scrub *scrub_start(struct jetstream *js)
@@ -112,7 +119,7 @@ struct scrub *scrub_start(struct jetstream *js)
     struct scrub *s = NEW(struct scrub);
     s->js = js;
     s->loop = loops_at(js->loops, 0);
-    s->work.data = s;
+    s->work = (struct work){.run = on_work, .done = on_work_done};
     s->bytes = (size_t)o->scrub_rate / STEPS_PER_S + 1;
     s->interval_ns = o->scrub_interval_ns;
     int64_t first = o->scrub_interval_ns < FIRST_AFTER ? o->scrub_interval_ns : FIRST_AFTER;

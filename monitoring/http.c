@@ -7,10 +7,14 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
-#include "monitoring/http_head.h"
+#include "core/base/url.h"
+#include "monitoring/http_input.h"
 
-/* connection: READING headers → handler → ANSWERING (reading is paused) → READING or closed.
- * (1) A request keeps its connection's memory by a reference; `conn` NULL: the client has gone. */
+/* connection: READING → handler → ANSWERING → `waits`: the answer goes out → READING or closed.
+ * (1) A request keeps its connection's memory by a reference; `from` NULL: the client has gone.
+ * (2) From a whole request until its answer is with the kernel nothing is read, and the next
+ * request begins in another turn. So whoever sends many at once has one answer in memory, and this
+ * loop does something else between any two. */
 
 struct http_conn;
 
@@ -30,8 +34,9 @@ struct http_conn {
     struct http_server *server;
     struct http_conn *next;
     struct conn *conn; /* counted */
-    struct buffer input;
+    struct http_input input;
     struct http_request *request; /* being answered; NULL none */
+    bool waits;                   /* answered; the answer has not gone out yet */
     struct loop_timer timer;
 };
 
@@ -67,6 +72,8 @@ static const char *status_text(int status)
         return "Bad Request";
     case 404:
         return "Not Found";
+    case 431:
+        return "Request Header Fields Too Large";
     case 503:
         return "Service Unavailable";
     default:
@@ -74,7 +81,7 @@ static const char *status_text(int status)
     }
 }
 
-static void read_requests(struct http_conn *c);
+static void next_request(void *arg);
 
 static void on_timeout(void *arg)
 {
@@ -106,8 +113,8 @@ static void send_response(struct http_request *q, int status, const char *header
         conn_close(c->conn, CLOSE_CLIENT);
         return;
     }
-    conn_resume(c->conn);
-    read_requests(c);
+    c->waits = true;
+    loop_post(c->server->loop, next_request, conn_retain(c->conn));
 }
 
 void http_reply(struct http_request *q, int status, const char *type, struct bytes body)
@@ -120,54 +127,47 @@ void http_reply(struct http_request *q, int status, const char *type, struct byt
     buffer_deinit(&headers);
 }
 
-void http_redirect(struct http_request *q, const char *location)
+void http_redirect(struct http_request *q, const char *path)
 {
     struct buffer headers = {0};
     buffer_append_text(&headers, "Location: ");
-    http_put_location(&headers, location);
+    http_put_location(&headers, path, q->head.query);
     buffer_append(&headers, "\r\n", 3);
     send_response(q, 307, headers.data, BYTES_NONE);
     buffer_deinit(&headers);
 }
 
-/* Takes one request out of the input; true when the handler has been called. */
-static bool take_request(struct http_conn *c)
+/* --- input --- */
+
+static void begin_request(struct http_conn *c, struct http_head head, enum http_input_status status)
 {
-    if (c->input.len == 0) {
-        return false;
-    }
-    const char *end = memmem(c->input.data, c->input.len, "\r\n\r\n", 4);
-    if (end == NULL) {
-        if (c->input.len > HTTP_HEADERS_MAX) {
-            conn_close(c->conn, CLOSE_MAX_CONTROL_LINE);
-        }
-        return false;
-    }
-    struct bytes all = bytes_make(c->input.data, (size_t)(end - c->input.data) + 4);
     struct http_request *q = NEW(struct http_request);
-    q->from = c;
-    bool ok = http_head_parse(&q->head, all);
-    size_t body = ok && q->head.keep_alive ? (size_t)q->head.body_len : 0;
-    if (c->input.len - all.len < body) { /* nothing is done with it, but it has to come first */
-        request_free(q);
-        return false;
-    }
-    buffer_consume(&c->input, all.len + body);
+    *q = (struct http_request){c, head};
     c->request = q;
-    conn_pause(c->conn);
     loop_timer_cancel(c->server->loop, &c->timer);
-    if (!ok) {
+    if (status == HTTP_INPUT_BAD) {
         http_reply(q, 400, "text/plain; charset=utf-8", BYTES_LIT("400 Bad Request"));
+    } else if (status == HTTP_INPUT_TOO_LONG) {
+        http_reply(q, 431, "text/plain; charset=utf-8",
+                   BYTES_LIT("431 Request Header Fields Too Large"));
     } else {
         c->server->handler(c->server->arg, q);
     }
-    return true;
 }
 
-static void read_requests(struct http_conn *c)
+/* One request, or none while it is not whole. Its answer leads back here, in a later turn. */
+static void read_request(struct http_conn *c)
 {
-    if (c->request == NULL && !c->conn->closed && !take_request(c) && !c->conn->closed &&
-        c->input.len > 0 && !loop_timer_armed(&c->timer)) {
+    CHECK(c->request == NULL && !c->waits);
+    struct http_head head;
+    enum http_input_status status = http_input_next(&c->input, &head);
+    if (status != HTTP_INPUT_MORE) {
+        conn_pause(c->conn);
+        begin_request(c, head, status);
+        return;
+    }
+    conn_resume(c->conn);
+    if (http_input_is_amid(&c->input) && !loop_timer_armed(&c->timer)) {
         loop_timer_arm(c->server->loop, &c->timer,
                        clock_mono_ns() + HTTP_HEADER_WAIT_S * NS_PER_SEC, on_timeout, c);
     }
@@ -176,8 +176,27 @@ static void read_requests(struct http_conn *c)
 static void on_data(struct conn *conn, const char *data, size_t len)
 {
     struct http_conn *c = conn->owner;
-    buffer_append(&c->input, data, len);
-    read_requests(c);
+    http_input_feed(&c->input, bytes_make(data, len));
+    read_request(c);
+}
+
+/* The last answer has gone out: the next request may follow. */
+static void on_drained(struct conn *conn)
+{
+    struct http_conn *c = conn->owner;
+    if (c->waits) {
+        c->waits = false;
+        read_request(c);
+    }
+}
+
+static void next_request(void *arg)
+{
+    struct conn *conn = arg;
+    if (!conn->closed && conn_is_drained(conn)) {
+        on_drained(conn);
+    }
+    conn_release(conn);
 }
 
 static void on_close(struct conn *conn, enum close_reason reason)
@@ -194,7 +213,7 @@ static void on_close(struct conn *conn, enum close_reason reason)
         c->request->from = NULL;
     }
     loop_timer_cancel(c->server->loop, &c->timer);
-    buffer_deinit(&c->input);
+    http_input_deinit(&c->input);
     conn_release(conn);
     loop_retire(free, c);
 }
@@ -203,13 +222,14 @@ static void on_close(struct conn *conn, enum close_reason reason)
 static void on_tls(struct conn *conn, const char *failure)
 {
     if (failure != NULL) {
-        log_error("%s:%d - TLS handshake error: %s", conn->remote_host, conn->remote_port, failure);
+        log_error("%s - TLS handshake error: %s",
+                  address_text(conn->remote_host, conn->remote_port).text, failure);
         conn_close(conn, CLOSE_TLS_HANDSHAKE);
     }
 }
 
 static const struct conn_ops http_ops = {
-    .on_data = on_data, .on_tls = on_tls, .on_close = on_close};
+    .on_data = on_data, .on_tls = on_tls, .on_drained = on_drained, .on_close = on_close};
 
 static void on_listener(uv_poll_t *poll, int status, int events)
 {

@@ -8,7 +8,6 @@
 #include "core/broker/broker.h"
 #include "core/net/tls.h"
 
-#define HTTP_HEADERS_MAX   (64u * 1024)
 #define HTTP_HEADER_WAIT_S 5
 
 struct http_server;
@@ -33,7 +32,7 @@ const char *http_path(const struct http_request *request);
 const char *http_query(const struct http_request *request, const char *name);
 /* Sends and frees the request. */
 void http_reply(struct http_request *request, int status, const char *type, struct bytes body);
-/* To another path here, decoded. */
-void http_redirect(struct http_request *request, const char *location);
+/* To another path here (decoded), with the request's own query. */
+void http_redirect(struct http_request *request, const char *path);
 
 #endif

@@ -33,6 +33,7 @@ static void split_target(struct http_head *head)
     char *query = strchr(head->target, '?');
     if (query != NULL) {
         *query++ = '\0';
+        head->query = *query == '\0' ? NULL : mem_strdup(query);
     }
     head->path = head->target;
     while (query != NULL && *query != '\0' && head->count < HTTP_PARAMETERS_MAX) {
@@ -87,6 +88,16 @@ static bool take_length(struct http_head *head, struct bytes line)
     return true;
 }
 
+/* Neither blanks nor control characters, NUL among them: what follows works on C strings. */
+static bool is_target(struct bytes target)
+{
+    bool ok = target.len > 0 && target.ptr[0] == '/';
+    for (size_t i = 0; ok && i < target.len; i++) {
+        ok = (unsigned char)target.ptr[i] > ' ' && target.ptr[i] != 0x7f;
+    }
+    return ok;
+}
+
 bool http_head_parse(struct http_head *head, struct bytes text)
 {
     struct bytes rest = text;
@@ -94,7 +105,7 @@ bool http_head_parse(struct http_head *head, struct bytes text)
     *head = (struct http_head){0};
     (void)bytes_token(&rest, '\n', &line);
     bool ok = bytes_token(&line, ' ', &method) && bytes_token(&line, ' ', &target) &&
-              target.len > 0 && target.ptr[0] == '/' && bytes_starts(line, BYTES_LIT("HTTP/1."));
+              is_target(target) && bytes_starts(line, BYTES_LIT("HTTP/1."));
     head->is_head = ok && bytes_is(method, "HEAD");
     head->keep_alive = ok && !bytes_starts(line, BYTES_LIT("HTTP/1.0"));
     head->target = ok ? mem_dup(target.ptr, target.len) : mem_strdup("/");
@@ -110,7 +121,7 @@ bool http_head_parse(struct http_head *head, struct bytes text)
     return ok;
 }
 
-void http_put_location(struct buffer *out, const char *path)
+void http_put_location(struct buffer *out, const char *path, const char *query)
 {
     for (const char *p = path; *p != '\0'; p++) {
         bool plain = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
@@ -121,12 +132,23 @@ void http_put_location(struct buffer *out, const char *path)
             buffer_printf(out, "%%%02X", (unsigned char)*p);
         }
     }
+    for (const char *q = query; q != NULL && *q != '\0'; q++) {
+        if (q == query) {
+            buffer_append_char(out, '?');
+        }
+        if (*q > ' ' && *q < 0x7f) {
+            buffer_append_char(out, *q);
+        } else {
+            buffer_printf(out, "%%%02x", (unsigned char)*q);
+        }
+    }
 }
 
 void http_head_deinit(struct http_head *head)
 {
     free(head->target);
-    head->target = NULL;
+    free(head->query);
+    head->target = head->query = NULL;
 }
 
 const char *http_head_query(const struct http_head *head, const char *name)

@@ -11,6 +11,7 @@ struct http_head {
     bool is_head;      /* HEAD: the answer has no body */
     bool keep_alive;   /* the connection stays for further requests */
     uint64_t body_len; /* bytes behind the head that are not the next request */
+    char *query;       /* owned: as it came, without its question mark; NULL: none, or empty */
     char *target;      /* owned; the texts below are parts of it */
     const char *path;
     const char *names[HTTP_PARAMETERS_MAX];
@@ -22,8 +23,9 @@ struct http_head {
  * connection ends. Always to be deinitialised. */
 bool http_head_parse(struct http_head *head, struct bytes text);
 void http_head_deinit(struct http_head *head);
-/* A path for a Location header: everything but plain characters as %XX. */
-void http_put_location(struct buffer *out, const char *path);
+/* For a Location header: a decoded path, with everything but plain characters as %XX, and the query
+ * (NULL: none) as it came, but for what a header cannot have. */
+void http_put_location(struct buffer *out, const char *path, const char *query);
 /* Value of a query parameter (first occurrence, decoded) or NULL. */
 const char *http_head_query(const struct http_head *head, const char *name);
 

@@ -7,6 +7,7 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
+#include "core/base/url.h"
 
 /* request → endpoint table → (gather from the loops) → JSON. Fields and their order: NATS
  * monitoring reference. */
@@ -183,24 +184,32 @@ static const struct {
                  {"/jsz", NULL, on_jsz},
                  {"/metrics", NULL, on_metrics}};
 
-/* "//varz" and "/./varz" are sent to the cleaned path, as some probes ask that way. */
-static bool clean_path(const char *path, char *cleaned, size_t size)
+/* "//varz", "/./varz" and "/x/../varz" are sent to the path they mean, as some probes ask that way.
+ * Go's path.Clean, with a slash at the end kept. Returns whether it changed anything. */
+static bool clean_path(const char *path, struct buffer *cleaned)
 {
-    size_t n = 0;
-    bool changed = false;
-    for (const char *p = path; *p != '\0' && n + 1 < size;) {
-        if (p[0] == '/' && p[1] == '/') {
-            p++;
-            changed = true;
-        } else if (p[0] == '/' && p[1] == '.' && (p[2] == '/' || p[2] == '\0')) {
-            p += 2;
-            changed = true;
-        } else {
-            cleaned[n++] = *p++;
+    const char *rest = path;
+    while (*rest == '/') {
+        while (*rest == '/') {
+            rest++;
+        }
+        size_t len = strcspn(rest, "/");
+        struct bytes name = bytes_make(rest, len);
+        rest += len;
+        if (bytes_is(name, "..")) {
+            while (cleaned->len > 0 && cleaned->data[--cleaned->len] != '/') {
+            }
+        } else if (len > 0 && !bytes_is(name, ".")) {
+            buffer_append_char(cleaned, '/');
+            buffer_append_bytes(cleaned, name);
         }
     }
-    cleaned[n] = '\0';
-    return changed;
+    bool slash = rest > path && rest[-1] == '/';
+    if (cleaned->len == 0 || slash) {
+        buffer_append_char(cleaned, '/');
+    }
+    buffer_append_char(cleaned, '\0');
+    return strcmp(cleaned->data, path) != 0;
 }
 
 /* The path behind http_base_path ("/nats"; NULL: none), "/" for the base itself; NULL when it is
@@ -221,9 +230,13 @@ static void on_request(void *arg, struct http_request *q)
 {
     struct monitoring *m = arg;
     const char *path = http_path(q);
-    char cleaned[512];
-    if (clean_path(path, cleaned, sizeof cleaned)) {
-        http_redirect(q, cleaned[0] == '\0' ? "/" : cleaned);
+    struct buffer cleaned = {0};
+    bool moved = clean_path(path, &cleaned);
+    if (moved) {
+        http_redirect(q, cleaned.data);
+    }
+    buffer_deinit(&cleaned);
+    if (moved) {
         return;
     }
     path = below_base(broker_options(m->broker)->http_base_path, path);
@@ -259,7 +272,7 @@ enum err monitoring_listen(struct monitoring *m, struct tls_context *tls, struct
     if (m->http == NULL) {
         return ERR_IO;
     }
-    log_info("Starting http%s monitor on %s:%d", secure ? "s" : "", host, m->port);
+    log_info("Starting http%s monitor on %s", secure ? "s" : "", address_text(host, m->port).text);
     return OK;
 }
 

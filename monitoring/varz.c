@@ -102,14 +102,11 @@ static void put_seconds(json_t *o, const char *key, int64_t ns)
 static void add_route_url(json_t *urls, const char *url)
 {
     struct url parts;
-    struct buffer text = {0};
     if (url_parse(bytes_of(url), &parts) == OK) {
-        buffer_printf(&text, strchr(parts.host, ':') != NULL ? "[%s]:%d" : "%s:%d", parts.host,
-                      parts.port);
-        (void)json_array_append_new(urls, json_bytes(buffer_bytes(&text)));
+        (void)json_array_append_new(
+            urls, json_bytes(bytes_of(address_text(parts.host, parts.port).text)));
         url_deinit(&parts);
     }
-    buffer_deinit(&text);
 }
 
 static json_t *cluster_json(const struct monitoring *m)

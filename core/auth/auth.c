@@ -163,6 +163,11 @@ bool auth_work_run(const struct auth_work *w)
                                                 bytes_make(w->given, w->given_len));
 }
 
+bool auth_work_is_quick(const struct auth_work *w)
+{
+    return w->kind == WORK_NKEY;
+}
+
 static bool same_secret(const char *a, const char *b)
 {
     return (a == NULL) == (b == NULL) && (a == NULL || auth_equal(bytes_of(a), bytes_of(b)));

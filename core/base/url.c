@@ -1,6 +1,7 @@
 #include "core/base/url.h"
 
 #include <arpa/inet.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -210,4 +211,12 @@ enum err address_parse(struct bytes text, char **host, int *port)
     }
     *host = mem_dup(name.ptr, name.len);
     return OK;
+}
+
+struct address_text address_text(const char *host, int port)
+{
+    struct address_text a;
+    (void)snprintf(a.text, sizeof a.text, strchr(host, ':') != NULL ? "[%.280s]:%d" : "%.280s:%d",
+                   host, port);
+    return a;
 }

@@ -30,4 +30,10 @@ void url_put_public(struct buffer *out, struct bytes text);
  * "" for all addresses. ERR_INVALID: there is no such port, or no single colon before one. */
 MUST_USE enum err address_parse(struct bytes text, char **host, int *port);
 
+/* host:port, an IPv6 address in brackets; cut when it is longer. */
+struct address_text {
+    char text[300];
+};
+struct address_text address_text(const char *host, int port);
+
 #endif

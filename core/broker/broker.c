@@ -2,8 +2,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ifaddrs.h>
-#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -13,6 +11,7 @@
 #include "core/base/json.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
+#include "core/base/url.h"
 #include "core/broker/broker_internal.h"
 
 #define DYNAMIC_NAME_LEN 22 /* as long as nats-server's */
@@ -44,6 +43,7 @@ struct broker *broker_new(const struct options *options, struct tls_context *tls
     atomic_init(&b->options, options);
     b->loops = loops;
     b->accounts = accounts_new();
+    b->login_limits = login_limits_new();
     atomic_init(&b->auth, auth_new(options));
     atomic_init(&b->tls, tls);
     b->start_ns = clock_now_ns();
@@ -81,6 +81,7 @@ void broker_free(struct broker *b)
     free(b->per_loop);
     broker_exchange_end(b);
     accounts_free(b->accounts);
+    login_limits_free(b->login_limits);
     auth_free(atomic_load(&b->auth));
     tls_context_release(atomic_load(&b->tls));
     json_decref(b->neighbour_urls);
@@ -187,7 +188,8 @@ enum err broker_listen(struct broker *b, struct error *error)
     if (net_listen(b->listen_fd, error) != OK) {
         return ERR_IO;
     }
-    log_info("Listening for client connections on %s:%d", broker_options(b)->host, b->port);
+    log_info("Listening for client connections on %s",
+             address_text(broker_options(b)->host, b->port).text);
     loop_post(b->per_loop[0].loop, start_listening, b);
     return OK;
 }
@@ -287,9 +289,7 @@ json_t *broker_identity_info(const struct broker *b)
 
 static void add_url(json_t *urls, const char *host, int port)
 {
-    char text[300];
-    (void)snprintf(text, sizeof text, strchr(host, ':') != NULL ? "[%s]:%d" : "%s:%d", host, port);
-    (void)json_array_append_new(urls, json_string(text));
+    (void)json_array_append_new(urls, json_bytes(bytes_of(address_text(host, port).text)));
 }
 
 /* The address to advertise, or, for a wildcard host, those of the interfaces that others can reach.
@@ -306,22 +306,14 @@ json_t *broker_own_urls(const struct broker *b)
         }
         return urls;
     }
-    struct ifaddrs *list = NULL;
-    bool wildcard = strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0;
-    if (wildcard && getifaddrs(&list) == 0) {
-        for (struct ifaddrs *i = list; i != NULL; i = i->ifa_next) {
-            if (i->ifa_addr == NULL || (i->ifa_flags & IFF_LOOPBACK) != 0 ||
-                i->ifa_addr->sa_family != AF_INET) {
-                continue;
-            }
-            char text[INET6_ADDRSTRLEN];
-            int ignored;
-            net_address_text((const struct sockaddr_storage *)(const void *)i->ifa_addr, text,
-                             &ignored);
-            add_url(urls, text, b->port);
-        }
-        freeifaddrs(list);
+    struct text_list own = {0};
+    if (net_is_wildcard(host)) {
+        net_own_addresses(&own, false);
     }
+    for (uint32_t i = 0; i < own.count; i++) {
+        add_url(urls, own.items[i], b->port);
+    }
+    text_list_clear(&own);
     if (json_array_size(urls) == 0) {
         add_url(urls, host, b->port);
     }

@@ -7,6 +7,7 @@
 #include "core/base/nkey.h"
 #include "core/base/table.h"
 #include "core/broker/broker.h"
+#include "core/broker/login_limits.h"
 #include "core/broker/origin.h"
 #include "core/protocol/parser.h"
 
@@ -65,9 +66,9 @@ struct internal_sub {
 
 enum client_state {
     CLIENT_NEW,       /* no CONNECT yet, or none accepted */
-    CLIENT_VERIFYING, /* its secret is compared in the work pool; reading is paused */
+    CLIENT_VERIFYING, /* its secret is compared in the work pool, or waits; reading is paused */
     CLIENT_READY,
-    CLIENT_REFUSED /* the answer waits, because its address guesses too often */
+    CLIENT_REFUSED /* is not judged, because its address guesses too often; closed soon */
 };
 
 struct client {
@@ -101,15 +102,9 @@ struct client {
     int64_t ping_sent_ns, rtt_ns;
     int64_t last_activity_ns; /* wall clock */
     uint64_t in_msgs, in_bytes, stalls;
-    struct buffer held; /* bytes that arrived while CLIENT_VERIFYING */
+    struct buffer held;            /* bytes that arrived while CLIENT_VERIFYING */
+    struct buffer waiting_connect; /* what CONNECT said, until its turn to be judged */
 };
-
-/* Failed logins of the addresses that share one place of a small table. */
-struct login_failures {
-    uint32_t count;
-    int64_t last_ns; /* monotonic */
-};
-#define LOGIN_FAILURE_PLACES 256
 
 /* What one loop keeps for the broker; only its thread writes. */
 struct broker_loop {
@@ -124,7 +119,6 @@ struct broker_loop {
     struct internal_inbox **batched;   /* those with a batch being built */
     uint32_t batched_count, batched_cap;
     struct turn_task batch_task;
-    struct login_failures failures[LOGIN_FAILURE_PLACES];
     /* counters: written here, read by anyone */
     atomic_uint_fast64_t in_msgs, in_bytes, out_msgs, out_bytes;
     atomic_uint_fast64_t client_in_msgs, client_in_bytes, client_out_msgs, client_out_bytes;
@@ -149,7 +143,8 @@ struct broker {
     _Atomic(struct tls_context *) tls; /* of the client port; NULL: plain */
     int64_t rate_second;               /* loop 0: connections accepted in this second */
     int64_t rate_count;
-    struct loops *loops; /* borrowed */
+    struct loops *loops;               /* borrowed */
+    struct login_limits *login_limits; /* owned */
     struct accounts *accounts;
     struct account *global, *system;
     struct broker_loop *per_loop;

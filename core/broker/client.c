@@ -14,6 +14,7 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
+#include "core/base/url.h"
 #include "core/broker/client_internal.h"
 #include "core/subject/subject.h"
 
@@ -26,8 +27,9 @@
 struct client_prefix client_prefix(const struct client *c)
 {
     struct client_prefix p;
-    int n = snprintf(p.text, sizeof p.text, "%s:%d - cid:%llu", c->conn->remote_host,
-                     c->conn->remote_port, (unsigned long long)c->conn->id);
+    int n = snprintf(p.text, sizeof p.text, "%.90s - cid:%llu",
+                     address_text(c->conn->remote_host, c->conn->remote_port).text,
+                     (unsigned long long)c->conn->id);
     if (c->state == CLIENT_READY && (c->name != NULL || c->lang != NULL || c->version != NULL)) {
         (void)snprintf(p.text + n, sizeof p.text - (size_t)n, " - \"%s%s%s%s%s%s\"",
                        c->version != NULL ? "v" : "", c->version != NULL ? c->version : "",
@@ -445,7 +447,12 @@ static void hold(struct client *c, const char *data, size_t len)
     if (len > HELD_MAX - c->held.len) {
         client_close(c, CLOSE_AUTH_FAILURE);
     } else if (len > 0) {
+        /* every client ends its greeting so: it is not worth a comparison when nobody waits for the
+         * PONG any more */
+        bool ping =
+            c->held.len == 0 && bytes_eq_nocase(bytes_make(data, len), BYTES_LIT("PING\r\n"));
         buffer_append(&c->held, data, len);
+        atomic_store(&c->conn->holds_input, !ping);
     }
 }
 
@@ -498,6 +505,7 @@ static void destroy(void *arg)
     struct client *c = arg;
     parser_deinit(&c->parser);
     buffer_deinit(&c->held);
+    buffer_deinit(&c->waiting_connect);
     map_deinit(&c->publish_cache);
     table_clear(&c->subs);
     client_forget_replies(c);

@@ -9,6 +9,7 @@
 #include "core/base/mem.h"
 #include "core/broker/client_internal.h"
 #include "core/protocol/connect.h"
+#include "core/runtime/work.h"
 #include "core/subject/subject.h"
 
 /* The smaller of the server's limit and the account's. */
@@ -129,36 +130,7 @@ static bool become_ready(struct client *c, const struct auth_user *user)
     return true;
 }
 
-/* --- refusing, slower and slower for an address that keeps guessing --- */
-
-#define FREE_FAILURES 10                /* within a minute; then the answer waits */
-#define FAILURE_LIFE  (60 * NS_PER_SEC) /* a quiet address is forgiven */
-#define DELAY_MIN_NS  (20 * NS_PER_MS)
-#define DELAY_MAX_NS  NS_PER_SEC
-
-/* How long the refusal of this address waits. Loops count for themselves: the table is small, and
- * two addresses that share a place share the count. */
-static int64_t failure_delay(struct broker_loop *here, const char *address)
-{
-    struct login_failures *f =
-        &here->failures[hash_bytes(bytes_of(address)) % LOGIN_FAILURE_PLACES];
-    int64_t now = clock_mono_ns();
-    f->count = now - f->last_ns > FAILURE_LIFE ? 0 : f->count;
-    f->count++;
-    f->last_ns = now;
-    if (f->count <= FREE_FAILURES) {
-        return 0;
-    }
-    uint32_t doublings = f->count - FREE_FAILURES - 1;
-    return doublings > 5 ? DELAY_MAX_NS : DELAY_MIN_NS << doublings;
-}
-
-static void refuse_now(void *arg)
-{
-    struct client *c = arg;
-    client_send_err(c, "Authorization Violation");
-    client_close(c, CLOSE_AUTH_FAILURE);
-}
+/* --- refusing --- */
 
 static void refuse_login(struct client *c, struct bytes user)
 {
@@ -171,51 +143,69 @@ static void refuse_login(struct client *c, struct bytes user)
     } else {
         log_error("%s - authentication error", client_prefix(c).text);
     }
-    int64_t delay = failure_delay(c->home, c->conn->remote_host);
-    if (delay == 0) {
-        refuse_now(c);
-        return;
-    }
-    c->state = CLIENT_REFUSED;
-    conn_pause(c->conn);
-    loop_timer_arm(c->home->loop, &c->timer, clock_mono_ns() + delay, refuse_now, c);
+    client_send_err(c, "Authorization Violation");
+    client_close(c, CLOSE_AUTH_FAILURE);
 }
 
 /* --- secrets whose comparison takes milliseconds: in the work pool, with their inputs along --- */
 
 struct login_work {
-    uv_work_t work;
+    struct work work;  /* first: where the rest is */
     struct conn *conn; /* counted */
     struct auth_work *auth;
     bool right;
 };
 
-static void on_work(uv_work_t *work)
+static void on_work(struct work *work)
 {
-    struct login_work *w = work->data;
+    struct login_work *w = (struct login_work *)work;
     w->right = auth_work_run(w->auth);
 }
 
-static void on_work_done(uv_work_t *work, int status)
+static bool work_is_dead(struct work *work)
 {
-    struct login_work *w = work->data;
+    return conn_is_gone(((struct login_work *)work)->conn);
+}
+
+/* Resumes a client whose log-in has been settled, with what came meanwhile. */
+static void go_on(struct client *c)
+{
+    struct buffer held = c->held;
+    c->held = (struct buffer){0};
+    atomic_store(&c->conn->holds_input, false);
+    conn_resume(c->conn);
+    client_process(c, held.data, held.len);
+    buffer_deinit(&held);
+}
+
+static void login_succeeded(struct client *c, struct bytes user)
+{
+    login_limits_succeeded(c->broker->login_limits, net_source(c->conn->remote_host), user,
+                           clock_mono_ns());
+}
+
+static void on_work_done(struct work *work, bool ran)
+{
+    struct login_work *w = (struct login_work *)work;
     struct conn *conn = w->conn;
-    loop_enter(conn->loop);
-    if (!conn->closed) {
+    if (!conn->closed && !ran && conn_is_gone(conn)) {
+        client_close(conn->owner, CLOSE_CLIENT);
+    } else if (!conn->closed && !ran) {
+        /* No answer that would make the client believe its secret wrong. */
+        client_fail(conn->owner, "Authentication Timeout", CLOSE_AUTH_TIMEOUT);
+    } else if (!conn->closed) {
         struct client *c = conn->owner;
-        struct buffer held = c->held;
-        c->held = (struct buffer){0};
         /* asked again: a reload may have come between */
         const struct auth_user *user =
-            status == 0 && w->right ? auth_work_user(broker_auth(c->broker), w->auth) : NULL;
+            w->right ? auth_work_user(broker_auth(c->broker), w->auth) : NULL;
+        struct bytes name = bytes_of(auth_work_name(w->auth));
         if (user == NULL) {
-            refuse_login(c, bytes_of(auth_work_name(w->auth)));
+            refuse_login(c, name);
         } else if (become_ready(c, user)) {
+            login_succeeded(c, name);
             client_send_ok(c);
-            conn_resume(conn);
-            client_process(c, held.data, held.len);
+            go_on(c);
         }
-        buffer_deinit(&held);
     }
     auth_work_free(w->auth);
     free(w);
@@ -225,12 +215,16 @@ static void on_work_done(uv_work_t *work, int status)
 static void verify(struct client *c, struct auth_work *auth)
 {
     struct login_work *w = NEW(struct login_work);
-    w->work.data = w;
+    w->work = (struct work){.run = on_work,
+                            .done = on_work_done,
+                            .is_dead = work_is_dead,
+                            .source = net_source(c->conn->remote_host)};
     w->conn = conn_retain(c->conn);
     w->auth = auth;
     c->state = CLIENT_VERIFYING;
     conn_pause(c->conn);
-    CHECK(uv_queue_work(loop_uv(c->home->loop), &w->work, on_work, on_work_done) == 0);
+    work_submit(c->home->loop, auth_work_is_quick(auth) ? WORK_SIGNATURES : WORK_PASSWORDS,
+                &w->work);
 }
 
 /* verify_and_map: the user of the client's certificate, "" when it is nobody's. */
@@ -247,6 +241,16 @@ static const char *mapped_user(const struct client *c)
     }
     tls_names_deinit(&names);
     return user == NULL ? "" : user;
+}
+
+static bool has_secret(const struct auth_credentials *credentials)
+{
+    return credentials->password.len > 0 || credentials->token.len > 0 || credentials->nkey.len > 0;
+}
+
+static struct bytes name_of(const struct auth_credentials *credentials)
+{
+    return credentials->user.len > 0 ? credentials->user : credentials->nkey;
 }
 
 /* The one admission function for all paths (GHSA-hmmp). False: refused, or not known yet. */
@@ -268,9 +272,12 @@ static bool admit(struct client *c, struct auth_credentials *credentials)
     }
     switch (auth_check(broker_auth(c->broker), credentials, &user, &work)) {
     case AUTH_OK:
+        if (has_secret(credentials)) {
+            login_succeeded(c, name_of(credentials));
+        }
         return become_ready(c, user);
     case AUTH_REFUSED:
-        refuse_login(c, credentials->user.len > 0 ? credentials->user : credentials->nkey);
+        refuse_login(c, name_of(credentials));
         return false;
     case AUTH_NEEDS_WORK:
         verify(c, work);
@@ -330,13 +337,66 @@ static bool stays_who_it_is(const struct client *c, const struct auth_credential
            credentials->nkey.len == 0;
 }
 
-static void log_in(struct client *c, const struct connect *said)
+static struct auth_credentials credentials_of(const struct connect *said)
 {
-    struct auth_credentials credentials = {.user = bytes_of(said->user),
-                                           .password = bytes_of(said->pass),
-                                           .token = bytes_of(said->auth_token),
-                                           .nkey = bytes_of(said->nkey),
-                                           .signature = bytes_of(said->sig)};
+    return (struct auth_credentials){.user = bytes_of(said->user),
+                                     .password = bytes_of(said->pass),
+                                     .token = bytes_of(said->auth_token),
+                                     .nkey = bytes_of(said->nkey),
+                                     .signature = bytes_of(said->sig)};
+}
+
+/* How long this attempt waits before it is judged; see login_limits.h. */
+static int64_t attempt_waits(struct client *c, const struct auth_credentials *credentials)
+{
+    if (!has_secret(credentials) || !auth_required(broker_auth(c->broker))) {
+        return 0;
+    }
+    return login_limits_begin(c->broker->login_limits, net_source(c->conn->remote_host),
+                              name_of(credentials), clock_mono_ns());
+}
+
+static void judge(struct client *c, const struct connect *said)
+{
+    struct auth_credentials credentials = credentials_of(said);
+    if (admit(c, &credentials)) {
+        client_send_ok(c);
+    }
+}
+
+static void on_not_judged(void *arg)
+{
+    client_fail(arg, "Authentication Timeout", CLOSE_AUTH_TIMEOUT);
+}
+
+static void on_turn_to_be_judged(void *arg)
+{
+    struct client *c = arg;
+    struct conn *conn = c->conn;
+    struct buffer line = c->waiting_connect;
+    c->waiting_connect = (struct buffer){0};
+    c->state = CLIENT_NEW;
+    struct connect said = {0};
+    CHECK(connect_parse(&said, buffer_bytes(&line)) == OK); /* as it was before */
+    judge(c, &said);
+    connect_deinit(&said);
+    explicit_bzero(line.data, line.len);
+    buffer_deinit(&line);
+    if (conn->closed) {
+        return;
+    }
+    if (c->state == CLIENT_READY) {
+        go_on(c);
+    } else { /* the pool has it */
+        loop_timer_arm(c->home->loop, &c->timer,
+                       clock_mono_ns() + broker_options(c->broker)->auth_timeout_ns, on_not_judged,
+                       c);
+    }
+}
+
+static void log_in(struct client *c, const struct connect *said, struct bytes line)
+{
+    struct auth_credentials credentials = credentials_of(said);
     if (stays_who_it_is(c, &credentials)) {
         client_send_ok(c);
         return;
@@ -344,9 +404,19 @@ static void log_in(struct client *c, const struct connect *said)
     if (c->state == CLIENT_READY && auth_required(broker_auth(c->broker))) {
         log_out(c);
     }
-    if (admit(c, &credentials)) {
-        client_send_ok(c);
+    int64_t wait = attempt_waits(c, &credentials);
+    if (wait == 0) {
+        judge(c, said);
+        return;
     }
+    bool judged = wait > 0;
+    c->state = judged ? CLIENT_VERIFYING : CLIENT_REFUSED;
+    conn_pause(c->conn);
+    if (judged) {
+        buffer_append(&c->waiting_connect, line.ptr, line.len);
+    }
+    loop_timer_arm(c->home->loop, &c->timer, clock_mono_ns() + (judged ? wait : LOGIN_WAIT_MAX_NS),
+                   judged ? on_turn_to_be_judged : on_not_judged, c);
 }
 
 void client_on_connect(struct client *c, const struct proto_op *op)
@@ -385,7 +455,7 @@ void client_on_connect(struct client *c, const struct proto_op *op)
     } else if (*said.account != '\0' || said.new_account) {
         refuse_login(c, bytes_of(said.user));
     } else {
-        log_in(c, &said);
+        log_in(c, &said, op->args);
     }
     connect_deinit(&said);
 }

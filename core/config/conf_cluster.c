@@ -79,7 +79,7 @@ static void on_no_advertise(struct context *c, const struct conf_member *m)
 }
 static void on_cluster_advertise(struct context *c, const struct conf_member *m)
 {
-    take_text(c, m, &c->o->cluster.advertise);
+    take_advertise(c, m, &c->o->cluster.advertise);
 }
 static void on_connect_retries(struct context *c, const struct conf_member *m)
 {

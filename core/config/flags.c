@@ -95,7 +95,6 @@ static bool is_true(const char *value)
 
 TEXT_FLAG(set_host, host)
 TEXT_FLAG(set_name, server_name)
-TEXT_FLAG(set_client_advertise, client_advertise)
 TEXT_FLAG(set_pid, pid_file)
 TEXT_FLAG(set_ports_file_dir, ports_file_dir)
 TEXT_FLAG(set_config, config_file)
@@ -105,7 +104,6 @@ TEXT_FLAG(set_user, user)
 TEXT_FLAG(set_pass, password)
 TEXT_FLAG(set_token, token)
 TEXT_FLAG(set_cluster_name, cluster.name)
-TEXT_FLAG(set_cluster_advertise, cluster.advertise)
 BOOL_FLAG(set_logtime, logtime)
 BOOL_FLAG(set_logtime_utc, logtime_utc)
 BOOL_FLAG(set_syslog, syslog)
@@ -113,6 +111,18 @@ BOOL_FLAG(set_debug, debug)
 BOOL_FLAG(set_trace, trace)
 BOOL_FLAG(set_jetstream, jetstream)
 BOOL_FLAG(set_no_advertise, cluster.no_advertise)
+static bool set_client_advertise(struct options *o, const char *value)
+{
+    option_set(&o->client_advertise, value);
+    return option_is_advertisable(value);
+}
+
+static bool set_cluster_advertise(struct options *o, const char *value)
+{
+    option_set(&o->cluster.advertise, value);
+    return option_is_advertisable(value);
+}
+
 static bool set_log_size_limit(struct options *o, const char *value)
 {
     o->log_size_limit = strtoll(value, NULL, 0);
@@ -205,7 +215,14 @@ static bool set_routes(struct options *o, const char *value)
 {
     set_list(&o->cluster.routes, value);
     o->cluster.routes_by_flags = o->cluster.routes.count > 0;
-    return true;
+    bool good = true;
+    for (uint32_t i = 0; i < o->cluster.routes.count && good; i++) {
+        struct url url = {0};
+        good = url_parse(bytes_of(o->cluster.routes.items[i]), &url) == OK && url.host[0] != '\0' &&
+               url.port != 0;
+        url_deinit(&url);
+    }
+    return good;
 }
 
 static bool set_force_recovery(struct options *o, const char *value)

@@ -6,6 +6,7 @@
 
 #include "core/base/clock.h"
 #include "core/base/mem.h"
+#include "core/base/url.h"
 #include "core/config/options_internal.h"
 
 void option_set(char **field, const char *value)
@@ -204,11 +205,33 @@ static void clear_when_empty(char **text)
     }
 }
 
+/* No host means all addresses. Shown, as by nats-server, as the one of IPv4. */
+static void listen_everywhere(char **host)
+{
+    if (*host == NULL || **host == '\0') {
+        option_set(host, "0.0.0.0");
+    }
+}
+
+bool option_is_advertisable(const char *text)
+{
+    char *host = NULL;
+    int port;
+    const char *colon = strchr(text, ':');
+    bool has_port = colon != NULL && (text[0] == '[' || strchr(colon + 1, ':') == NULL);
+    bool good = !has_port || (address_parse(bytes_of(text), &host, &port) == OK && port >= 0);
+    free(host);
+    return good || (text[0] == '[' && text[strlen(text) - 1] == ']');
+}
+
 enum err options_finish(struct options *o, struct error *error)
 {
     clear_when_empty(&o->user);
     clear_when_empty(&o->token);
     fill_in_defaults(o);
+    clear_when_empty(&o->http_host);
+    listen_everywhere(&o->host);
+    listen_everywhere(&o->cluster.host);
     if (o->port == 0) {
         o->port = 4222;
     }

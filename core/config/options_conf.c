@@ -150,7 +150,6 @@ static void on_jetstream(struct context *c, const struct conf_member *m)
 
 TEXT_OPTION(on_host, host)
 TEXT_OPTION(on_server_name, server_name)
-TEXT_OPTION(on_client_advertise, client_advertise)
 TEXT_OPTION(on_log_file, log_file)
 TEXT_OPTION(on_pid_file, pid_file)
 TEXT_OPTION(on_ports_file_dir, ports_file_dir)
@@ -178,6 +177,10 @@ INT_OPTION(on_ping_max, ping_max)
 DURATION_OPTION(on_ping_interval, ping_interval_ns)
 DURATION_OPTION(on_write_deadline, write_deadline_ns)
 
+static void on_client_advertise(struct context *c, const struct conf_member *m)
+{
+    take_advertise(c, m, &c->o->client_advertise);
+}
 static void on_lame_duck_duration(struct context *c, const struct conf_member *m)
 {
     take_duration(c, m, &c->o->lame_duck_duration_ns);

@@ -10,4 +10,7 @@ void permissions_free(struct permissions *p);
 /* The account of that name, created when it is new. */
 struct account_options *options_account(struct options *o, struct bytes name);
 
+/* A host, or a host and a port. */
+bool option_is_advertisable(const char *text);
+
 #endif

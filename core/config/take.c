@@ -159,6 +159,16 @@ void take_listen(struct context *c, const struct conf_member *m, char **host, in
     }
 }
 
+void take_advertise(struct context *c, const struct conf_member *m, char **field)
+{
+    if (expect_type(c, m, CONF_STRING)) {
+        option_set(field, m->value.text.ptr);
+        if (!option_is_advertisable(*field)) {
+            complain(c, m, "%.*s: \"%s\" is no host with a port", BYTES_ARG(m->key), *field);
+        }
+    }
+}
+
 void take_port(struct context *c, const struct conf_member *m, int *port)
 {
     int64_t value = *port;

@@ -42,6 +42,8 @@ bool take_seconds(const struct conf_member *m, int64_t *field);
 void take_duration(struct context *c, const struct conf_member *m, int64_t *field);
 /* 4222 or "host:port" */
 void take_listen(struct context *c, const struct conf_member *m, char **host, int *port);
+/* A host, or a host and a port. */
+void take_advertise(struct context *c, const struct conf_member *m, char **field);
 void take_port(struct context *c, const struct conf_member *m, int *port);
 /* Unquoted sizes are integers already; quoted ones end in K, M, G or T, base 1024. */
 void take_size(struct context *c, const struct conf_member *m, int64_t *field);

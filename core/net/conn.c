@@ -11,6 +11,7 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
+#include "core/base/url.h"
 #include "core/net/chunk_pool.h"
 #include "core/net/proxy.h"
 
@@ -477,8 +478,8 @@ char *conn_begin_within(struct conn *conn, size_t limit, size_t len)
     conn->leaves_out = true;
     pthread_mutex_unlock(&conn->lock);
     if (news) {
-        log_warn("%s:%d - Slow: more than %zu bytes wait for it, messages to it are dropped",
-                 conn->remote_host, conn->remote_port, limit);
+        log_warn("%s - Slow: more than %zu bytes wait for it, messages to it are dropped",
+                 address_text(conn->remote_host, conn->remote_port).text, limit);
     }
     return NULL;
 }
@@ -521,6 +522,16 @@ bool conn_wait_drained(struct conn *conn)
     return waits;
 }
 
+bool conn_is_drained(struct conn *conn)
+{
+    CHECK(loop_is_current(conn->loop));
+    conn_flush(conn); /* what was written in this turn */
+    pthread_mutex_lock(&conn->lock);
+    bool drained = !conn->closed && !conn->blocked && conn->pending == 0;
+    pthread_mutex_unlock(&conn->lock);
+    return drained;
+}
+
 /* --- owner loop --- */
 
 static void on_writable(struct conn *conn)
@@ -531,7 +542,11 @@ static void on_writable(struct conn *conn)
     pthread_mutex_lock(&conn->lock);
     conn->blocked = false;
     pthread_mutex_unlock(&conn->lock);
-    flush(conn, 0);
+    if (conn->ops->on_drained != NULL && conn_is_drained(conn)) {
+        conn->ops->on_drained(conn);
+    } else {
+        flush(conn, 0);
+    }
 }
 
 void conn_expect_proxy(struct conn *conn)
@@ -683,6 +698,20 @@ void conn_close(struct conn *conn, enum close_reason reason)
     (void)close(conn->fd);
     conn->fd = -1;
     pthread_mutex_unlock(&conn->lock);
+}
+
+bool conn_is_gone(struct conn *conn)
+{
+    char next;
+    pthread_mutex_lock(&conn->lock); /* invariant (1) */
+    bool gone = conn->closed;
+    if (!gone) {
+        ssize_t n = recv(conn->fd, &next, 1, MSG_PEEK | MSG_DONTWAIT);
+        gone = (n == 0 && !atomic_load(&conn->holds_input)) ||
+               (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
+    }
+    pthread_mutex_unlock(&conn->lock);
+    return gone;
 }
 
 struct close_request {

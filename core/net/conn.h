@@ -66,6 +66,9 @@ struct conn_ops {
     /* Owner loop; NULL where proxies are never expected. The header was there (failure NULL), and
      * the connection's remote address is the one it says, or it is bad: then this closes. */
     void (*on_proxy)(struct conn *conn, const char *failure);
+    /* Owner loop; NULL where nobody waits for it. What the socket did not take at first has gone.
+     */
+    void (*on_drained)(struct conn *conn);
     /* Owner loop, once: no callback follows. The owner drops its pointer and its reference. */
     void (*on_close)(struct conn *conn, enum close_reason reason);
 };
@@ -98,6 +101,7 @@ struct conn {
     bool tls_optional;               /* plain as well, as the first byte has it */
     bool shaking;                    /* a flight of the handshake is in the work pool */
     bool secured;                    /* the handshake is done */
+    atomic_bool holds_input;         /* its owner keeps bytes that are not handled yet */
 
     pthread_mutex_t lock; /* leaf; guards the rest */
     struct conn_chunk *first, *last;
@@ -156,6 +160,9 @@ void conn_write(struct conn *conn, struct bytes bytes);
 #define CONN_STALL_BYTES (1u << 20)
 /* Asks to be told, through conn_on_drained, when the connection has drained; false when it has. */
 bool conn_wait_drained(struct conn *conn);
+/* Owner loop: everything is with the kernel. If not, the operation on_drained() tells when it is.
+ */
+bool conn_is_drained(struct conn *conn);
 /* Runs on each waiting loop. Set once, before any connection exists. */
 extern void (*conn_on_drained)(struct loop *loop);
 
@@ -167,6 +174,9 @@ void conn_resume(struct conn *conn);
 void conn_hand_over(struct conn *conn, const struct conn_ops *ops, void *owner);
 /* Tries to write what is pending, then closes; reasons that say so discard it. Idempotent. */
 void conn_close(struct conn *conn, enum close_reason reason);
+/* Any thread: it is closed, or the other side has closed it and left nothing to be handled. A
+ * paused connection is not read, so its owner does not learn that by itself. */
+bool conn_is_gone(struct conn *conn);
 /* Any loop: the owner closes soon. */
 void conn_close_soon(struct conn *conn, enum close_reason reason);
 

@@ -22,6 +22,7 @@
 #include "core/base/mem.h"
 #include "core/net/conn_internal.h"
 #include "core/net/s2.h"
+#include "core/runtime/work.h"
 
 #define TLS_BATCH            (256u * 1024) /* plaintext encrypted before the socket is asked again */
 #define TLS_RECORD           (16u * 1024)
@@ -267,16 +268,16 @@ void conn_go_on(struct conn *conn)
 /* --- handshake --- */
 
 struct flight {
-    uv_work_t work;
+    struct work work;  /* first: where the rest is */
     struct conn *conn; /* counted */
     enum tls_status status;
     size_t len;
     char input[];
 };
 
-static void on_flight(uv_work_t *work)
+static void on_flight(struct work *work)
 {
-    struct flight *flight = work->data;
+    struct flight *flight = (struct flight *)work;
     tls_feed(flight->conn->tls, bytes_make(flight->input, flight->len));
     flight->status = tls_handshake(flight->conn->tls);
 }
@@ -296,14 +297,22 @@ static void end_flight(struct conn *conn, enum tls_status status)
     }
 }
 
-static void on_flight_done(uv_work_t *work, int status)
+static bool flight_is_dead(struct work *work)
 {
-    struct flight *flight = work->data;
+    return conn_is_gone(((struct flight *)work)->conn);
+}
+
+static void on_flight_done(struct work *work, bool ran)
+{
+    struct flight *flight = (struct flight *)work;
     struct conn *conn = flight->conn;
-    loop_enter(conn->loop);
     conn->shaking = false;
-    if (!conn->closed) {
-        end_flight(conn, status == 0 ? flight->status : TLS_FAILED);
+    if (!conn->closed && ran) {
+        end_flight(conn, flight->status);
+    } else if (!conn->closed && conn_is_gone(conn)) {
+        conn_close(conn, CLOSE_CLIENT);
+    } else if (!conn->closed) {
+        conn->ops->on_tls(conn, "tls: too many handshakes of this address are under way");
     }
     free(flight);
     conn_release(conn);
@@ -316,10 +325,13 @@ static void start_flight(struct conn *conn, struct bytes input)
     if (input.len > 0) {
         memcpy(flight->input, input.ptr, input.len);
     }
-    flight->work.data = flight;
+    flight->work = (struct work){.run = on_flight,
+                                 .done = on_flight_done,
+                                 .is_dead = flight_is_dead,
+                                 .source = net_source(conn->remote_host)};
     conn->shaking = true;
     conn_pause(conn);
-    CHECK(uv_queue_work(loop_uv(conn->loop), &flight->work, on_flight, on_flight_done) == 0);
+    work_submit(conn->loop, WORK_HANDSHAKES, &flight->work);
 }
 
 void conn_expect_tls(struct conn *conn, struct tls_context *context, bool optional)

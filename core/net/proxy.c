@@ -3,6 +3,8 @@
 #include <arpa/inet.h>
 #include <stdio.h>
 
+#include "core/net/socket.h"
+
 #define DETECT_LEN  6 /* as many bytes tell a header from anything a client begins with */
 #define V1_LINE_MAX 107
 #define V2_HEAD_LEN 16
@@ -27,7 +29,13 @@ static bool take_address(struct bytes text, int family, char host[INET6_ADDRSTRL
     }
     memcpy(host, text.ptr, text.len);
     host[text.len] = '\0';
-    return inet_pton(family, host, &address) == 1;
+    if (inet_pton(family, host, &address) != 1) {
+        return false;
+    }
+    if (family == AF_INET6) {
+        net_v6_text(&address, host);
+    }
+    return true;
 }
 
 static bool take_port(struct bytes text, int *port)
@@ -107,7 +115,10 @@ static enum proxy_result parse_v2(struct bytes in, struct proxy_source *source, 
         source->known = inet_ntop(AF_INET, at, source->host, sizeof source->host) != NULL;
         source->port = get_be16(at + 8);
     } else if (family == V2_TCP6 && len >= 36) {
-        source->known = inet_ntop(AF_INET6, at, source->host, sizeof source->host) != NULL;
+        struct in6_addr address;
+        memcpy(&address, at, sizeof address);
+        net_v6_text(&address, source->host);
+        source->known = true;
         source->port = get_be16(at + 32);
     }
     return source->known ? PROXY_FOUND : PROXY_BAD;

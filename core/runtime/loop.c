@@ -8,6 +8,7 @@
 #include "core/base/check.h"
 #include "core/base/clock.h"
 #include "core/base/mem.h"
+#include "core/runtime/work.h"
 
 /* A turn:  callbacks (each begins with loop_enter) → turn end → idle
  *
@@ -72,6 +73,7 @@ struct loop {
 
 struct loops {
     unsigned count;
+    struct work_pool *pool;
     atomic_uint_fast64_t epoch;
     struct loop *loops[LOOPS_MAX];
 };
@@ -91,6 +93,11 @@ unsigned loop_index(const struct loop *loop)
 struct loops *loop_family(const struct loop *loop)
 {
     return loop->family;
+}
+
+struct work_pool *loop_pool(const struct loop *loop)
+{
+    return loop->family->pool;
 }
 
 uv_loop_t *loop_uv(struct loop *loop)
@@ -316,6 +323,7 @@ struct loops *loops_start(unsigned count)
     CHECK(count >= 1 && count <= LOOPS_MAX);
     struct loops *loops = NEW(struct loops);
     loops->count = count;
+    loops->pool = work_pool_new();
     atomic_init(&loops->epoch, 1);
     for (unsigned i = 0; i < count; i++) {
         struct loop *loop = NEW(struct loop);
@@ -360,6 +368,7 @@ static void stop_task(void *arg)
 void loops_stop(struct loops *loops)
 {
     CHECK(current == NULL);
+    work_pool_stop(loops->pool); /* what it gives back is handled before the loops stop */
     for (unsigned i = 0; i < loops->count; i++) {
         loop_post(loops->loops[i], stop_task, loops->loops[i]);
     }
@@ -393,6 +402,7 @@ void loops_free(struct loops *loops)
         free(loop->read_buffer);
         free(loop);
     }
+    work_pool_free(loops->pool);
     free(loops);
 }
 

@@ -247,3 +247,78 @@ def test_the_user_of_a_pending_login_goes_with_a_reload(tmp_path):
     s.reload(conf % bcrypt_hash("other", 5))
     assert b"Authorization Violation" in c.rest()
     s.stop()
+
+
+def answers(sock, count):
+    """So many answers of HTTP with their bodies; returns how many bytes."""
+    data, seen = b"", 0
+    while count:
+        chunk = sock.recv(1 << 20)
+        assert chunk, f"closed, {count} answers to come"
+        data += chunk
+        while (at := data.find(b"\r\n\r\n")) >= 0:
+            head = data[:at].decode()
+            assert head.startswith("HTTP/1.1 "), head
+            length = int(next(h for h in head.split("\r\n") if h.startswith("Content-Length")).split(":")[1])
+            if len(data) < at + 4 + length:
+                break
+            data, seen, count = data[at + 4 + length:], seen + at + 4 + length, count - 1
+    assert not data
+    return seen
+
+
+@pytest.mark.parametrize("request_line", ["GET /nothing", "HEAD /healthz", "GET /varz"])
+def test_pipelined_requests_are_answered_one_after_the_other(core_server, request_line):
+    request = f"{request_line} HTTP/1.1\r\n\r\n".encode()
+    count = 400_000 // len(request) if "varz" not in request_line else 300
+    if request_line.startswith("HEAD"):
+        request, count = request.replace(b"HEAD", b"GET"), count // 4
+    c = socket.create_connection(("127.0.0.1", core_server.http))
+    c.settimeout(30 * SLOW)
+    threading.Thread(target=c.sendall, args=(request * count,)).start()
+    with Load(lambda: alive(core_server)):  # clients are served meanwhile
+        answers(c, count)
+    c.close()
+    alive(core_server)
+
+
+def test_answers_that_nobody_reads_cost_the_server_nothing(tmp_path):
+    """One answer at a time is made; the rest of the requests wait in the kernel, on the client's side."""
+    options = os.environ.get("ASAN_OPTIONS", "") + ":quarantine_size_mb=1"  # its memory is measured
+    core_server = Server(tmp_path, env={"ASAN_OPTIONS": options}).start()
+    c = socket.create_connection(("127.0.0.1", core_server.http))
+    c.setblocking(False)
+    request, sent = b"GET /varz HTTP/1.1\r\n\r\n" * 1000, 0
+    before = core_server.get("/varz")["mem"]
+    end = time.monotonic() + 1
+    while time.monotonic() < end and select.select([], [c], [], 0.2)[1]:
+        try:
+            sent += c.send(request)
+        except BlockingIOError:
+            break
+    assert sent > 200_000
+    assert core_server.get("/varz")["mem"] < before + (30 << 20)
+    c.close()
+    alive(core_server)
+    core_server.stop()
+
+
+@both
+def test_a_redirect_keeps_the_query(tmp_path, binary):
+    s = Server(tmp_path, binary=binary).start()
+
+    def ask(target):
+        with socket.create_connection(("127.0.0.1", s.http)) as c:
+            c.settimeout(10 * SLOW)
+            c.sendall(b"GET " + target.encode() + b" HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+            data = b""
+            while chunk := c.recv(65536):
+                data += chunk
+        head = data.split(b"\r\n\r\n")[0].decode().split("\r\n")
+        return head[0].split()[1], next((h[10:] for h in head if h.startswith("Location: ")), None)
+    assert [ask(t) for t in ("//jsz?consumers=true", "/./varz?x=1&y=%20", "/a/../varz?b", "/../../jsz?q#f", "/varz//?a",
+                             "/varz/..?x", "/..", "/varz/.", "//?", '//varz?<>"', "/varz/", "/varz", "/.?x")] == [
+        ("307", "/jsz?consumers=true"), ("307", "/varz?x=1&y=%20"), ("307", "/varz?b"), ("307", "/jsz?q#f"),
+        ("307", "/varz/?a"), ("307", "/?x"), ("307", "/"), ("307", "/varz"), ("307", "/"), ("307", '/varz?<>"'),
+        ("404", None), ("200", None), ("307", "/?x")]
+    s.stop()
