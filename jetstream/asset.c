@@ -1,7 +1,9 @@
 /* One stream on this server: its log, its leadership, its life.
  *
  * (1) Subscriptions exist exactly while this replica leads; without a leader publishers get 503.
- * (2) A waiter is called exactly once: when its entry is applied, or when leadership is lost. */
+ * (2) A waiter is called exactly once: when its entry is applied, or when leadership is lost. But
+ * publishers wait on, for what was proposed may be committed by the next leader, and applied here:
+ * until it is, or cannot be any more because a snapshot came, this replica leads again, or ends. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -14,6 +16,7 @@ struct waiter {
     uint64_t term;
     waiter_cb cb;
     void *arg;
+    bool lasts; /* beyond the leadership */
 };
 
 /* Assets of this loop's thread. */
@@ -54,6 +57,22 @@ static void break_asset(struct asset *a, const char *why)
 
 /* --- proposing and waiting --- */
 
+/* Takes the entry. */
+static bool propose(struct asset *a, struct blob *entry, struct waiter waiter)
+{
+    uint64_t index;
+    if (group_propose(a->group, entry, &index, &waiter.term) != OK) {
+        blob_release(entry);
+        return false;
+    }
+    if (waiter.cb != NULL) {
+        struct waiter *w = NEW(struct waiter);
+        *w = waiter;
+        CHECK(map_put_u64(&a->waiting, index, w) == NULL);
+    }
+    return true;
+}
+
 bool asset_propose(struct asset *a, struct bytes entry, waiter_cb cb, void *arg)
 {
     if (!a->leading || a->broken) {
@@ -65,23 +84,13 @@ bool asset_propose(struct asset *a, struct bytes entry, waiter_cb cb, void *arg)
                   a->account->name, a->name, entry.len == 0 ? 0 : entry.ptr[0]);
         return false;
     }
-    return asset_propose_blob(a, blob_copy(entry), cb, arg);
+    return propose(a, blob_copy(entry), (struct waiter){.cb = cb, .arg = arg});
 }
 
-bool asset_propose_blob(struct asset *a, struct blob *entry, waiter_cb cb, void *arg)
+bool asset_propose_messages(struct asset *a, struct blob *entry, waiter_cb cb, void *arg)
 {
-    uint64_t index, term;
     DCHECK(entry_is_understood(blob_bytes(entry)));
-    if (group_propose(a->group, entry, &index, &term) != OK) {
-        blob_release(entry);
-        return false;
-    }
-    if (cb != NULL) {
-        struct waiter *w = NEW(struct waiter);
-        *w = (struct waiter){term, cb, arg};
-        CHECK(map_put_u64(&a->waiting, index, w) == NULL);
-    }
-    return true;
+    return propose(a, entry, (struct waiter){.cb = cb, .arg = arg, .lasts = true});
 }
 
 static void call_waiter(struct asset *a, struct waiter *w, bool applied,
@@ -91,13 +100,19 @@ static void call_waiter(struct asset *a, struct waiter *w, bool applied,
     free(w);
 }
 
-static void drop_waiters(struct asset *a)
+/* Those whose entries may still be applied stay, unless `all`. */
+static void drop_waiters(struct asset *a, bool all)
 {
     struct map old = a->waiting;
     a->waiting = (struct map){0};
     struct map_entry *e;
     for (uint32_t i = 0; (e = map_next(&old, &i)) != NULL;) {
-        call_waiter(a, e->value, false, NULL);
+        struct waiter *w = e->value;
+        if (all || !w->lasts) {
+            call_waiter(a, w, false, NULL);
+        } else {
+            (void)map_put(&a->waiting, e->key, w);
+        }
     }
     map_deinit(&old);
 }
@@ -200,6 +215,7 @@ static enum err apply(void *owner, uint64_t index, uint64_t term, struct bytes e
     }
     if (a->leading && kind == ENTRY_MESSAGES && result.error.err != JS_OK) {
         publisher_reset(&a->publisher); /* its view was not right */
+        asset_answer_duplicates(a, false);
     } else if (a->leading) {
         publisher_applied(&a->publisher, a->stream->totals.last_seq);
         if (kind != ENTRY_MESSAGES) {
@@ -294,6 +310,7 @@ static enum err decode_end(void *owner, bool whole)
         return ERR_CORRUPT;
     }
     asset_replace_stream(a, loaded);
+    drop_waiters(a, true); /* whether their entries are in it nobody knows */
     return OK;
 }
 
@@ -305,32 +322,52 @@ static uint64_t next_kept(void *owner, uint64_t index)
 
 /* --- leadership --- */
 
-static void keep_sub(struct asset *a, struct internal_sub *sub)
+static void add_subject(struct asset *a, struct bytes subject)
 {
-    a->subs = mem_realloc(a->subs, (a->sub_count + 1) * sizeof(struct internal_sub *));
-    a->subs[a->sub_count++] = sub;
+    uint32_t any = 0;
+    struct map_entry *e = map_next(&a->subs, &any);
+    struct internal_sub *sub =
+        e != NULL ? broker_subscribe_with(e->value, subject)
+                  : broker_subscribe(a->js->broker, a->account, subject, BYTES_NONE, asset_loop(a),
+                                     asset_on_publish, a);
+    if (e == NULL) {
+        broker_tell_gone(sub);
+    }
+    (void)map_put(&a->subs, subject, sub);
 }
 
-/* The stream has a publisher's messages in the order in which they were sent, whatever their
- * subjects: one callback for all. */
+/* To the subjects of the configuration; to no others any more. Those that stay are not touched, and
+ * new ones come before old ones go: what is under way to the stream stays so. The stream has a
+ * publisher's messages in the order in which they were sent, whatever their subjects: one callback
+ * for all. */
 static void subscribe(struct asset *a)
 {
-    for (uint32_t i = 0; i < a->stream->config.subject_count; i++) {
-        struct bytes subject = bytes_of(a->stream->config.subjects[i]);
-        keep_sub(a, i > 0 ? broker_subscribe_with(a->subs[0], subject)
-                          : broker_subscribe(a->js->broker, a->account, subject, BYTES_NONE,
-                                             asset_loop(a), asset_on_publish, a));
+    const struct stream_config *c = &a->stream->config;
+    struct map wanted = {.borrows_keys = true};
+    struct map_entry *e;
+    for (uint32_t i = 0; i < c->subject_count; i++) {
+        struct bytes subject = bytes_of(c->subjects[i]);
+        (void)map_put(&wanted, subject, a);
+        if (map_get(&a->subs, subject) == NULL) {
+            add_subject(a, subject);
+        }
     }
+    for (uint32_t i = 0; (e = map_next(&a->subs, &i)) != NULL;) {
+        if (map_get(&wanted, e->key) == NULL) {
+            broker_unsubscribe(a->js->broker, e->value);
+            (void)map_remove(&a->subs, e->key);
+        }
+    }
+    map_deinit(&wanted);
 }
 
 static void unsubscribe(struct asset *a)
 {
-    for (uint32_t i = 0; i < a->sub_count; i++) {
-        broker_unsubscribe(a->js->broker, a->subs[i]);
+    struct map_entry *e;
+    for (uint32_t i = 0; (e = map_next(&a->subs, &i)) != NULL;) {
+        broker_unsubscribe(a->js->broker, e->value);
     }
-    free(a->subs);
-    a->subs = NULL;
-    a->sub_count = 0;
+    map_deinit(&a->subs);
 }
 
 /* Clients of nats-server wait so long for an answer of the API. */
@@ -384,6 +421,7 @@ static void on_admit(void *arg)
 
 static void lead(struct asset *a)
 {
+    drop_waiters(a, true); /* all that was to be applied before this has been */
     a->leading = true;
     a->leader_since_ns = clock_now_ns();
     publisher_reset(&a->publisher);
@@ -418,7 +456,7 @@ static void step_down(struct asset *a, const char *status)
             c->leader = NULL;
         }
     }
-    drop_waiters(a);
+    drop_waiters(a, false);
     asset_forget_publishes(a);
 }
 
@@ -536,10 +574,13 @@ void asset_echo(struct asset *a, const char *reply)
 
 static void on_updated(struct asset *a, void *arg, bool applied, const struct apply_result *result)
 {
-    (void)result;
     char *reply = arg; /* NULL: nobody waits */
-    if (applied) {
-        unsubscribe(a); /* the subjects may be others now */
+    if (applied && result->error.err != JS_OK) {
+        if (reply != NULL) {
+            js_reply_error(a->js, a->account, bytes_of(reply), "stream_update_response",
+                           &result->error);
+        }
+    } else if (applied) {
         subscribe(a);
         publisher_recount(&a->publisher);
         if (reply != NULL) {
@@ -549,6 +590,7 @@ static void on_updated(struct asset *a, void *arg, bool applied, const struct ap
         }
     }
     free(reply);
+    asset_config_settled(a);
 }
 
 static void propose_wanted_config(struct asset *a)
@@ -563,7 +605,9 @@ static void propose_wanted_config(struct asset *a)
     buffer_put_bytes(&entry, buffer_bytes(&text));
     char *reply = a->update_reply;
     a->update_reply = NULL;
+    asset_config_proposed(a);
     if (!asset_propose(a, buffer_bytes(&entry), on_updated, reply)) {
+        asset_config_settled(a);
         free(reply); /* leadership is going: the next leader will be asked again */
     }
     buffer_deinit(&entry);
@@ -656,6 +700,7 @@ static void asset_free(struct asset *a)
     buffer_deinit(&a->builder.data);
     buffer_deinit(&a->builder_replies);
     map_deinit(&a->waiting);
+    map_deinit(&a->changing);
     struct map_entry *e;
     for (uint32_t i = 0; (e = map_next(&a->reads, &i)) != NULL;) {
         asset_request_free(e->value);
@@ -692,9 +737,11 @@ void asset_delete(struct asset *a, const char *reply, bool speaker)
     if (answers) {
         refuse_waiting(a);
     }
+    a->deleted = true;
     if (a->leading) {
         step_down(a, "409 Consumer Deleted");
     }
+    drop_waiters(a, true);
     if (answers && reply != NULL) {
         json_t *o = js_response("stream_delete_response");
         json_put_bool(o, "success", true);
@@ -709,6 +756,7 @@ void asset_close(struct asset *a)
     if (a->leading) {
         step_down(a, "409 Server Shutdown");
     }
+    drop_waiters(a, true);
     group_close(a->group, true);
     asset_free(a);
 }

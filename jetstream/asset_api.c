@@ -47,6 +47,110 @@ static bool propose_api(struct asset *a, struct buffer *entry, waiter_cb cb, str
     return proposed;
 }
 
+/* --- what waits --- */
+
+static void list_add(struct request_list *list, struct asset_request *q)
+{
+    if (list->end == NULL) {
+        list->end = &list->first;
+    }
+    q->next = NULL;
+    *list->end = q;
+    list->end = &q->next;
+}
+
+static struct asset_request *list_take(struct request_list *list)
+{
+    struct asset_request *q = list->first;
+    if (q != NULL) {
+        list->first = q->next;
+        list->end = list->first == NULL ? NULL : list->end;
+    }
+    return q;
+}
+
+/* What was asked for has not been done. A next leader will be asked again; for a stream that is
+ * deleted there is none. */
+static void not_done(struct asset *a, const char *reply, const char *type)
+{
+    struct js_error error;
+    (void)js_fail(&error, JS_STREAM_NOT_FOUND);
+    if (a->deleted && reply != NULL) {
+        js_reply_error(a->js, a->account, bytes_of(reply), type, &error);
+    }
+}
+
+static const char *response_type(enum asset_verb verb)
+{
+    return verb == ASSET_PURGE             ? "stream_purge_response"
+           : verb == ASSET_MSG_DELETE      ? "stream_msg_delete_response"
+           : verb == ASSET_CONSUMER_DELETE ? "consumer_delete_response"
+                                           : "consumer_create_response";
+}
+
+static void list_answer(struct asset *a, struct request_list list)
+{
+    struct asset_request *q;
+    while ((q = list_take(&list)) != NULL) {
+        if (a->leading) {
+            asset_answer(a, q); /* or it waits for what the one before has begun */
+        } else {
+            not_done(a, q->reply, response_type(q->verb));
+            asset_request_free(q);
+        }
+    }
+}
+
+/* Changes of one consumer come one after the other, and what its configuration may not allow any
+ * more does not overtake that. */
+static bool must_wait(struct asset *a, struct asset_request *q)
+{
+    bool consumer = q->verb == ASSET_CONSUMER_CREATE || q->verb == ASSET_CONSUMER_DELETE;
+    bool changes = consumer || q->verb == ASSET_PURGE || q->verb == ASSET_MSG_DELETE;
+    struct request_list *list = changes && a->config_under_way > 0 ? &a->after_config
+                                : consumer && q->consumer != NULL
+                                    ? map_get(&a->changing, bytes_of(q->consumer))
+                                    : NULL;
+    if (list != NULL) {
+        list_add(list, q);
+    }
+    return list != NULL;
+}
+
+void asset_config_proposed(struct asset *a)
+{
+    a->config_under_way++;
+}
+
+void asset_config_settled(struct asset *a)
+{
+    CHECK(a->config_under_way > 0);
+    if (--a->config_under_way == 0) {
+        struct request_list list = a->after_config;
+        a->after_config = (struct request_list){0};
+        list_answer(a, list);
+    }
+}
+
+static void begin_change(struct asset *a, const char *consumer)
+{
+    if (map_get(&a->changing, bytes_of(consumer)) == NULL) {
+        (void)map_put(&a->changing, bytes_of(consumer), NEW(struct request_list));
+    }
+}
+
+static void end_change(struct asset *a, const char *consumer)
+{
+    struct request_list *waited = map_remove(&a->changing, bytes_of(consumer));
+    if (waited != NULL) {
+        struct request_list list = *waited;
+        free(waited);
+        list_answer(a, list);
+    }
+}
+
+/* --- changes --- */
+
 static void on_simple_done(struct asset *a, void *arg, bool applied,
                            const struct apply_result *result)
 {
@@ -60,6 +164,11 @@ static void on_simple_done(struct asset *a, void *arg, bool applied,
     }
     if (applied) {
         asset_pump_all(a);
+    } else {
+        not_done(a, w->reply, w->type);
+    }
+    if (w->consumer != NULL) {
+        end_change(a, w->consumer);
     }
     api_waiter_free(w);
 }
@@ -153,6 +262,8 @@ static void on_purged(struct asset *a, void *arg, bool applied, const struct app
     } else if (applied) {
         reply_purged(a, w->reply, result->count);
         asset_pump_all(a);
+    } else {
+        not_done(a, w->reply, w->type);
     }
     api_waiter_free(w);
 }
@@ -195,6 +306,7 @@ static void on_part_purged(struct asset *a, void *arg, bool applied,
 {
     struct purge *p = arg;
     if (!applied) {
+        not_done(a, p->reply, purge_type);
         purge_free(p);
         return;
     }
@@ -389,7 +501,10 @@ static void on_consumer_created(struct asset *a, void *arg, bool applied,
         asset_add_consumer_info(a, result->consumer, o);
         js_reply(a->js, a->account, bytes_of(w->reply), o);
         pulls_pump(result->consumer->leader);
+    } else if (!applied) {
+        not_done(a, w->reply, w->type);
     }
+    end_change(a, w->consumer);
     api_waiter_free(w);
 }
 
@@ -444,6 +559,7 @@ static void on_consumer_create(struct asset *a, const struct asset_request *q)
         struct api_waiter *w = api_waiter_new(q, type);
         w->consumer = mem_strdup(c.name);
         w->hold = hold_consumer(a, c.name);
+        begin_change(a, c.name);
         (void)propose_api(a, &entry, on_consumer_created, w);
     }
     consumer_config_deinit(&c);
@@ -455,7 +571,10 @@ static void on_consumer_delete(struct asset *a, const struct asset_request *q)
     (void)hold_consumer(a, q->consumer); /* whoever is created under its name is not it */
     buffer_put_u8(&entry, ENTRY_CONSUMER_DELETE);
     buffer_put_bytes(&entry, bytes_of(q->consumer));
-    (void)propose_api(a, &entry, on_simple_done, api_waiter_new(q, "consumer_delete_response"));
+    struct api_waiter *w = api_waiter_new(q, "consumer_delete_response");
+    w->consumer = mem_strdup(q->consumer);
+    begin_change(a, q->consumer);
+    (void)propose_api(a, &entry, on_simple_done, w);
 }
 
 static void on_consumer_info(struct asset *a, const struct asset_request *q)
@@ -509,6 +628,9 @@ static void on_consumer_page(struct asset *a, const struct asset_request *q, boo
 
 void asset_answer(struct asset *a, struct asset_request *q)
 {
+    if (must_wait(a, q)) {
+        return;
+    }
     switch (q->verb) {
     case ASSET_INFO:
         on_info(a, q);

@@ -23,6 +23,10 @@ struct dup_wait { /* a duplicate of a message under way */
     char *reply;
 };
 
+struct request_list {                   /* first come, first served */
+    struct asset_request *first, **end; /* end NULL: empty so far */
+};
+
 struct asset {
     struct jetstream *js;
     struct shard *shard;
@@ -42,13 +46,16 @@ struct asset {
     int64_t create_replies_until_ns; /* monotonic; nobody waits there any more then */
     json_t *wanted_config;           /* the meta group's, when it differs from what is applied */
     char *update_reply;
-    struct internal_sub **subs; /* leader only: its subjects */
-    uint32_t sub_count;
+    struct map subs; /* leader only: its subjects → struct internal_sub */
     struct messages_builder builder;
     struct buffer builder_replies; /* varint length and reply per message in the builder */
-    struct map waiting;            /* log index → struct waiter */
-    struct map reads;              /* group_read_barrier()'s id → struct asset_request */
-    struct dup_wait *dups;         /* duplicates of messages under way */
+    struct map changing; /* consumer → struct request_list: a change of it is under way, and what
+                            waits for it */
+    uint32_t config_under_way;        /* changes of the configuration */
+    struct request_list after_config; /* what waits for them */
+    struct map waiting;               /* log index → struct waiter */
+    struct map reads;                 /* group_read_barrier()'s id → struct asset_request */
+    struct dup_wait *dups;            /* duplicates of messages under way */
     uint32_t dup_count, dup_cap;
     size_t in_flight;    /* bytes proposed and not applied */
     uint64_t pulls_made; /* how many struct pulls there have been */
@@ -56,7 +63,7 @@ struct asset {
     bool expiring;           /* an EXPIRE entry is under way */
     struct loop_timer admit; /* leader: while not all of `peers` are in the group */
     struct asset *next;      /* on its loop's list */
-    bool broken;
+    bool broken, deleted;
 };
 
 /* Messages looked at in one turn of the loop, when few of them match: a few ms. */
@@ -75,8 +82,10 @@ typedef void (*waiter_cb)(struct asset *asset, void *arg, bool applied,
 /* Proposes; on failure returns false and `cb` is not called. An entry that cannot be applied is
  * refused. */
 bool asset_propose(struct asset *asset, struct bytes entry, waiter_cb cb, void *arg);
-/* The same, without a copy: takes the entry. */
-MUST_USE bool asset_propose_blob(struct asset *asset, struct blob *entry, waiter_cb cb, void *arg);
+/* The same for publishes, without a copy: takes the entry. `cb` waits beyond the leadership, as
+ * long as the entry may still be committed. */
+MUST_USE bool asset_propose_messages(struct asset *asset, struct blob *entry, waiter_cb cb,
+                                     void *arg);
 /* Something may have become deliverable to any of its consumers. */
 void asset_pump_all(struct asset *asset);
 
@@ -95,7 +104,7 @@ void asset_on_publish(void *arg, struct inbound_batch *batch);
 /* Answers the duplicates of what has been applied; of everything, without success, when nothing
  * will be (applied false). */
 void asset_answer_duplicates(struct asset *asset, bool applied);
-/* When leadership ends, the waiters called. */
+/* When leadership ends. What has been proposed may still be stored. */
 void asset_forget_publishes(struct asset *asset);
 
 /* --- asset_acks.c; the leader. Subscribed to for each consumer by pull.c --- */
@@ -105,8 +114,12 @@ void asset_on_pulls(void *arg, struct inbound_batch *batch);
 
 /* --- asset_api.c; the leader --- */
 
-/* Takes the request. */
+/* Takes the request. What it is checked against must not change before it is in the log: so it may
+ * have to wait for what is under way, and is answered then. */
 void asset_answer(struct asset *asset, struct asset_request *request);
+/* A change of the configuration has been proposed; it has been applied, or will not be. */
+void asset_config_proposed(struct asset *asset);
+void asset_config_settled(struct asset *asset);
 
 /* --- asset_describe.c --- */
 

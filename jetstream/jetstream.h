@@ -39,8 +39,8 @@ const char *jetstream_meta_health(struct jetstream *js);
  * knows to be committed. Calls back on loop 0; the text (NULL: healthy) lives during the call. */
 void jetstream_health(struct jetstream *js, void (*done)(void *arg, const char *problem),
                       void *arg);
-/* The names of servers of the meta group to which there is no consensus connection: with too many of
- * them missing nothing can be decided. NULL: there are none. New reference. */
+/* The names of servers of the meta group to which there is no consensus connection: with too many
+ * of them missing nothing can be decided. NULL: there are none. New reference. */
 json_t *jetstream_missing_peers(struct jetstream *js);
 /* Calls back on loop 0 with an array of all streams this server has a replica of: name, account,
  * leading, replicas, info (as STREAM.INFO), consumers. `summary`: of info only what sums are made

@@ -133,6 +133,7 @@ enum asset_verb {
     ASSET_CONSUMER_LIST
 };
 struct asset_request {
+    struct asset_request *next; /* of those that wait */
     struct asset *asset;
     enum asset_verb verb;
     bool durable_form; /* CONSUMER.DURABLE.CREATE */

@@ -293,16 +293,14 @@ static enum err apply(void *owner, uint64_t index, uint64_t term, struct bytes e
         unhost(js, change.assignment, reply);
         assignment_free(change.assignment);
         break;
-    case META_NOTHING:
-        if (reply != NULL && js->meta.leading && change.assignment != NULL) {
-            struct js_error error;
-            (void)js_fail(&error, JS_STREAM_NAME_EXISTS);
-            struct account *a =
-                accounts_get(broker_accounts(js->broker), bytes_of(change.assignment->account));
-            js_reply_error(js, a, bytes_of(reply), "stream_create_response", &error);
+    case META_REFUSED:
+        if (reply != NULL && js->meta.leading) {
+            struct account *a = accounts_get(broker_accounts(js->broker), bytes_of(change.account));
+            js_reply_error(js, a, bytes_of(reply), change.type, &change.error);
         }
         break;
     }
+    free(change.account);
     free(change.reply);
     return OK;
 }
@@ -727,9 +725,7 @@ void meta_create_stream(struct jetstream *js, struct account *account, struct by
         goto done;
     } else if (known != NULL) {
         (void)js_fail(&error, JS_STREAM_NAME_EXISTS);
-    } else if (meta_overlaps(&js->meta.meta, account->name, &config)) {
-        (void)js_fail(&error, JS_SUBJECT_OVERLAP);
-    } else {
+    } else if (meta_check_create(&js->meta.meta, account->name, &config, &error)) {
         (void)place(js, &config, peers, &error);
     }
     if (error.err != JS_OK) {
@@ -739,6 +735,7 @@ void meta_create_stream(struct jetstream *js, struct account *account, struct by
     json_t *op = new_op("create", account, name, reply);
     json_put(op, "config", json_incref(json));
     json_put(op, "peers", json_incref(peers));
+    json_put_int(op, "checks", 1);
     propose(js, op);
 done:
     json_decref(json);
@@ -750,7 +747,7 @@ void meta_update_stream(struct jetstream *js, struct account *account, struct by
                         struct bytes body, struct bytes reply)
 {
     static const char type[] = "stream_update_response";
-    struct stream_config config = {0}, old = {0};
+    struct stream_config config = {0};
     struct js_error error = {0};
     json_t *json = NULL;
     if (stream_config_read(body, BYTES_NONE, js_is_clustered(js), &config, &error)) {
@@ -764,18 +761,15 @@ void meta_update_stream(struct jetstream *js, struct account *account, struct by
         (void)js_fail(&error, JS_NAME_MISMATCH);
     } else if (known == NULL) {
         (void)js_fail(&error, JS_STREAM_NOT_FOUND);
-    } else if (meta_overlaps(&js->meta.meta, account->name, &config)) {
-        (void)js_fail(&error, JS_SUBJECT_OVERLAP);
-    } else {
+    } else if (meta_check_update(&js->meta.meta, known, &config, &error)) {
         json_t *before = assignment_config(known->config);
-        if (stream_config_parse(before, true, &old, &error)) {
-            bool well = stream_config_check_update(&old, &config, &error);
-            bool grows = config.max_bytes > old.max_bytes && old.max_bytes > 0;
-            for (unsigned i = 0; i < known->peer_count && well && grows; i++) {
-                well =
-                    has_room(js, known->peers[i], &config, known) || no_room(js, &config, &error);
-            }
+        struct stream_config old = {0};
+        bool well = stream_config_parse(before, true, &old, &error);
+        bool grows = well && config.max_bytes > old.max_bytes && old.max_bytes > 0;
+        for (unsigned i = 0; i < known->peer_count && well && grows; i++) {
+            well = has_room(js, known->peers[i], &config, known) || no_room(js, &config, &error);
         }
+        stream_config_deinit(&old);
         json_decref(before);
     }
     if (error.err != JS_OK) {
@@ -783,11 +777,11 @@ void meta_update_stream(struct jetstream *js, struct account *account, struct by
     } else {
         json_t *op = new_op("update", account, name, reply);
         json_put(op, "config", json_incref(json));
+        json_put_int(op, "checks", 1);
         propose(js, op);
     }
     json_decref(json);
     stream_config_deinit(&config);
-    stream_config_deinit(&old);
 }
 
 void meta_delete_stream(struct jetstream *js, struct account *account, struct bytes name,

@@ -76,6 +76,10 @@ struct internal_sub *broker_subscribe(struct broker *broker, struct account *acc
 struct internal_sub *broker_subscribe_with(struct internal_sub *with, struct bytes subject);
 /* On the subscriber's loop. No callback follows, except for others that were subscribed with it. */
 void broker_unsubscribe(struct broker *broker, struct internal_sub *sub);
+/* On the subscriber's loop: who has sent what is still under way when the last of those that were
+ * subscribed with it is gone is told that nobody is there (503), as if it had been sent a little
+ * later. For subscribers that alone answer. */
+void broker_tell_gone(struct internal_sub *sub);
 
 /* --- links: neighbours that take messages on behalf of their own clients --- */
 

@@ -55,6 +55,7 @@ struct internal_inbox {
     uint32_t subscribers;            /* not removed; the inbox's loop, once it is in use */
     struct inbound_batch **building; /* one per loop, touched by that loop only */
     atomic_size_t backlog;           /* bytes in batches not yet handled */
+    bool tells_gone;                 /* the inbox's loop: broker_tell_gone() */
 };
 
 struct internal_sub {

@@ -62,6 +62,26 @@ struct account *inbound_account(const struct inbound_batch *batch)
     return batch->inbox->account;
 }
 
+static void tell_gone(struct inbound_batch *batch)
+{
+    struct inbound m;
+    struct buffer header = {0};
+    while (inbound_next(batch, &m)) {
+        if (m.reply.len == 0) {
+            continue;
+        }
+        buffer_clear(&header);
+        buffer_append_text(&header, "NATS/1.0 503\r\nNats-Subject: ");
+        buffer_append_bytes(&header, m.subject);
+        buffer_append_text(&header, "\r\n\r\n");
+        const struct message status = {.subject = m.reply,
+                                       .payload = buffer_bytes(&header),
+                                       .header_len = (uint32_t)header.len};
+        (void)broker_publish(batch->inbox->broker, batch->inbox->account, &status);
+    }
+    buffer_deinit(&header);
+}
+
 static void run_batch(void *arg)
 {
     struct inbound_batch *batch = arg;
@@ -69,6 +89,8 @@ static void run_batch(void *arg)
     size_t bytes = batch->records.len;
     if (inbox->subscribers > 0) {
         inbox->cb(inbox->arg, batch);
+    } else if (inbox->tells_gone) {
+        tell_gone(batch);
     }
     atomic_fetch_sub_explicit(&inbox->backlog, bytes, memory_order_relaxed);
     buffer_deinit(&batch->records);
@@ -165,6 +187,12 @@ struct internal_sub *broker_subscribe_with(struct internal_sub *with, struct byt
 {
     CHECK(loop_is_current(with->inbox->loop) && !with->removed);
     return subscribe(with->inbox, subject, BYTES_NONE);
+}
+
+void broker_tell_gone(struct internal_sub *sub)
+{
+    CHECK(loop_is_current(sub->inbox->loop));
+    sub->inbox->tells_gone = true;
 }
 
 void broker_unsubscribe(struct broker *broker, struct internal_sub *sub)

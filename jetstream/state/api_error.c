@@ -13,6 +13,7 @@ static const struct {
     {JS_ACCOUNT_RESOURCES, 400, "resource limits exceeded for account"},
     {JS_BAD_REQUEST, 400, "bad request"},
     {JS_NO_PEERS, 400, "no suitable peers for placement"},
+    {JS_NOT_LEADER, 500, "JetStream cluster can not handle request"},
     {JS_NOT_AVAILABLE, 503, "JetStream system temporarily unavailable"},
     {JS_CLUSTER_REQUIRED, 503, "JetStream clustering support required"},
     {JS_CONSUMER_CREATE, 500, "consumer creation failed"},

@@ -7,6 +7,7 @@
 #include "core/base/json.h"
 #include "core/base/mem.h"
 #include "core/base/time_math.h"
+#include "core/subject/pattern_set.h"
 #include "core/subject/subject.h"
 
 void meta_init(struct meta *meta)
@@ -46,6 +47,40 @@ bool assignment_next_subject(struct bytes *rest, struct bytes *subject)
     return bytes_token(rest, '\n', subject);
 }
 
+/* --- the subjects of all streams --- */
+
+static struct pattern_set *subjects_of(struct meta *meta, const char *account)
+{
+    struct pattern_set *set = map_get(&meta->subjects, bytes_of(account));
+    if (set == NULL) {
+        set = pattern_set_new();
+        (void)map_put(&meta->subjects, bytes_of(account), set);
+    }
+    return set;
+}
+
+static void claim_subjects(struct meta *meta, const struct assignment *a)
+{
+    struct pattern_set *set = subjects_of(meta, a->account);
+    struct bytes rest = bytes_of(a->subjects);
+    struct bytes subject;
+    while (assignment_next_subject(&rest, &subject)) {
+        pattern_set_add(set, subject);
+    }
+}
+
+static void give_up_subjects(struct meta *meta, const struct assignment *a)
+{
+    struct pattern_set *set = subjects_of(meta, a->account);
+    struct bytes rest = bytes_of(a->subjects);
+    struct bytes subject;
+    while (assignment_next_subject(&rest, &subject)) {
+        pattern_set_remove(set, subject);
+    }
+}
+
+/* --- assignments --- */
+
 static void set_config(struct assignment *a, const json_t *config)
 {
     struct buffer text = {0}, subjects = {0};
@@ -78,6 +113,10 @@ void meta_deinit(struct meta *meta)
         assignment_free(e->value);
     }
     map_deinit(&meta->assignments);
+    for (uint32_t i = 0; (e = map_next(&meta->subjects, &i)) != NULL;) {
+        pattern_set_free(e->value);
+    }
+    map_deinit(&meta->subjects);
 }
 
 static struct buffer make_key(struct bytes account, struct bytes stream)
@@ -97,31 +136,44 @@ struct assignment *meta_find(const struct meta *meta, struct bytes account, stru
     return a;
 }
 
-static bool any_overlap(const struct assignment *a, const struct stream_config *config)
+bool meta_overlaps(struct meta *meta, const char *account, const struct stream_config *config)
 {
-    struct bytes rest = bytes_of(a->subjects);
-    struct bytes subject;
-    while (assignment_next_subject(&rest, &subject)) {
-        for (uint32_t k = 0; k < config->subject_count; k++) {
-            if (subject_overlaps(subject, bytes_of(config->subjects[k]))) {
-                return true;
-            }
-        }
+    struct assignment *own = meta_find(meta, bytes_of(account), bytes_of(config->name));
+    struct pattern_set *set = subjects_of(meta, account);
+    bool overlap = false;
+    if (own != NULL) {
+        give_up_subjects(meta, own); /* it may well overlap with itself as it was */
     }
-    return false;
+    for (uint32_t i = 0; i < config->subject_count && !overlap; i++) {
+        overlap = pattern_set_overlaps(set, bytes_of(config->subjects[i]));
+    }
+    if (own != NULL) {
+        claim_subjects(meta, own);
+    }
+    return overlap;
 }
 
-bool meta_overlaps(const struct meta *meta, const char *account, const struct stream_config *config)
+bool meta_check_create(struct meta *meta, const char *account, const struct stream_config *config,
+                       struct js_error *error)
 {
-    struct map_entry *e;
-    for (uint32_t i = 0; (e = map_next(&meta->assignments, &i)) != NULL;) {
-        const struct assignment *a = e->value;
-        if (strcmp(a->account, account) == 0 && strcmp(a->stream, config->name) != 0 &&
-            any_overlap(a, config)) {
-            return true;
-        }
+    return !meta_overlaps(meta, account, config) || js_fail(error, JS_SUBJECT_OVERLAP);
+}
+
+bool meta_check_update(struct meta *meta, const struct assignment *known,
+                       const struct stream_config *config, struct js_error *error)
+{
+    if (meta_overlaps(meta, known->account, config)) {
+        return js_fail(error, JS_SUBJECT_OVERLAP);
     }
-    return false;
+    struct stream_config old;
+    json_t *before = assignment_config(known->config);
+    bool ok = stream_config_parse(before, true, &old, error);
+    json_decref(before);
+    if (ok) {
+        ok = stream_config_check_update(&old, config, error);
+        stream_config_deinit(&old);
+    }
+    return ok;
 }
 
 int64_t meta_reserved(const struct meta *meta, uint64_t node, bool memory,
@@ -205,52 +257,118 @@ static void store(struct meta *meta, struct assignment *a)
     struct buffer key = make_key(bytes_of(a->account), bytes_of(a->stream));
     (void)map_put(&meta->assignments, buffer_bytes(&key), a);
     buffer_deinit(&key);
+    claim_subjects(meta, a);
+}
+
+/* --- applying --- */
+
+/* Reads the configuration of an entry that is to be checked again; true: go on without, or it is
+ * fine. */
+static bool check_again(struct meta *meta, const struct assignment *known, const json_t *o,
+                        struct js_error *error)
+{
+    struct stream_config config;
+    if (json_int(o, "checks") == 0) {
+        return true;
+    }
+    if (!stream_config_parse(json_object_get(o, "config"), true, &config, error)) {
+        return false;
+    }
+    bool ok = known == NULL ? meta_check_create(meta, json_text(o, "account"), &config, error)
+                            : meta_check_update(meta, known, &config, error);
+    stream_config_deinit(&config);
+    return ok;
+}
+
+static enum err apply_create(struct meta *meta, uint64_t index, const json_t *o,
+                             struct assignment *known, struct meta_change *change)
+{
+    if (known != NULL && assignment_has_config(known, json_object_get(o, "config"))) {
+        change->kind = META_ECHO;
+        change->assignment = known;
+        return OK;
+    }
+    if (known != NULL) {
+        (void)js_fail(&change->error, JS_STREAM_NAME_EXISTS);
+        return OK;
+    }
+    struct assignment *a = new_assignment(o, "time");
+    if (a == NULL) {
+        return ERR_CORRUPT;
+    }
+    if (!check_again(meta, NULL, o, &change->error)) {
+        assignment_free(a);
+        return OK;
+    }
+    a->group = META_FIRST_GROUP + index;
+    store(meta, a);
+    change->kind = META_CREATED;
+    change->assignment = a;
+    return OK;
+}
+
+static enum err apply_update(struct meta *meta, const json_t *o, struct assignment *known,
+                             struct meta_change *change)
+{
+    const json_t *config = json_object_get(o, "config");
+    if (!json_is_object(config)) {
+        return ERR_CORRUPT;
+    }
+    if (check_again(meta, known, o, &change->error)) {
+        give_up_subjects(meta, known);
+        set_config(known, config);
+        claim_subjects(meta, known);
+        change->kind = META_UPDATED;
+        change->assignment = known;
+    }
+    return OK;
+}
+
+static void apply_delete(struct meta *meta, struct assignment *known, struct meta_change *change)
+{
+    struct buffer key = make_key(bytes_of(known->account), bytes_of(known->stream));
+    (void)map_remove(&meta->assignments, buffer_bytes(&key));
+    buffer_deinit(&key);
+    give_up_subjects(meta, known);
+    change->kind = META_DELETED;
+    change->assignment = known;
 }
 
 static enum err apply_op(struct meta *meta, uint64_t index, const json_t *o,
                          struct meta_change *change)
 {
-    const char *op = json_text(o, "op");
-    struct bytes account = bytes_of(json_text(o, "account"));
-    struct bytes stream = bytes_of(json_text(o, "stream"));
-    struct assignment *known = meta_find(meta, account, stream);
-    if (strcmp(op, "create") == 0) {
-        if (known != NULL) {
-            bool same = assignment_has_config(known, json_object_get(o, "config"));
-            change->kind = same ? META_ECHO : META_NOTHING;
-            change->assignment = known;
-            return OK;
-        }
-        struct assignment *a = new_assignment(o, "time");
-        if (a == NULL) {
-            return ERR_CORRUPT;
-        }
-        a->group = META_FIRST_GROUP + index;
-        store(meta, a);
-        change->kind = META_CREATED;
-        change->assignment = a;
-        return OK;
+    static const struct {
+        const char *op, *type;
+        enum { CREATE, UPDATE, DELETE, ECHO } what;
+    } ops[] = {{"create", "stream_create_response", CREATE},
+               {"update", "stream_update_response", UPDATE},
+               {"delete", "stream_delete_response", DELETE},
+               {"echo", "stream_create_response", ECHO}};
+    struct assignment *known =
+        meta_find(meta, bytes_of(json_text(o, "account")), bytes_of(json_text(o, "stream")));
+    size_t i = 0;
+    while (i < sizeof ops / sizeof ops[0] && strcmp(ops[i].op, json_text(o, "op")) != 0) {
+        i++;
     }
-    if (known == NULL) {
-        return OK;
-    }
-    change->assignment = known;
-    if (strcmp(op, "update") == 0) {
-        json_t *config = json_object_get(o, "config");
-        if (!json_is_object(config)) {
-            return ERR_CORRUPT;
-        }
-        set_config(known, config);
-        change->kind = META_UPDATED;
-    } else if (strcmp(op, "delete") == 0) {
-        struct buffer key = make_key(account, stream);
-        (void)map_remove(&meta->assignments, buffer_bytes(&key));
-        buffer_deinit(&key);
-        change->kind = META_DELETED;
-    } else if (strcmp(op, "echo") == 0) {
-        change->kind = META_ECHO;
-    } else {
+    if (i == sizeof ops / sizeof ops[0]) {
         return ERR_CORRUPT;
+    }
+    change->type = ops[i].type;
+    if (ops[i].what == CREATE) {
+        return apply_create(meta, index, o, known, change);
+    }
+    if (known == NULL) { /* deleted meanwhile */
+        (void)js_fail(&change->error, JS_STREAM_NOT_FOUND);
+        return OK;
+    }
+    if (ops[i].what == UPDATE) {
+        return apply_update(meta, o, known, change);
+    }
+    if (ops[i].what == DELETE) {
+        apply_delete(meta, known, change);
+    } else {
+        change->kind = META_ECHO;
+        change->assignment = known;
     }
     return OK;
 }
@@ -262,7 +380,10 @@ enum err meta_apply(struct meta *meta, uint64_t index, struct bytes entry,
     json_t *o = json_read(entry);
     enum err err = json_is_object(o) ? apply_op(meta, index, o, change) : ERR_CORRUPT;
     const char *reply = json_text(o, "reply");
-    change->reply = *reply == '\0' ? NULL : mem_strdup(reply);
+    if (err == OK) {
+        change->reply = *reply == '\0' ? NULL : mem_strdup(reply);
+        change->account = mem_strdup(json_text(o, "account"));
+    }
     change->time_ns = json_int(o, "time");
     json_decref(o);
     return err;

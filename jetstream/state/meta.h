@@ -7,6 +7,10 @@
  *   {"op":"delete","account","stream","reply"}
  *   {"op":"echo",  "account","stream","reply"}   asks the stream's leader to answer with its info
  *
+ * With "checks":1 in it, what create and update were checked against is checked again where they
+ * are applied, for others may have come between. Those of versions before that one have it not, and
+ * are applied as they were then: their streams are there.
+ *
  * A stream's Raft group gets an id that is never used again, from the index of its create entry, so
  * what is left of a deleted stream can never be taken for a new one of that name. */
 #ifndef JETSTREAM_STATE_META_H
@@ -35,17 +39,21 @@ struct assignment {
     bool memory;               /* of `config`: where the bytes are */
 };
 
-enum meta_change_kind { META_NOTHING, META_CREATED, META_UPDATED, META_DELETED, META_ECHO };
+enum meta_change_kind { META_REFUSED, META_CREATED, META_UPDATED, META_DELETED, META_ECHO };
 
 struct meta_change {
     enum meta_change_kind kind;
-    struct assignment *assignment; /* META_DELETED: the caller's to free */
-    char *reply;                   /* owned by the caller; NULL none */
+    struct assignment *assignment; /* META_DELETED: the caller's to free; META_REFUSED: NULL */
+    struct js_error error;         /* META_REFUSED: why */
+    const char *type;              /* and of which response */
+    char *account;                 /* owned by the caller */
+    char *reply;                   /* the same; NULL none */
     int64_t time_ns;
 };
 
 struct meta {
     struct map assignments; /* "account\nstream" → struct assignment */
+    struct map subjects;    /* account → struct pattern_set: of all its streams */
 };
 
 void meta_init(struct meta *meta);
@@ -56,8 +64,9 @@ json_t *assignment_config(const struct blob *text);
 bool assignment_has_config(const struct assignment *a, const json_t *config);
 /* The next of the subjects, *rest before it and behind it; false: that was the last. */
 bool assignment_next_subject(struct bytes *rest, struct bytes *subject);
-/* Applies an entry. Conflicts (create of an existing stream, …) come out as META_NOTHING or, for a
- * create with the same configuration, as META_ECHO: the first one wins. */
+/* Applies an entry. Conflicts (create of an existing stream, subjects that another stream has by
+ * now, …) come out as META_REFUSED or, for a create with the same configuration, as META_ECHO: the
+ * first one wins. ERR_CORRUPT: it is not understood, and nothing has changed. */
 MUST_USE enum err meta_apply(struct meta *meta, uint64_t index, struct bytes entry,
                              struct meta_change *change);
 void meta_encode(const struct meta *meta, struct buffer *out);
@@ -69,7 +78,11 @@ struct assignment *meta_find(const struct meta *meta, struct bytes account, stru
 int64_t meta_reserved(const struct meta *meta, uint64_t node, bool memory,
                       const struct assignment *except);
 /* Does one of these subjects overlap with those of another stream of the account? */
-bool meta_overlaps(const struct meta *meta, const char *account,
-                   const struct stream_config *config);
+bool meta_overlaps(struct meta *meta, const char *account, const struct stream_config *config);
+/* May a stream be created, or updated, so? False with an error for whoever asks. */
+bool meta_check_create(struct meta *meta, const char *account, const struct stream_config *config,
+                       struct js_error *error);
+bool meta_check_update(struct meta *meta, const struct assignment *known,
+                       const struct stream_config *config, struct js_error *error);
 
 #endif
