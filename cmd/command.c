@@ -19,7 +19,8 @@ static void print_version(const char *program)
 }
 
 /* Applies the file named in the options. What is wrong with it goes to *why. */
-static bool apply_file(struct options *o, struct option_report *report, struct buffer *why)
+static bool apply_file(struct options *o, struct option_report *report, struct buffer *why,
+                       bool *empty)
 {
     struct error error;
     struct conf *conf = conf_load(o->config_file, &error);
@@ -33,25 +34,38 @@ static bool apply_file(struct options *o, struct option_report *report, struct b
         buffer_append_bytes(why, buffer_bytes(&report->errors));
         buffer_append_char(why, '\n');
     }
+    *empty = conf_root(conf)->count == 0;
     conf_digest(conf, o->config_digest);
     conf_free(conf);
     return err == OK;
 }
 
-static bool load_routes_tls(struct configuration *c, struct error *error)
+/* NULL with *why said, and the place of the block when it is in the file. */
+static struct tls_context *load_block(const struct tls_options *tls, enum tls_role role,
+                                      struct buffer *why)
+{
+    struct error error;
+    struct tls_context *context = tls_context_new(tls, role, &error);
+    if (context == NULL) {
+        buffer_printf(why, "%s%s%s\n", tls->place == NULL ? "" : tls->place,
+                      tls->place == NULL ? "" : ": ", error.message);
+    }
+    return context;
+}
+
+static bool load_routes_tls(struct configuration *c, struct buffer *why)
 {
     const struct tls_options *tls = &c->options->cluster.tls;
     if (tls->set) {
-        c->routes_tls.accept = tls_context_new(tls, TLS_SERVER, error);
-        c->routes_tls.dial =
-            c->routes_tls.accept == NULL ? NULL : tls_context_new(tls, TLS_CLIENT, error);
+        c->routes_tls.accept = load_block(tls, TLS_SERVER, why);
+        c->routes_tls.dial = c->routes_tls.accept == NULL ? NULL : load_block(tls, TLS_CLIENT, why);
     }
     return !tls->set || c->routes_tls.dial != NULL;
 }
 
-static bool load_tls(struct configuration *c, struct error *error)
+static bool load_tls(struct configuration *c, struct buffer *why)
 {
-    if (!load_routes_tls(c, error)) {
+    if (!load_routes_tls(c, why)) {
         return false;
     }
     if (!c->options->tls.set) {
@@ -59,8 +73,8 @@ static bool load_tls(struct configuration *c, struct error *error)
     }
     struct tls_options open = c->options->tls; /* borrows */
     open.verify = false;
-    c->tls = tls_context_new(&c->options->tls, TLS_SERVER, error);
-    c->monitoring_tls = c->tls == NULL ? NULL : tls_context_new(&open, TLS_SERVER, error);
+    c->tls = load_block(&c->options->tls, TLS_SERVER, why);
+    c->monitoring_tls = c->tls == NULL ? NULL : load_block(&open, TLS_SERVER, why);
     return c->monitoring_tls != NULL;
 }
 
@@ -71,12 +85,10 @@ static bool finish(struct configuration *c, int argc, char **argv, struct buffer
     enum err err = options_apply_flags(c->options, argc, argv, &command, &error);
     free(command.signal);
     err = err == OK ? options_finish(c->options, &error) : err;
-    if (err != OK || !load_tls(c, &error)) {
-        err = ERR_INVALID;
-        buffer_append_text(why, error.message);
-        buffer_append_char(why, '\n');
+    if (err != OK) {
+        buffer_printf(why, "%s\n", error.message);
     }
-    return err == OK;
+    return err == OK && load_tls(c, why);
 }
 
 static void print_problem(const struct buffer *why)
@@ -85,15 +97,14 @@ static void print_problem(const struct buffer *why)
 }
 
 /* The file, checked only (-t): a warning is as bad as an error. */
-static int test_config(struct configuration *c, bool well, const struct option_report *report,
-                       struct buffer *why)
+static int test_config(struct configuration *c, bool well, bool empty,
+                       const struct option_report *report, struct buffer *why)
 {
-    struct error error;
-    if (well && !load_tls(c, &error)) {
-        buffer_printf(why, "%s: %s\n", c->options->config_file, error.message);
+    if (well && empty) {
+        buffer_printf(why, "%s: config has no values or is empty\n\n", c->options->config_file);
         well = false;
     }
-    if (!well) {
+    if (!well || !load_tls(c, why)) {
         print_problem(why);
         return 1;
     }
@@ -111,16 +122,16 @@ static bool read_file_and_flags(int argc, char **argv, const struct options_comm
 {
     struct option_report report = {0};
     struct buffer why = {0};
-    bool well = true;
+    bool well = true, empty = false;
     if (c->options->config_file != NULL) {
-        well = apply_file(c->options, &report, &why);
+        well = apply_file(c->options, &report, &why, &empty);
         fprintf(stderr, "%.*s%.*s", BYTES_ARG(buffer_bytes(&report.warnings)),
                 BYTES_ARG(buffer_bytes(&report.notes)));
     }
     bool runs = false;
     *exit_code = 1;
     if (command->action == OPTIONS_TEST_CONFIG) {
-        *exit_code = test_config(c, well, &report, &why);
+        *exit_code = test_config(c, well, empty, &report, &why);
     } else {
         runs = well && finish(c, argc, argv, &why);
         if (!runs) {
@@ -191,10 +202,11 @@ bool command_read_again(int argc, char **argv, struct configuration *c, struct b
     struct options_command command;
     struct error error;
     struct option_report report = {0}; /* what it warns of was said at the start */
+    bool empty;
     *c = (struct configuration){.options = options_new()};
     bool well = options_apply_flags(c->options, argc, argv, &command, &error) == OK;
     free(command.signal);
-    well = well && apply_file(c->options, &report, why) && finish(c, argc, argv, why);
+    well = well && apply_file(c->options, &report, why, &empty) && finish(c, argc, argv, why);
     option_report_deinit(&report);
     if (!well) {
         configuration_free(c);

@@ -11,6 +11,7 @@ struct tls_options tls_options_default(void)
 
 void tls_options_deinit(struct tls_options *o)
 {
+    free(o->place);
     free(o->cert_file);
     free(o->key_file);
     free(o->ca_file);

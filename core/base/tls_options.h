@@ -5,7 +5,8 @@
 #include "core/base/text_list.h"
 
 struct tls_options {
-    bool set; /* there is such a block */
+    bool set;    /* there is such a block */
+    char *place; /* "FILE:LINE:COLUMN" of the block; NULL: it is made of flags */
     char *cert_file, *key_file, *ca_file;
     struct text_list more_certs, more_keys; /* certs: [ {cert_file, key_file} ]: n-th with n-th */
     bool verify;         /* the client must have a certificate that ca_file vouches for */

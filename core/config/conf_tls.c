@@ -176,7 +176,11 @@ void take_tls(struct context *c, const struct conf_member *m, struct tls_options
     if (!expect_type(c, m, CONF_MAP)) {
         return;
     }
+    struct buffer place = {0};
+    buffer_printf(&place, "%s:%d:%d%c", m->file, m->line, m->column, '\0');
     t->set = true;
+    free(t->place);
+    t->place = place.data; /* kept until somebody reads the files */
     for (uint32_t i = 0; i < m->value.count; i++) {
         take_member(c, &m->value.members[i], t);
     }

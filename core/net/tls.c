@@ -2,6 +2,8 @@
 
 #include <arpa/inet.h>
 #include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <mbedtls/asn1.h>
 #include <mbedtls/error.h>
 #include <mbedtls/oid.h>
@@ -15,6 +17,7 @@
 #include <stdlib.h>
 #include <strings.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "core/base/check.h"
 #include "core/base/clock.h"
@@ -78,6 +81,17 @@ static int random_bytes(void *arg, unsigned char *out, size_t len)
     return 0;
 }
 
+static enum err check_there(const char *what, const char *path, struct error *error)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return error_set(error, ERR_INVALID, "%sopen %s: %s", what, path,
+                         errno == ENOENT ? "no such file or directory" : strerror(errno));
+    }
+    (void)close(fd);
+    return OK;
+}
+
 static enum err file_error(struct error *error, const char *what, const char *path, int code)
 {
     char text[128];
@@ -92,6 +106,10 @@ static enum err load_pair(struct tls_context *c, const char *cert_file, const ch
     struct key_pair *pair = &c->pairs[c->pair_count++];
     mbedtls_x509_crt_init(&pair->cert);
     mbedtls_pk_init(&pair->key);
+    static const char *const what = "error parsing X509 certificate/key pair: ";
+    if (check_there(what, cert_file, error) != OK || check_there(what, key_file, error) != OK) {
+        return ERR_INVALID;
+    }
     int code = mbedtls_x509_crt_parse_file(&pair->cert, cert_file);
     if (code != 0) {
         return file_error(error, "X509 certificate/key pair", cert_file, code);
@@ -343,6 +361,24 @@ static int on_server_name(void *arg, mbedtls_ssl_context *ssl, const unsigned ch
     return 0;
 }
 
+/* A certificate that is itself in ca_file is trusted, whoever has issued it: as by Go. The library
+ * does so with self-signed ones alone. */
+static int on_verify(void *arg, mbedtls_x509_crt *cert, int depth, uint32_t *flags)
+{
+    const struct tls_context *c = arg;
+    if (depth != 0 || (*flags & MBEDTLS_X509_BADCERT_NOT_TRUSTED) == 0) {
+        return 0;
+    }
+    for (const mbedtls_x509_crt *a = &c->authorities; a != NULL; a = a->next) {
+        if (a->raw.len > 0 &&
+            bytes_eq(bytes_make(a->raw.p, a->raw.len), bytes_make(cert->raw.p, cert->raw.len))) {
+            *flags &= ~(uint32_t)MBEDTLS_X509_BADCERT_NOT_TRUSTED;
+            break;
+        }
+    }
+    return 0;
+}
+
 static enum err load(struct tls_context *c, const struct tls_options *o, enum tls_role role,
                      struct error *error)
 {
@@ -367,13 +403,14 @@ static enum err load(struct tls_context *c, const struct tls_options *o, enum tl
     if (role == TLS_SERVER) {
         set_tickets(c);
     }
-    if (err == OK && c->verifies) {
+    if (err == OK && (c->verifies || o->ca_file != NULL)) {
         const char *file = o->ca_file == NULL ? SYSTEM_AUTHORITIES : o->ca_file;
-        int code = mbedtls_x509_crt_parse_file(&c->authorities, file);
-        if (code < 0) {
-            return error_set(error, ERR_INVALID, "failed to parse root ca certificate: %s", file);
+        err = check_there("", file, error);
+        if (err == OK && mbedtls_x509_crt_parse_file(&c->authorities, file) < 0) {
+            err = error_set(error, ERR_INVALID, "failed to parse root ca certificate: %s", file);
         }
         mbedtls_ssl_conf_ca_chain(&c->config, &c->authorities, NULL);
+        mbedtls_ssl_conf_verify(&c->config, on_verify, c);
     }
     mbedtls_ssl_conf_authmode(&c->config,
                               c->verifies ? MBEDTLS_SSL_VERIFY_REQUIRED : MBEDTLS_SSL_VERIFY_NONE);
@@ -587,6 +624,16 @@ static bool is_pinned(const struct tls_session *s)
     return false;
 }
 
+/* TLS 1.2 of the library ends a handshake without the certificate that it demands, and says
+ * nothing. Go's alert for it. */
+static void tell_what_is_missing(struct tls_session *s, int code)
+{
+    if (code == MBEDTLS_ERR_SSL_NO_CLIENT_CERTIFICATE) {
+        (void)mbedtls_ssl_send_alert_message(&s->ssl, MBEDTLS_SSL_ALERT_LEVEL_FATAL,
+                                             MBEDTLS_SSL_ALERT_MSG_BAD_CERT);
+    }
+}
+
 enum tls_status tls_handshake(struct tls_session *s)
 {
     if (s->agreed) {
@@ -597,6 +644,7 @@ enum tls_status tls_handshake(struct tls_session *s)
         return TLS_MORE;
     }
     if (code != 0) {
+        tell_what_is_missing(s, code);
         return failed(s, code);
     }
     if (s->peer_name != NULL && !tls_peer_is(s, s->peer_name)) {

@@ -17,6 +17,7 @@ import pytest
 
 from certs import Certificates
 from harness import BINARY, PEER, Server, eventually
+from peer import both
 from test_tls import Secure
 
 GOOD = r"""
@@ -318,3 +319,17 @@ def test_certificates_that_should_be_checked_for_revocation(tmp_path, peer, conn
             Secure(s, certs, certs.bob).login()
         eventually(lambda: "TLS handshake error: ocsp_peer: whether the certificate is revoked" in s.text())
     s.stop()
+
+
+@both
+@pytest.mark.parametrize("text", ["", "\n", "# nothing\n", "}", "}\n", "{}", "{\n}\n"])
+def test_a_file_that_says_nothing_is_not_valid_but_does(tmp_path, text, binary):
+    path = tmp_path / "n.conf"
+    path.write_text(text)
+    done = subprocess.run([binary or BINARY, "-c", str(path), "-t"], capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stderr) == (1, f"nats-server: {path}: config has no values or is empty\n\n")
+    with open(tmp_path / "log", "w") as log:
+        running = subprocess.Popen([binary or BINARY, "-c", str(path), "-a", "127.0.0.1", "-p", "-1"], stderr=log)
+    eventually(lambda: "Server is ready" in (tmp_path / "log").read_text())
+    running.terminate()
+    assert running.wait(timeout=20) is not None

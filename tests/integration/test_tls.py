@@ -187,6 +187,47 @@ def test_an_nkey_user_is_not_named_by_a_certificate(tmp_path, certs):
 
 
 @both
+def test_a_missing_certificate_is_told(tmp_path, certs, binary):
+    s = Server(tmp_path, binary=binary, conf=block(certs, "verify: true")).start()
+    with pytest.raises(ssl.SSLError, match="ALERT_BAD_CERTIFICATE|ALERT_CERTIFICATE_REQUIRED|CERTIFICATE_REQUIRED"):
+        c = Secure(s, certs)
+        while c.s.recv(100):
+            pass
+    s.stop()
+
+
+@both
+def test_a_leaf_certificate_in_ca_file_is_trusted(tmp_path, certs, binary):
+    trusted = tmp_path / "trusted.pem"
+    trusted.write_text(open(certs.stranger[0]).read())
+    s = Server(tmp_path, binary=binary,
+               conf=block(certs, "verify: true").replace(certs.ca.pem, str(trusted))).start()
+    Secure(s, certs, certs.stranger).login()
+    with pytest.raises((ssl.SSLError, ConnectionError, AssertionError)):
+        Secure(s, certs, certs.bob).login()
+    s.stop()
+
+
+@both
+@pytest.mark.parametrize("what,words", [
+    ("cert_file", "4:3: error parsing X509 certificate/key pair: open /nowhere/file: no such file or directory"),
+    ("key_file", "4:3: error parsing X509 certificate/key pair: open /nowhere/file: no such file or directory"),
+    ("ca_file", "4:3: open /nowhere/file: no such file or directory"),
+])
+@pytest.mark.parametrize("where", ["  tls {\n", "  cluster { port: -1, tls {\n"])
+def test_a_missing_file_is_named_with_its_place(tmp_path, certs, what, words, where, binary):
+    path = tmp_path / "n.conf"
+    files = dict(cert_file=certs.server[0], key_file=certs.server[1], ca_file=certs.ca.pem)
+    files[what] = "/nowhere/file"
+    inside = "\n".join(f'{k}: "{v}"' for k, v in files.items())
+    path.write_text("port: -1\n\n\n" + where + inside + "\n}\n" * where.count("{"))
+    for args in (["-t"], []):
+        done = subprocess.run([binary or BINARY, "-c", str(path), *args], capture_output=True, text=True, timeout=20)
+        place = words if "cluster" not in where else words.replace("4:3:", "4:24:")
+        assert done.returncode == 1 and f"{path}:{place}" in done.stderr, done.stderr
+
+
+@both
 def test_only_pinned_certificates_get_in(tmp_path, certs, binary):
     pins = pin(certs.alice[0])
     s = Server(tmp_path, binary=binary,
