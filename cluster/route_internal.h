@@ -117,9 +117,9 @@ struct routes {
     unsigned remote_total;
     struct target *targets;
     int port;
-    int listen_fd;
-    uv_poll_t listen_poll;
-    bool listening, stopping;
+    int listen_fd;             /* until there is a listener, which takes it over */
+    struct listener *listener; /* owned */
+    bool stopping;
     struct lost_route lost[LOST_ROUTES_MAX];
     uint64_t lost_count; /* ever */
     /* While routes begin anew: the client URLs that were known before; NULL otherwise. Owned. */

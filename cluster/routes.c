@@ -2,7 +2,6 @@
 #include "cluster/routes.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -12,6 +11,7 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
+#include "core/net/listener.h"
 #include "core/base/url.h"
 
 /* Messages are left out beyond max_pending; interest cannot be, so it has this times as much before
@@ -81,18 +81,14 @@ void route_open(struct routes *routes, int fd, struct target *target, struct rou
     }
 }
 
-static void on_listener(uv_poll_t *poll, int status, int events)
+static void on_accept(void *arg, int fd, bool crowded)
 {
-    (void)events;
-    struct routes *routes = poll->data;
-    loop_enter(routes->loop);
-    if (status < 0) {
+    struct routes *routes = arg;
+    if (crowded) {
+        (void)close(fd);
         return;
     }
-    int fd;
-    while ((fd = accept4(routes->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
-        route_open(routes, fd, NULL, (struct route_place){0});
-    }
+    route_open(routes, fd, NULL, (struct route_place){0});
 }
 
 /* --- start --- */
@@ -100,10 +96,8 @@ static void on_listener(uv_poll_t *poll, int status, int events)
 static void start(void *arg)
 {
     struct routes *routes = arg;
-    CHECK(uv_poll_init(loop_uv(routes->loop), &routes->listen_poll, routes->listen_fd) == 0);
-    routes->listen_poll.data = routes;
-    (void)uv_poll_start(&routes->listen_poll, UV_READABLE, on_listener);
-    routes->listening = true;
+    routes->listener =
+        listener_open(routes->loop, routes->listen_fd, "route", FILES_SERVERS, on_accept, routes);
     for (struct target *t = routes->targets; t != NULL; t = t->next) {
         target_dial(t, (struct route_place){0}, 0);
     }
@@ -249,12 +243,8 @@ void routes_shutdown(struct routes *routes)
     CHECK(loop_is_current(routes->loop));
     routes->stopping = true;
     remotes_forget_urls(routes);
-    if (routes->listening) {
-        routes->listening = false;
-        (void)uv_poll_stop(&routes->listen_poll);
-        uv_close((uv_handle_t *)&routes->listen_poll, NULL);
-        (void)close(routes->listen_fd);
-    }
+    listener_close(routes->listener);
+    routes->listener = NULL;
     targets_stop(routes);
     while (routes->list != NULL) {
         route_close(routes->list, CLOSE_SERVER_SHUTDOWN);

@@ -17,6 +17,7 @@
 #include "cluster/routes.h"
 #include "core/base/hash.h"
 #include "core/base/log.h"
+#include "core/net/files.h"
 #include "core/base/mem.h"
 #include "core/broker/broker.h"
 #include "command.h"
@@ -407,6 +408,19 @@ static void run_until_signal(struct server *s, const sigset_t *signals)
     }
 }
 
+/* Beside clients: what the store keeps open (256, and what it is merging), neighbours, loops. */
+#define FILES_RESERVE 512
+
+static void raise_files(const struct options *o)
+{
+    unsigned files = files_raise_limit(FILES_RESERVE);
+    int ceiling = files_ceiling(FILES_CLIENTS);
+    if (o->max_connections > ceiling) {
+        log_warn("max_connections is %lld, but a limit of %u file descriptors leaves %d to clients",
+                 (long long)o->max_connections, files, ceiling);
+    }
+}
+
 int main(int argc, char **argv)
 {
     int exit_code;
@@ -428,6 +442,7 @@ int main(int argc, char **argv)
         return 1;
     }
     (void)sem_init(&s.done, 0, 0);
+    raise_files(s.configuration.options);
     write_pid_file(s.configuration.options->pid_file);
     if (start(&s, &error) != OK) {
         log_fatal("%s", error.message);

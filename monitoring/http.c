@@ -8,6 +8,7 @@
 #include "core/base/log.h"
 #include "core/base/mem.h"
 #include "core/base/url.h"
+#include "core/net/listener.h"
 #include "monitoring/http_input.h"
 
 /* connection: READING → handler → ANSWERING → `waits`: the answer goes out → READING or closed.
@@ -21,9 +22,8 @@ struct http_conn;
 struct http_server {
     struct broker *broker;
     struct loop *loop;
-    int fd;
-    uv_poll_t poll;
-    bool listening;
+    int fd;                    /* until there is a listener, which takes it over */
+    struct listener *listener; /* owned */
     http_handler handler;
     void *arg;
     struct tls_context *tls; /* counted; NULL: plain */
@@ -231,34 +231,30 @@ static void on_tls(struct conn *conn, const char *failure)
 static const struct conn_ops http_ops = {
     .on_data = on_data, .on_tls = on_tls, .on_drained = on_drained, .on_close = on_close};
 
-static void on_listener(uv_poll_t *poll, int status, int events)
+static void on_accept(void *arg, int fd, bool crowded)
 {
-    (void)events;
-    struct http_server *server = poll->data;
-    loop_enter(server->loop);
-    int fd;
-    while (status == 0 &&
-           (fd = accept4(server->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
-        struct http_conn *c = NEW(struct http_conn);
-        c->server = server;
-        c->conn = conn_open(server->loop, fd, broker_next_id(server->broker), &http_ops, c);
-        if (server->tls != NULL) {
-            conn_expect_tls(c->conn, server->tls, false);
-        }
-        c->next = server->list;
-        server->list = c;
-        loop_timer_arm(server->loop, &c->timer, clock_mono_ns() + HTTP_HEADER_WAIT_S * NS_PER_SEC,
-                       on_timeout, c);
+    struct http_server *server = arg;
+    if (crowded) {
+        (void)close(fd);
+        return;
     }
+    struct http_conn *c = NEW(struct http_conn);
+    c->server = server;
+    c->conn = conn_open(server->loop, fd, broker_next_id(server->broker), &http_ops, c);
+    if (server->tls != NULL) {
+        conn_expect_tls(c->conn, server->tls, false);
+    }
+    c->next = server->list;
+    server->list = c;
+    loop_timer_arm(server->loop, &c->timer, clock_mono_ns() + HTTP_HEADER_WAIT_S * NS_PER_SEC,
+                   on_timeout, c);
 }
 
 static void start(void *arg)
 {
     struct http_server *server = arg;
-    CHECK(uv_poll_init(loop_uv(server->loop), &server->poll, server->fd) == 0);
-    server->poll.data = server;
-    (void)uv_poll_start(&server->poll, UV_READABLE, on_listener);
-    server->listening = true;
+    server->listener =
+        listener_open(server->loop, server->fd, "monitor", FILES_MONITORING, on_accept, server);
 }
 
 struct http_server *http_listen(struct broker *broker, const char *host, int *port,
@@ -282,12 +278,8 @@ struct http_server *http_listen(struct broker *broker, const char *host, int *po
 
 void http_shutdown(struct http_server *server)
 {
-    if (server->listening) {
-        server->listening = false;
-        (void)uv_poll_stop(&server->poll);
-        uv_close((uv_handle_t *)&server->poll, NULL);
-        (void)close(server->fd);
-    }
+    listener_close(server->listener);
+    server->listener = NULL;
     while (server->list != NULL) {
         conn_close(server->list->conn, CLOSE_SERVER_SHUTDOWN);
     }

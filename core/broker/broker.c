@@ -1,7 +1,6 @@
 /* Start-up and shutdown of the broker, INFO, gathering. */
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -117,7 +116,7 @@ void broker_apply_accounts(struct broker *b, const struct options *options)
 struct accepted {
     struct broker *broker;
     int fd;
-    bool throttled;
+    enum client_welcome welcome;
 };
 
 /* tls { connection_rate_limit }: handshakes are dear. */
@@ -135,45 +134,27 @@ static bool is_throttled(struct broker *b)
 static void open_client(void *arg)
 {
     struct accepted *accepted = arg;
-    client_open(accepted->broker, accepted->fd, accepted->throttled);
+    client_open(accepted->broker, accepted->fd, accepted->welcome);
     free(accepted);
 }
 
-static void on_listener(uv_poll_t *poll, int status, int events)
+static void on_accept(void *arg, int fd, bool crowded)
 {
-    (void)events;
-    struct broker *b = poll->data;
-    loop_enter(b->per_loop[0].loop);
-    if (status < 0) {
-        return;
-    }
-    for (int i = 0; i < 256; i++) { /* bounded: other work of this loop has its turn, too */
-        int fd = accept4(b->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd < 0) {
-            if (errno == EMFILE || errno == ENFILE) {
-                static int64_t last_logged;
-                int64_t now = clock_mono_ns();
-                if (now - last_logged > NS_PER_SEC) {
-                    last_logged = now;
-                    log_error("Error accepting a client: out of file descriptors");
-                }
-            }
-            return;
-        }
-        struct accepted *accepted = NEW(struct accepted);
-        *accepted = (struct accepted){b, fd, is_throttled(b)};
-        unsigned next = (unsigned)atomic_fetch_add(&b->next_loop, 1) % loops_count(b->loops);
-        loop_post(loops_at(b->loops, next), open_client, accepted);
-    }
+    struct broker *b = arg;
+    struct accepted *accepted = NEW(struct accepted);
+    *accepted = (struct accepted){b, fd,
+                                  crowded           ? CLIENT_ONE_TOO_MANY
+                                  : is_throttled(b) ? CLIENT_THROTTLED
+                                                    : CLIENT_WELCOME};
+    unsigned next = (unsigned)atomic_fetch_add(&b->next_loop, 1) % loops_count(b->loops);
+    loop_post(loops_at(b->loops, next), open_client, accepted);
 }
 
 static void start_listening(void *arg)
 {
     struct broker *b = arg;
-    CHECK(uv_poll_init(loop_uv(b->per_loop[0].loop), &b->listen_poll, b->listen_fd) == 0);
-    b->listen_poll.data = b;
-    (void)uv_poll_start(&b->listen_poll, UV_READABLE, on_listener);
-    b->listening = true;
+    b->listener =
+        listener_open(b->per_loop[0].loop, b->listen_fd, "client", FILES_CLIENTS, on_accept, b);
 }
 
 enum err broker_bind(struct broker *b, struct error *error)
@@ -216,12 +197,8 @@ static void clients_closed(void *arg)
 
 void broker_close_listener(struct broker *b)
 {
-    if (b->listening) {
-        b->listening = false;
-        (void)uv_poll_stop(&b->listen_poll);
-        uv_close((uv_handle_t *)&b->listen_poll, NULL);
-        (void)close(b->listen_fd);
-    }
+    listener_close(b->listener);
+    b->listener = NULL;
 }
 
 static void begin_shutdown(void *arg)

@@ -8,6 +8,7 @@
 #include "core/base/table.h"
 #include "core/broker/broker.h"
 #include "core/broker/login_limits.h"
+#include "core/net/listener.h"
 #include "core/broker/origin.h"
 #include "core/protocol/parser.h"
 
@@ -91,7 +92,7 @@ struct client {
     bool must_stall; /* what it published in this read has filled a destination */
     bool stalled;    /* on its home's list: reading is paused until a destination has drained */
     bool connect_seen;
-    bool throttled;      /* while a proxy's header is waited for */
+    uint8_t welcome;     /* enum client_welcome, while a proxy's header is waited for */
     bool greeted;        /* INFO was sent */
     bool got_first_pong; /* may receive asynchronous INFO */
     bool sent_connect_info;
@@ -157,9 +158,8 @@ struct broker {
     atomic_uint_fast64_t next_id;
     atomic_int next_loop;
     int port;
-    int listen_fd;
-    uv_poll_t listen_poll;
-    bool listening;
+    int listen_fd;             /* until there is a listener, which takes it over */
+    struct listener *listener; /* owned; loop 0 */
     atomic_bool shutting_down;
     atomic_bool lame_duck;
     account_announce_cb announce;
@@ -224,8 +224,13 @@ unsigned route_message(struct broker *broker, struct account *account, const str
 /* Encodes into a client's outbox; *pending is then what waits there. False when it was not taken.
  */
 bool client_deliver(struct subscription *sub, const struct message *m, size_t *pending);
-/* `throttled`: more came in this second than connection_rate_limit lets in; it is told so. */
-void client_open(struct broker *broker, int fd, bool throttled);
+enum client_welcome {
+    CLIENT_WELCOME,
+    CLIENT_THROTTLED,   /* more came in this second than connection_rate_limit lets in */
+    CLIENT_ONE_TOO_MANY /* the process runs short of file descriptors */
+};
+/* Whoever is not welcome is told why, and closed. */
+void client_open(struct broker *broker, int fd, enum client_welcome welcome);
 void client_send_info(struct client *client, bool connect_info);
 void client_close(struct client *client, enum close_reason reason);
 /* Pauses a producer until destinations have drained, at most STALL_MAX_MS. */

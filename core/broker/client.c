@@ -654,7 +654,7 @@ static void make_nonce(char nonce[16])
 #define PROXY_WAIT_NS (5 * NS_PER_SEC)
 
 /* The connection is the client's own, or it is known whom the proxy speaks for. */
-static void meet(struct client *c, bool throttled)
+static void meet(struct client *c, enum client_welcome welcome)
 {
     struct broker *broker = c->broker;
     const struct options *o = broker_options(broker);
@@ -662,7 +662,7 @@ static void meet(struct client *c, bool throttled)
     if (auth_wants_nonce(broker_auth(broker))) {
         make_nonce(c->nonce);
     }
-    if (throttled) {
+    if (welcome == CLIENT_THROTTLED) {
         greet(c);
         client_fail(c, "Connection throttling is active. Please try again later.",
                     CLOSE_AUTH_FAILURE);
@@ -670,7 +670,8 @@ static void meet(struct client *c, bool throttled)
     }
     struct broker_stats stats;
     broker_stats(broker, &stats);
-    if (o->max_connections < 0 || stats.connections > (uint64_t)o->max_connections) {
+    if (welcome == CLIENT_ONE_TOO_MANY || o->max_connections < 0 ||
+        stats.connections > (uint64_t)o->max_connections) {
         greet(c);
         client_fail(c, "maximum connections exceeded", CLOSE_MAX_CONNECTIONS);
         return;
@@ -693,7 +694,7 @@ static void on_proxy(struct conn *conn, const char *failure)
         client_close(c, CLOSE_PROTOCOL_VIOLATION);
         return;
     }
-    meet(c, c->throttled);
+    meet(c, c->welcome);
 }
 
 static void on_proxy_timer(void *arg)
@@ -704,7 +705,7 @@ static void on_proxy_timer(void *arg)
 static const struct conn_ops client_ops = {
     .on_data = on_data, .on_tls = on_tls, .on_proxy = on_proxy, .on_close = on_close};
 
-void client_open(struct broker *broker, int fd, bool throttled)
+void client_open(struct broker *broker, int fd, enum client_welcome welcome)
 {
     struct broker_loop *home = broker_here(broker);
     if (atomic_load(&broker->shutting_down)) {
@@ -733,9 +734,9 @@ void client_open(struct broker *broker, int fd, bool throttled)
     if (o->proxy_protocol) {
         conn_expect_proxy(c->conn);
         loop_timer_arm(home->loop, &c->timer, clock_mono_ns() + PROXY_WAIT_NS, on_proxy_timer, c);
-        c->throttled = throttled;
+        c->welcome = (uint8_t)welcome;
     } else {
-        meet(c, throttled);
+        meet(c, welcome);
     }
 }
 

@@ -1,6 +1,7 @@
 """What a client, a stranger or a neighbour may say without bringing a server down, or getting what is not theirs.
 
 Most of it is about memory: run with AddressSanitizer and ThreadSanitizer these tests see more."""
+import asyncio
 import os
 import select
 import shutil
@@ -9,11 +10,13 @@ import ssl
 import threading
 import time
 
+import nats
 import pytest
 
 from certs import Certificates
-from harness import SLOW, Cluster, Server, eventually
+from harness import BINARY, SLOW, Cluster, Server, eventually
 from peer import both
+from ports import free_port
 from raw import Raw, connect
 
 
@@ -95,7 +98,6 @@ def neighbour(port, name="stranger", cluster="C1"):
 
 
 def test_weights_of_a_route_that_sum_to_more_than_32_bits(tmp_path):
-    from ports import free_port
     port = free_port()
     s = Server(tmp_path, conf=f'cluster {{ name: C1, listen: "127.0.0.1:{port}" }}\n').start()
     r = neighbour(port)
@@ -321,4 +323,61 @@ def test_a_redirect_keeps_the_query(tmp_path, binary):
         ("307", "/jsz?consumers=true"), ("307", "/varz?x=1&y=%20"), ("307", "/varz?b"), ("307", "/jsz?q#f"),
         ("307", "/varz/?a"), ("307", "/?x"), ("307", "/"), ("307", "/varz"), ("307", "/"), ("307", '/varz?<>"'),
         ("404", None), ("200", None), ("307", "/?x")]
+    s.stop()
+
+
+async def test_silent_connections_leave_descriptors_for_the_store_and_the_neighbours(tmp_path):
+    """256 descriptors, and more strangers who say nothing: they are refused in time, what matters goes on, nothing
+    spins, and with the strangers gone everything is as before."""
+    limited = tmp_path / "limited"
+    limited.write_text(f'#!/bin/sh\nulimit -n 256\nexec {BINARY} "$@"\n')
+    limited.chmod(0o700)
+    route_port = free_port()
+    s = Server(tmp_path, jetstream=True, binary=str(limited),
+               conf=f'cluster {{ name: C1, listen: "127.0.0.1:{route_port}", routes: ["nats://127.0.0.1:{route_port}"] }}\n').start()
+    assert "leaves 128 to clients" in s.text()
+    eventually(s.healthy)
+    nc = await nats.connect(s.url)
+    js = nc.jetstream()
+    await js.add_stream(name="S", subjects=["s"])
+    strangers, refused = [], 0
+    for port, count in ((s.port, 400), (route_port, 200), (s.http, 200)):
+        for _ in range(count):
+            c = socket.create_connection(("127.0.0.1", port), timeout=10 * SLOW)
+            strangers.append(c)
+
+    def said(c):
+        try:
+            c.setblocking(False)
+            return c.recv(65536)
+        except BlockingIOError:
+            return b""
+        except ConnectionResetError:
+            return b"reset"
+    eventually(lambda: s.get("/varz")["connections"] < 129, what="so many clients as there is room for")
+    for c in strangers[:400]:
+        refused += b"maximum connections exceeded" in said(c)
+    assert 250 < refused < 400
+
+    def cpu():
+        fields = open(f"/proc/{s.process.pid}/stat").read().rpartition(") ")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    before, began = cpu(), time.monotonic()
+    for i in range(200):  # the store syncs, and opens what it needs
+        await js.publish("s", b"%d" % i, timeout=10 * SLOW)
+    assert (await js.stream_info("S")).state.messages == 200
+    assert s.healthy()
+    while time.monotonic() < began + 0.5:
+        await js.publish("s", b"x", timeout=10 * SLOW)
+    quiet = time.monotonic()
+    before = cpu()
+    await asyncio.sleep(0.5)  # the length of a measurement
+    assert cpu() - before < 0.7 * (time.monotonic() - quiet), "it spins"
+    for c in strangers:
+        c.close()
+    eventually(lambda: s.get("/varz")["connections"] == 1, what="the strangers gone")
+    alive(s)
+    with socket.create_connection(("127.0.0.1", route_port), timeout=10 * SLOW) as c:
+        assert c.recv(5) == b"INFO "
+    await nc.close()
     s.stop()
