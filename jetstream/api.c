@@ -15,6 +15,7 @@
 #include "jetstream/collect.h"
 #include "jetstream/jetstream_internal.h"
 #include "jetstream/state/request_fields.h"
+#include "jetstream/offline.h"
 
 /* --- replies --- */
 
@@ -300,6 +301,11 @@ static char *copy_text(struct bytes b)
 static void to_stream(struct api_call *c, const struct api_row *row)
 {
     struct hosted *h = js_hosted(c->js, bytes_of(c->account->name), c->tokens[0]);
+    if (h != NULL && h->problem != NULL) {
+        bool info = row->asset_verb == ASSET_INFO || row->asset_verb == ASSET_CONSUMER_INFO;
+        offline_answer(c->js, h, c->account, c->reply, row->type, info);
+        return;
+    }
     if (h != NULL && h->asset != NULL) {
         struct asset_request *q = NEW(struct asset_request);
         q->asset = h->asset;

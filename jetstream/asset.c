@@ -11,6 +11,7 @@
 #include "core/base/log.h"
 #include "core/base/mem.h"
 #include "jetstream/asset_internal.h"
+#include "jetstream/offline.h"
 
 struct waiter {
     uint64_t term;
@@ -52,6 +53,7 @@ static void break_asset(struct asset *a, const char *why)
         a->broken = true;
         log_error("JetStream stream '%s > %s' stops on this server: %s", a->account->name, a->name,
                   why);
+        offline_tell(a->js, a->account->name, a->name, group_id(a->group), why);
     }
 }
 
@@ -203,7 +205,11 @@ static enum err apply(void *owner, uint64_t index, uint64_t term, struct bytes e
     enum err err = stream_apply(a->stream, index, entry, &result, free_leader_side, a);
     if (err != OK) {
         if (err != ERR_IO || !group_has_others(a->group)) {
-            break_asset(a, "an entry of its log cannot be applied");
+            char why[160];
+            (void)snprintf(
+                why, sizeof why, "entry %llu of its log cannot be applied: %s. It is kept",
+                (unsigned long long)index, err_name(err == ERR_CORRUPT ? ERR_UNKNOWN : err));
+            break_asset(a, why);
         }
         return err;
     }
@@ -511,6 +517,11 @@ static const struct group_ops asset_ops = {.apply = apply,
                                            .on_repaired = on_repaired,
                                            .describe = describe,
                                            .recovery = &asset_recovery_ops};
+
+const char *asset_problem(const struct asset *a)
+{
+    return group_problem(a->group);
+}
 
 bool asset_is_current(struct asset *a)
 {

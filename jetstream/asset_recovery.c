@@ -67,7 +67,7 @@ static void recovery_row(void *owner, uint64_t row, struct bytes value)
 static enum err recovery_record(void *owner, uint64_t index, struct bytes entry)
 {
     struct asset *a = owner;
-    return stream_recovery_record(a->recovery, index, entry);
+    return entry_is_known(entry) ? stream_recovery_record(a->recovery, index, entry) : ERR_UNKNOWN;
 }
 
 static void recovery_missing(void *owner)

@@ -10,6 +10,7 @@
 #include "core/base/mem.h"
 #include "jetstream/collect.h"
 #include "jetstream/asset_internal.h"
+#include "jetstream/offline.h"
 #include "jetstream/scrub.h"
 
 #define STANDALONE_NODE 1
@@ -225,7 +226,7 @@ static void count_not_leading(void *arg, struct loop *loop)
     (void)loop;
     struct jetstream *js = arg;
     for (struct asset *a = asset_next(NULL); a != NULL; a = asset_next(a)) {
-        js->not_ready += !a->leading;
+        js->not_ready += !a->leading && asset_problem(a) == NULL;
     }
 }
 
@@ -233,7 +234,9 @@ static void counted(void *arg)
 {
     struct jetstream *js = arg;
     bool late = clock_mono_ns() > js->ready_deadline_ns;
-    if (js_is_clustered(js) || late || (meta_is_leader(js) && js->not_ready == 0)) {
+    bool stopped = js->meta.problem[0] != '\0' ||
+                   (js->meta.group != NULL && group_problem(js->meta.group) != NULL);
+    if (js_is_clustered(js) || late || stopped || (meta_is_leader(js) && js->not_ready == 0)) {
         js->ready(js->ready_arg);
     } else if (!js->stopping) {
         loop_timer_arm(loops_at(js->loops, 0), &js->ready_timer,
@@ -361,6 +364,7 @@ static void close_all(void *arg)
     }
     js->api_sub_count = 0;
     collect_stop(js);
+    offline_stop(js);
     struct scrub *scrub = js->scrub;
     js->scrub = NULL;
     scrub_stop(scrub, close_groups, js);
@@ -398,6 +402,7 @@ static void free_hosted(struct jetstream *js)
         struct hosted *h = e->value;
         free(h->account);
         free(h->stream);
+        free(h->problem);
         free(h);
     }
     map_deinit(&js->hosted);
@@ -430,9 +435,15 @@ const char *jetstream_meta_health(struct jetstream *js)
     if (store_is_full(js->store)) {
         return "JetStream store is full: writes are refused until there is space on the disk";
     }
+    if (js->meta.problem[0] != '\0') {
+        return js->meta.problem;
+    }
     if (js->meta.group == NULL) {
         return js_is_clustered(js) ? "JetStream has not established contact with a meta leader"
                                    : "JetStream is still recovering meta layer";
+    }
+    if (group_problem(js->meta.group) != NULL) {
+        return group_problem(js->meta.group);
     }
     struct group_status status = group_status(js->meta.group);
     if (status.leader_node == 0) {
@@ -469,6 +480,15 @@ static void check_assets(void *arg, struct loop *loop)
 static void assets_checked(void *arg)
 {
     struct health_check *h = arg;
+    struct map_entry *e;
+    for (uint32_t i = 0; (e = map_next(&h->js->hosted, &i)) != NULL;) {
+        const struct hosted *hosted = e->value;
+        if (hosted->problem != NULL) { /* before what is only not current */
+            (void)snprintf(h->problem, sizeof h->problem,
+                           "JetStream stream '%s > %s' is offline: %s", hosted->account,
+                           hosted->stream, hosted->problem);
+        }
+    }
     if (h->problem[0] == '\0' && h->open < h->js->hosted.count) {
         (void)snprintf(h->problem, sizeof h->problem,
                        "JetStream has streams that could not be "

@@ -17,6 +17,7 @@ struct hosted {
     uint64_t group;
     struct shard *shard;
     struct asset *asset; /* opaque here: only passed to the shard's loop */
+    char *problem;       /* why it is not served here (offline.h); NULL: it is */
     uint64_t peers[META_PEERS_MAX];
     unsigned peer_count;
 };
@@ -31,6 +32,7 @@ struct meta_group {
     int64_t leaderless_since_ns; /* monotonic; 0: there is a leader */
     struct loop_timer form_timer;
     uint64_t next_placement;
+    char problem[640];      /* why it is not opened; "": it is, or is about to be */
     uint64_t last_at_start; /* index: what an earlier life may have acted on */
 };
 
@@ -58,6 +60,8 @@ struct jetstream {
     struct map hosted;        /* loop 0: "account\nstream" → struct hosted */
     struct api_sub *api_subs; /* one per account with JetStream; loop 0 */
     uint32_t api_sub_count, api_sub_cap;
+    struct late_answer *late; /* loop 0: offline.c */
+    uint32_t late_count;
     struct map questions; /* loop 0: id → struct question (collect.c) */
     uint64_t next_question;
     atomic_uint_fast64_t api_total, api_errors;
@@ -172,6 +176,8 @@ json_t *asset_describe(struct asset *asset);
 /* Of that, what sums are made of. */
 json_t *asset_summary(struct asset *asset);
 bool asset_is_current(struct asset *asset);
+/* Why it has stopped on this server; NULL: it has not. */
+const char *asset_problem(const struct asset *asset);
 /* Walks the assets of the current loop; NULL begins, NULL ends. */
 struct asset *asset_next(struct asset *after);
 

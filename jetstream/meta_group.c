@@ -17,6 +17,7 @@
 #include "core/base/mem.h"
 #include "core/subject/subject.h"
 #include "jetstream/asset_internal.h"
+#include "jetstream/offline.h"
 #include "raft/wire.h"
 
 #define FORM_RETRY_MS  100
@@ -111,6 +112,8 @@ static void do_open(void *arg)
          */
         log_error("JetStream stream '%s > %s' is not available on this server: %s",
                   e->assignment.account, e->assignment.stream, error.message);
+        offline_tell(e->js, e->assignment.account, e->assignment.stream, e->assignment.group,
+                     error.message);
     }
     loop_post(loops_at(e->js->loops, 0), opened, e);
 }
@@ -149,12 +152,34 @@ static void do_echo(void *arg)
     errand_free(e);
 }
 
+static void answer(struct jetstream *js, const char *account, const char *reply, json_t *response)
+{
+    struct account *a = accounts_get(broker_accounts(js->broker), bytes_of(account));
+    js_reply(js, a, bytes_of(reply), response);
+}
+
+/* Nobody knows here whether another replica leads it, and answers. */
+static void deleted_unopened(void *arg)
+{
+    struct errand *e = arg;
+    if (e->reply != NULL && e->speaker) {
+        json_t *o = js_response("stream_delete_response");
+        json_put_bool(o, "success", true);
+        answer(e->js, e->assignment.account, e->reply, o);
+    }
+    errand_free(e);
+}
+
 static void do_delete(void *arg)
 {
     struct errand *e = arg;
     struct asset *a = errand_asset(e);
     if (a != NULL) {
         asset_delete(a, e->reply, e->speaker);
+    } else {
+        shard_delete_group(e->shard, e->assignment.group); /* it could not be opened */
+        loop_post(loops_at(e->js->loops, 0), deleted_unopened, e);
+        return;
     }
     errand_free(e);
 }
@@ -226,6 +251,7 @@ static void send_errand(struct jetstream *js, const struct assignment *a, loop_t
     if (h != NULL) {
         struct errand *e = errand_new(js, h, reply);
         e->assignment.group = a->group;
+        e->assignment.account = mem_strdup(a->account);
         e->config = config == NULL ? NULL : blob_retain(config);
         e->speaker = is_speaker(js, a);
         loop_post(shard_loop(h->shard), task, e);
@@ -241,17 +267,12 @@ static void unhost(struct jetstream *js, const struct assignment *a, const char 
     if (h != NULL) {
         free(h->account);
         free(h->stream);
+        free(h->problem);
         free(h);
     }
 }
 
 /* --- the state machine --- */
-
-static void answer(struct jetstream *js, const char *account, const char *reply, json_t *response)
-{
-    struct account *a = accounts_get(broker_accounts(js->broker), bytes_of(account));
-    js_reply(js, a, bytes_of(reply), response);
-}
 
 /* No member of the stream's group can answer: the meta leader does. */
 static bool nobody_leads(struct jetstream *js, const struct assignment *a)
@@ -268,9 +289,10 @@ static enum err apply(void *owner, uint64_t index, uint64_t term, struct bytes e
     (void)term;
     struct jetstream *js = owner;
     struct meta_change change;
-    if (meta_apply(&js->meta.meta, index, entry, &change) != OK) {
-        log_error("JetStream meta entry %llu is not understood", (unsigned long long)index);
-        return OK;
+    enum err err = meta_apply(&js->meta.meta, index, entry, &change);
+    if (err != OK) { /* left out, it would make of this server one that knows other streams */
+        free(change.reply);
+        return err;
     }
     bool live = time_sub(clock_now_ns(), change.time_ns) < LIVE_WINDOW_NS;
     const char *reply = live ? change.reply : NULL;
@@ -309,6 +331,12 @@ static void encode(void *owner, struct buffer *out)
 {
     struct jetstream *js = owner;
     meta_encode(&js->meta.meta, out);
+#ifdef TRIREME_DCHECK
+    struct meta again;
+    meta_init(&again);
+    CHECK(meta_decode(&again, buffer_bytes(out)) == OK);
+    meta_deinit(&again);
+#endif
 }
 
 /* At start and after a snapshot: host what is assigned and not hosted, let go of the rest. */
@@ -444,11 +472,12 @@ static int by_id(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static bool load_voters(struct jetstream *js)
+static enum err load_voters(struct jetstream *js)
 {
     struct blob *blob;
-    if (store_get_state(js->store, META_GROUP_ID, "voters", &blob) != OK) {
-        return false;
+    enum err err = store_get_state(js->store, META_GROUP_ID, "voters", &blob);
+    if (err != OK) {
+        return err;
     }
     struct reader r = reader_make(blob_bytes(blob));
     uint64_t count = reader_varint(&r);
@@ -457,7 +486,14 @@ static bool load_voters(struct jetstream *js)
     }
     bool ok = reader_done(&r) && count <= RAFT_VOTERS_MAX && count > 0;
     blob_release(blob);
-    return ok;
+    return ok ? OK : ERR_UNKNOWN;
+}
+
+static void meta_is_offline(struct jetstream *js, const char *why)
+{
+    (void)snprintf(js->meta.problem, sizeof js->meta.problem,
+                   "JetStream cannot start its meta group: %s", why);
+    log_error("%s", js->meta.problem);
 }
 
 static void open_meta(struct jetstream *js)
@@ -467,7 +503,7 @@ static void open_meta(struct jetstream *js)
     js->meta.group = group_open(meta_shard(js), META_GROUP_ID, js->meta.voters,
                                 js->meta.voter_count, false, false, &meta_ops, js, &error);
     if (js->meta.group == NULL) {
-        log_error("JetStream cannot start its meta group: %s", error.message);
+        meta_is_offline(js, error.message);
         return;
     }
     js->meta.leaderless_since_ns = clock_mono_ns();
@@ -554,7 +590,10 @@ void meta_group_heard(struct jetstream *js, struct bytes message)
 
 void meta_group_start(struct jetstream *js)
 {
-    if (load_voters(js)) {
+    enum err err = load_voters(js);
+    if (err == ERR_UNKNOWN) {
+        meta_is_offline(js, "the list of its voters is not understood by this version. It is kept");
+    } else if (err == OK) {
         bool member = false;
         for (unsigned i = 0; i < js->meta.voter_count; i++) {
             member = member || js->meta.voters[i] == js->self;
@@ -598,9 +637,17 @@ static void propose(struct jetstream *js, json_t *op)
 {
     struct buffer text = {0};
     uint64_t index, term;
-    json_put_int(op, "time", clock_now_ns());
+    int64_t now;
+    bool right = asset_clock(&now);
+    json_put_int(op, "time", now);
     json_write(&text, op, 0);
     json_decref(op);
+    if (!right || !meta_entry_is_understood(buffer_bytes(&text))) {
+        log_error("JetStream meta entry %.200s is not proposed: nobody could apply it",
+                  text.data == NULL ? "" : text.data);
+        buffer_deinit(&text);
+        return;
+    }
     enum err err = group_propose_bytes(js->meta.group, buffer_bytes(&text), &index, &term);
     if (err != OK) { /* not leader any more: the requester's time-out tells it to ask again */
         log_debug("JetStream meta proposal dropped: %s", err_name(err));

@@ -116,7 +116,12 @@ bool clock_parse_rfc3339(struct bytes text, int64_t *ns)
                     .tm_hour = hour,
                     .tm_min = minute,
                     .tm_sec = second};
-    *ns = year == 1 ? 0 : time_add(time_scale((int64_t)timegm(&tm) - offset, NS_PER_SEC), frac);
+    int64_t sec = (int64_t)timegm(&tm) - offset;
+    if (sec < 0 && frac > 0) { /* towards zero, so that the first time of int64 is read, too */
+        sec++;
+        frac -= NS_PER_SEC;
+    }
+    *ns = year == 1 ? 0 : time_add(time_scale(sec, NS_PER_SEC), frac);
     return at == end;
 }
 

@@ -15,6 +15,7 @@ struct recovery {
     raft_index last;  /* of the records so far */
     uint32_t run_cap;
     uint32_t refused;
+    bool unknown; /* an entry is not understood */
 };
 
 static struct blob *read_record(void *arg, uint64_t index)
@@ -88,9 +89,10 @@ static bool take_record(struct recovery *r, const struct raft_entry *e)
         add_run(r, e);
     }
     struct bytes data = e->data == NULL ? BYTES_NONE : blob_bytes(e->data);
-    if (e->kind == RAFT_ENTRY_DATA && g->ops->recovery->record(g->owner, e->index, data) != OK) {
-        r->refused++;
-    }
+    enum err err =
+        e->kind == RAFT_ENTRY_DATA ? g->ops->recovery->record(g->owner, e->index, data) : OK;
+    r->unknown = r->unknown || err == ERR_UNKNOWN || e->kind > RAFT_ENTRY_MEMBERS;
+    r->refused += err != OK;
     return take_members(r, e, data);
 }
 
@@ -179,5 +181,5 @@ enum err group_recover(struct group *g, struct loaded *l)
     l->config.applied = log_end(&r);
     l->config.first = l->config.applied + 1;
     l->recovered = true;
-    return ok ? OK : ERR_CORRUPT;
+    return r.unknown ? ERR_UNKNOWN : ok ? OK : ERR_CORRUPT;
 }

@@ -1,5 +1,6 @@
 #include "jetstream/group/shard_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "core/base/check.h"
@@ -77,6 +78,8 @@ static void break_group(struct group *g, const char *why)
 {
     if (!g->broken) {
         g->broken = true;
+        (void)snprintf(g->problem, sizeof g->problem, "JetStream group %llu has stopped: %s",
+                       (unsigned long long)g->id, why);
         log_error("JetStream group %llu stops on this server: %s", (unsigned long long)g->id, why);
         raft_group_poison(g->raft_group);
         shard_kick(g->shard);
@@ -251,6 +254,26 @@ static void remove_rows(void *arg, uint64_t from, uint64_t to)
     g->state_bytes += ROW_BYTES;
 }
 
+/* Test builds read what they have just written: a state that nobody can read is a stream that stops
+ * on every replica. With rows the whole state stands for them. */
+static void check_state(struct group *g, struct bytes head)
+{
+#ifdef TRIREME_DCHECK
+    struct buffer whole = {0};
+    if (g->ops->decode_end != NULL) {
+        g->ops->encode(g->owner, &whole);
+        CHECK(g->ops->decode(g->owner, buffer_bytes(&whole)) == OK);
+        (void)g->ops->decode_end(g->owner, false);
+        CHECK(g->ops->decode(g->owner, head) == OK);
+        (void)g->ops->decode_end(g->owner, false);
+    }
+    buffer_deinit(&whole);
+#else
+    (void)g;
+    (void)head;
+#endif
+}
+
 static void write_state(struct group *g, raft_index index)
 {
     const struct row_writer rows = {put_row, remove_rows, g};
@@ -263,6 +286,7 @@ static void write_state(struct group *g, raft_index index)
         g->ops->checkpoint(g->owner, &state, &rows);
     }
     g->state_bytes += state.len;
+    check_state(g, buffer_bytes(&state));
     put_state_record(&record, g, index, buffer_bytes(&state));
     store_put_state(batch_of(g), g->id, "ck", buffer_bytes(&record));
     buffer_deinit(&state);
@@ -422,6 +446,7 @@ static enum err on_state(void *arg, raft_index *index, struct blob **state)
     struct group *g = arg;
     struct buffer b = {0};
     g->ops->encode(g->owner, &b);
+    check_state(g, buffer_bytes(&b));
     *index = raft_applied(raft_group_raft(g->raft_group));
     *state = blob_copy(buffer_bytes(&b));
     buffer_deinit(&b);
@@ -432,7 +457,9 @@ static bool on_apply(void *arg, const struct raft_entry *e)
 {
     struct group *g = arg;
     enum err err = OK;
-    if (e->kind == RAFT_ENTRY_DATA && !g->broken) {
+    if (e->kind > RAFT_ENTRY_MEMBERS) { /* of a newer version */
+        err = ERR_CORRUPT;
+    } else if (e->kind == RAFT_ENTRY_DATA && !g->broken) {
         err = g->ops->apply(g->owner, e->index, e->term, blob_bytes(e->data));
     }
     if (err == ERR_IO && group_has_others(g)) {
@@ -442,22 +469,34 @@ static bool on_apply(void *arg, const struct raft_entry *e)
         return false;
     }
     if (err != OK) {
-        break_group(g, "an entry of its log cannot be applied");
+        char why[80];
+        (void)snprintf(why, sizeof why, "entry %llu of its log cannot be applied: %s",
+                       (unsigned long long)e->index,
+                       err_name(err == ERR_CORRUPT ? ERR_UNKNOWN : err));
+        break_group(g, why);
     }
     maybe_checkpoint(g);
     return true;
 }
 
+/* What has the right checksum and makes no sense is of another version, or a bug's: nothing is
+ * wrong with the disk, and what is there may be all that there is. But where rows have been lost,
+ * those that are left need not fit together. */
+static enum err understood(const struct group *g, enum err err)
+{
+    return err == ERR_CORRUPT && !group_lost_state(g) ? ERR_UNKNOWN : err;
+}
+
 static enum err load_row(void *arg, uint64_t row, struct bytes value)
 {
     struct group *g = arg;
-    return g->ops->decode_row(g->owner, row, value);
+    return understood(g, g->ops->decode_row(g->owner, row, value));
 }
 
 /* `stored`: with the rows that the store has. */
 static enum err decode_state(struct group *g, const struct blob *state, bool stored)
 {
-    enum err err = g->ops->decode(g->owner, blob_bytes(state));
+    enum err err = g->ops->decode(g->owner, blob_bytes(state)) == OK ? OK : ERR_UNKNOWN;
     if (g->ops->decode_end == NULL) {
         return err;
     }
@@ -465,7 +504,7 @@ static enum err decode_state(struct group *g, const struct blob *state, bool sto
         err = store_each_row(g->writes->store, g->id, load_row, g);
     }
     enum err end = g->ops->decode_end(g->owner, err == OK);
-    return err == OK ? end : err;
+    return err == OK ? understood(g, end) : err;
 }
 
 static void on_install(void *arg, const struct raft_install *install)
@@ -554,7 +593,7 @@ static enum err load_state(struct group *g, bool fresh, struct loaded *l)
         bool whole = reader_done(&r);
         blob_release(blob);
         if (!whole) {
-            return ERR_CORRUPT;
+            return ERR_UNKNOWN;
         }
     } else if (err == ERR_IO) {
         return err;
@@ -588,7 +627,7 @@ static enum err load_state(struct group *g, bool fresh, struct loaded *l)
         l->state = blob_copy(state);
     }
     blob_release(blob);
-    return l->state == NULL ? ERR_CORRUPT : OK;
+    return l->state == NULL ? ERR_UNKNOWN : OK;
 }
 
 /* A damaged record in the log of a replica: what is behind it proves nothing, and would be taken
@@ -763,7 +802,8 @@ struct group *group_open(struct shard *s, uint64_t id, const uint64_t *voters, u
         }
         shard_kick(s);
     } else {
-        (void)error_set(error, err, "group %llu cannot be read from the store: %s",
+        (void)error_set(error, err,
+                        "what is stored of it (group %llu) cannot be used: %s. It is kept",
                         (unsigned long long)id, err_name(err));
         free(g);
         g = NULL;
@@ -790,6 +830,11 @@ static void forget_group(struct group *g)
     forget_ahead(g);
     group_forget_damage(g);
     free(g);
+}
+
+const char *group_problem(const struct group *g)
+{
+    return g->broken ? g->problem : NULL;
 }
 
 void group_close(struct group *g, bool checkpoint)
@@ -1021,6 +1066,12 @@ void shard_transfer_leaders(struct shard *s)
 {
     raft_host_transfer_all(s->host);
     shard_kick(s);
+}
+
+void shard_delete_group(struct shard *s, uint64_t group)
+{
+    store_delete_group(batch_in(s, &s->disk), group);
+    store_delete_group(batch_in(s, &s->memory), group);
 }
 
 uint32_t shard_group_count(const struct shard *s)

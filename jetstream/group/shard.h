@@ -40,11 +40,14 @@ void shard_peer_changed(struct shard *shard, uint64_t node, bool up);
 void shard_damaged(struct shard *shard, const struct store_damage *damage);
 /* Leaders step aside, before a shutdown. */
 void shard_transfer_leaders(struct shard *shard);
+/* Deletes everything the stores have of a group that is not open. */
+void shard_delete_group(struct shard *shard, uint64_t group);
 uint32_t shard_group_count(const struct shard *shard);
 
 struct group_ops {
-    /* In log order; data entries only. ERR_CORRUPT: it makes no sense, the group stops. ERR_IO: a
-     * record that it would have needed cannot be read, and the state is half-way. */
+    /* In log order; data entries only. ERR_CORRUPT: it is not understood, or makes no sense: the
+     * group stops, and all of it is kept. ERR_IO: a record that it would have needed cannot be
+     * read, and the state is half-way. */
     enum err (*apply)(void *owner, uint64_t index, uint64_t term, struct bytes entry);
     void (*encode)(void *owner, struct buffer *out);
     /* A checkpoint in parts (rows.h). NULL: there are none, it is encoded whole. */
@@ -54,7 +57,8 @@ struct group_ops {
     void (*lost_rows)(void *owner);
     /* Another state: what was encoded, or a head and then its rows. With rows it replaces the one
      * of now at the end, if all of them were there (`whole`); without (decode_end NULL), at once.
-     * ERR_CORRUPT: the group is not opened, or stops. */
+     * ERR_CORRUPT: it is not understood. Its checksum was right, so that is no damage: the group is
+     * not opened, or stops, and all of it is kept. */
     enum err (*decode)(void *owner, struct bytes state);
     enum err (*decode_row)(void *owner, uint64_t row, struct bytes value);
     enum err (*decode_end)(void *owner, bool whole);
@@ -83,7 +87,8 @@ struct recovery_ops {
     void (*begin)(void *owner, const struct blob *head, uint64_t index, uint64_t log_from,
                   struct blob *(*read)(void *arg, uint64_t index), void *arg);
     void (*row)(void *owner, uint64_t row, struct bytes value);
-    /* Data entries. ERR_CORRUPT: it makes no sense, and was left out. */
+    /* Data entries. ERR_CORRUPT: it makes no sense, and was left out. ERR_UNKNOWN: it is not
+     * understood, and nothing is recovered. */
     enum err (*record)(void *owner, uint64_t index, struct bytes entry);
     /* Some are lost in front of the next one. */
     void (*missing)(void *owner);
@@ -113,6 +118,9 @@ struct group *group_open(struct shard *shard, uint64_t id, const uint64_t *voter
 /* `checkpoint`: writes the state, for a quick start next time. The owner may go right afterwards.
  */
 void group_close(struct group *group, bool checkpoint);
+/* Why it has stopped on this server, everything that is stored of it kept; NULL: it has not.
+ * Borrowed. */
+const char *group_problem(const struct group *group);
 /* Closes and deletes everything the store has of the group. */
 void group_destroy(struct group *group);
 

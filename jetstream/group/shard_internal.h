@@ -69,6 +69,7 @@ struct group {
     uint64_t persisted;     /* request of Raft's that its store has completed */
     bool footprint_pending; /* then Raft does not hear of that yet */
     bool checkpointing, broken;
+    char problem[160]; /* broken: why */
 };
 
 /* What a group begins with. */

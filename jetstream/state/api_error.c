@@ -87,6 +87,7 @@ static const struct {
     {JS_BATCH_DISABLED, 400, "batch publish is disabled"},
     {JS_MAX_EXPIRES_SHORT, 400, "consumer max request expires needs to be >= 1ms"},
     {JS_SCHEDULES_DISABLED, 400, "message schedules is disabled"},
+    {JS_STREAM_OFFLINE_REASON, 500, ""},
 };
 
 int js_error_code(enum js_err err)

@@ -85,6 +85,9 @@ bool messages_next(struct messages_reader *r, struct stored_message *m);
  * proposed: it would stop the stream on every replica. (entry_check.c) */
 bool entry_is_understood(struct bytes entry);
 
+/* Is it of a kind that this version knows? */
+bool entry_is_known(struct bytes entry);
+
 /* Value of a header of the block ("NATS/1.0\r\nKey: value\r\n…\r\n"); the first occurrence, case
  * matters, blanks before the value are skipped. Empty counts as absent: false. */
 bool header_find(struct bytes header, const char *key, struct bytes *value);

@@ -74,6 +74,11 @@ static bool are_sequences(struct reader *r, bool with_ops)
     return ok;
 }
 
+bool entry_is_known(struct bytes entry)
+{
+    return entry.len > 0 && entry.ptr[0] >= ENTRY_MESSAGES && entry.ptr[0] <= ENTRY_REMAINS;
+}
+
 bool entry_is_understood(struct bytes entry)
 {
     struct reader r = reader_make(entry);

@@ -334,37 +334,47 @@ static void apply_delete(struct meta *meta, struct assignment *known, struct met
     change->assignment = known;
 }
 
+struct meta_op {
+    const char *op, *type;
+    enum { CREATE, UPDATE, DELETE, ECHO } what;
+};
+
+/* NULL: it is not one that this version knows. */
+static const struct meta_op *op_of(const json_t *o)
+{
+    static const struct meta_op ops[] = {{"create", "stream_create_response", CREATE},
+                                         {"update", "stream_update_response", UPDATE},
+                                         {"delete", "stream_delete_response", DELETE},
+                                         {"echo", "stream_create_response", ECHO}};
+    for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++) {
+        if (strcmp(ops[i].op, json_text(o, "op")) == 0) {
+            return &ops[i];
+        }
+    }
+    return NULL;
+}
+
 static enum err apply_op(struct meta *meta, uint64_t index, const json_t *o,
                          struct meta_change *change)
 {
-    static const struct {
-        const char *op, *type;
-        enum { CREATE, UPDATE, DELETE, ECHO } what;
-    } ops[] = {{"create", "stream_create_response", CREATE},
-               {"update", "stream_update_response", UPDATE},
-               {"delete", "stream_delete_response", DELETE},
-               {"echo", "stream_create_response", ECHO}};
+    const struct meta_op *op = op_of(o);
     struct assignment *known =
         meta_find(meta, bytes_of(json_text(o, "account")), bytes_of(json_text(o, "stream")));
-    size_t i = 0;
-    while (i < sizeof ops / sizeof ops[0] && strcmp(ops[i].op, json_text(o, "op")) != 0) {
-        i++;
-    }
-    if (i == sizeof ops / sizeof ops[0]) {
+    if (op == NULL) {
         return ERR_CORRUPT;
     }
-    change->type = ops[i].type;
-    if (ops[i].what == CREATE) {
+    change->type = op->type;
+    if (op->what == CREATE) {
         return apply_create(meta, index, o, known, change);
     }
     if (known == NULL) { /* deleted meanwhile */
         (void)js_fail(&change->error, JS_STREAM_NOT_FOUND);
         return OK;
     }
-    if (ops[i].what == UPDATE) {
+    if (op->what == UPDATE) {
         return apply_update(meta, o, known, change);
     }
-    if (ops[i].what == DELETE) {
+    if (op->what == DELETE) {
         apply_delete(meta, known, change);
     } else {
         change->kind = META_ECHO;
@@ -387,6 +397,36 @@ enum err meta_apply(struct meta *meta, uint64_t index, struct bytes entry,
     change->time_ns = json_int(o, "time");
     json_decref(o);
     return err;
+}
+
+static bool is_config(json_t *config)
+{
+    struct stream_config parsed;
+    struct js_error error;
+    bool ok = stream_config_parse(config, true, &parsed, &error);
+    if (ok) {
+        stream_config_deinit(&parsed);
+    }
+    return ok;
+}
+
+bool meta_entry_is_understood(struct bytes entry)
+{
+    json_t *o = json_read(entry);
+    const struct meta_op *op = op_of(o);
+    int64_t time = json_int(o, "time");
+    bool ok = json_is_object(o) && op != NULL && *json_text(o, "account") != '\0' &&
+              *json_text(o, "stream") != '\0' && time_is_storable(time);
+    if (ok && op->what == CREATE) {
+        struct assignment *a = new_assignment(o, "time");
+        ok = a != NULL;
+        assignment_free(a);
+    }
+    if (ok && (op->what == CREATE || op->what == UPDATE)) {
+        ok = is_config(json_object_get(o, "config"));
+    }
+    json_decref(o);
+    return ok;
 }
 
 void meta_encode(const struct meta *meta, struct buffer *out)

@@ -69,6 +69,9 @@ bool assignment_next_subject(struct bytes *rest, struct bytes *subject);
  * first one wins. ERR_CORRUPT: it is not understood, and nothing has changed. */
 MUST_USE enum err meta_apply(struct meta *meta, uint64_t index, struct bytes entry,
                              struct meta_change *change);
+/* Can it be applied, whatever there is? What cannot must not be proposed: it would stop the meta
+ * group on every server. */
+bool meta_entry_is_understood(struct bytes entry);
 void meta_encode(const struct meta *meta, struct buffer *out);
 MUST_USE enum err meta_decode(struct meta *meta, struct bytes state);
 

@@ -71,8 +71,12 @@ Test(time, dates_outside_of_int64_become_its_ends)
     cr_assert_eq(ns, INT64_MAX);
     cr_assert(clock_parse_rfc3339(bytes_of("0002-01-01T00:00:00Z"), &ns));
     cr_assert_eq(ns, INT64_MIN);
-    cr_assert(clock_parse_rfc3339(bytes_of("2262-04-11T23:47:16.854775807Z"), &ns));
-    cr_assert_eq(ns, INT64_MAX);
+    for (size_t i = 0; i < ENDS; i++) {
+        char text[CLOCK_RFC3339_MAX];
+        (void)clock_format_rfc3339(ends[i], text);
+        cr_assert(clock_parse_rfc3339(bytes_of(text), &ns));
+        cr_assert_eq(ns, ends[i], "%s", text);
+    }
 }
 
 /* --- timers --- */
