@@ -243,7 +243,8 @@ struct purge {
 static uint64_t count_matching(struct asset *a, const struct purge *p)
 {
     char *filters[] = {p->filter};
-    return stream_count_matching(a->stream, 0, filters, *p->filter == '\0' ? 0 : 1);
+    return stream_count_matching(a->stream, 0,
+                                 (struct filters){filters, *p->filter == '\0' ? 0 : 1, NULL});
 }
 
 static void reply_purged(struct asset *a, const char *reply, uint64_t purged)
@@ -417,7 +418,8 @@ static enum err find_message(struct asset *a, const struct get_request *g, uint6
                                       : g->seq;
         char *filters[] = {g->next_by_subject};
         size_t budget = SEARCH_BYTES;
-        err = stream_search(a->stream, from, filters, next != NULL ? 1 : 0, &budget, m);
+        err = stream_search(a->stream, from, (struct filters){filters, next != NULL ? 1 : 0, NULL},
+                            &budget, m);
     } else {
         err = stream_read(a->stream, g->seq, m);
     }

@@ -414,8 +414,8 @@ static bool choose_new(struct pulls *p, size_t *budget, struct choice *choice,
         p->next_seq = p->consumer->delivered_stream_seq + 1;
     }
     enum err err;
-    while ((err = stream_search(s, p->next_seq, config->filters, config->filter_count, budget,
-                                m)) == ERR_CORRUPT &&
+    while ((err = stream_search(s, p->next_seq, consumer_filters(config), budget, m)) ==
+               ERR_CORRUPT &&
            !comes_back(p, err)) {
         p->next_seq = m->seq + 1;
     }

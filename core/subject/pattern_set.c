@@ -6,7 +6,9 @@
 #include "core/base/map.h"
 #include "core/base/mem.h"
 
-/* (1) A node has something below or at it: `here` patterns end there, `rest` go on with '>'. */
+/* Recursion ends at the depth of the deepest pattern: PATTERN_BYTES_MAX / 2.
+ *
+ * (1) A node has something below or at it: `here` patterns end there, `rest` go on with '>'. */
 struct node {
     struct map tokens; /* literal token → struct node */
     struct node *any;  /* '*'; NULL none */
@@ -54,6 +56,9 @@ void pattern_set_add(struct pattern_set *set, struct bytes pattern)
 {
     struct node *n = &set->root;
     struct bytes token;
+    if (pattern.len > PATTERN_BYTES_MAX) {
+        return;
+    }
     while (bytes_token(&pattern, '.', &token)) {
         if (bytes_is(token, ">")) {
             n->rest++;
@@ -106,7 +111,9 @@ static void take_out(struct node *n, struct bytes rest)
 
 void pattern_set_remove(struct pattern_set *set, struct bytes pattern)
 {
-    take_out(&set->root, pattern);
+    if (pattern.len <= PATTERN_BYTES_MAX) {
+        take_out(&set->root, pattern);
+    }
 }
 
 bool pattern_set_has(const struct pattern_set *set, struct bytes pattern)
@@ -151,7 +158,7 @@ static bool overlaps(const struct node *n, struct bytes rest)
 
 bool pattern_set_overlaps(const struct pattern_set *set, struct bytes pattern)
 {
-    return overlaps(&set->root, pattern);
+    return pattern.len <= PATTERN_BYTES_MAX && overlaps(&set->root, pattern);
 }
 
 static uint32_t covering(const struct node *n, struct bytes rest, uint32_t most)
@@ -174,5 +181,22 @@ static uint32_t covering(const struct node *n, struct bytes rest, uint32_t most)
 
 uint32_t pattern_set_covering(const struct pattern_set *set, struct bytes pattern, uint32_t most)
 {
-    return covering(&set->root, pattern, most);
+    return pattern.len > PATTERN_BYTES_MAX ? 0 : covering(&set->root, pattern, most);
+}
+
+static bool matches(const struct node *n, struct bytes rest)
+{
+    struct bytes token;
+    if (n == NULL) {
+        return false;
+    }
+    if (!bytes_token(&rest, '.', &token)) {
+        return n->here > 0;
+    }
+    return n->rest > 0 || matches(n->any, rest) || matches(map_get(&n->tokens, token), rest);
+}
+
+bool pattern_set_matches(const struct pattern_set *set, struct bytes subject)
+{
+    return matches(&set->root, subject);
 }

@@ -11,6 +11,8 @@
 /* What names are made of, for error texts. */
 #define JS_NAME_RULE "can not contain '.', '*', '>', '\\', '/'"
 
+struct pattern_set;
+
 enum discard_policy { DISCARD_OLD, DISCARD_NEW };
 
 struct stream_placement {
@@ -61,6 +63,13 @@ enum deliver_policy {
 };
 enum ack_policy { ACK_NONE, ACK_EXPLICIT };
 
+/* What is looked for: subjects that match one of the list; an empty one: any. */
+struct filters {
+    char *const *list;
+    uint32_t count;
+    const struct pattern_set *set; /* the same list; NULL when it is short */
+};
+
 struct consumer_config {
     char *name;
     bool durable;
@@ -75,6 +84,7 @@ struct consumer_config {
     uint32_t backoff_count;
     char **filters;
     uint32_t filter_count;
+    struct pattern_set *filter_set;               /* the same, when they are many; NULL: few */
     bool filter_was_list;                         /* printed as filter_subjects */
     int64_t max_waiting, max_ack_pending;         /* -1: unlimited */
     int64_t max_batch, max_expires_ns, max_bytes; /* caps of pull requests; 0: none */
@@ -96,6 +106,10 @@ bool consumer_config_read(struct bytes text, const struct consumer_subject *subj
 bool consumer_config_parse(json_t *object, struct consumer_config *config, struct js_error *error);
 void consumer_config_deinit(struct consumer_config *config);
 json_t *consumer_config_json(const struct consumer_config *config, bool for_clients);
+static inline struct filters consumer_filters(const struct consumer_config *config)
+{
+    return (struct filters){config->filters, config->filter_count, config->filter_set};
+}
 bool consumer_config_equal(const struct consumer_config *a, const struct consumer_config *b);
 bool consumer_config_check_update(const struct consumer_config *old,
                                   const struct consumer_config *new, struct js_error *error);

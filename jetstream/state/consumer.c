@@ -6,6 +6,7 @@
 #include "core/base/json.h"
 #include "core/base/mem.h"
 #include "core/base/time_math.h"
+#include "core/subject/pattern_set.h"
 #include "core/subject/subject.h"
 #include "jetstream/state/stream.h"
 #include "jetstream/state/stream_internal.h"
@@ -25,16 +26,17 @@ void consumer_free(struct consumer *c)
 
 static bool wants(const struct consumer *c, struct bytes subject)
 {
-    return stream_matches_any(c->config.filters, c->config.filter_count, subject);
+    return filters_match(consumer_filters(&c->config), subject);
 }
 
 static bool filters_cover_stream(const struct stream *s, const struct consumer *c)
 {
+    const struct pattern_set *set = c->config.filter_set;
     for (uint32_t i = 0; i < s->config.subject_count; i++) {
-        bool covered = false;
-        for (uint32_t k = 0; k < c->config.filter_count && !covered; k++) {
-            covered =
-                subject_covers(bytes_of(c->config.filters[k]), bytes_of(s->config.subjects[i]));
+        struct bytes subject = bytes_of(s->config.subjects[i]);
+        bool covered = set != NULL && pattern_set_covering(set, subject, 1) > 0;
+        for (uint32_t k = 0; set == NULL && k < c->config.filter_count && !covered; k++) {
+            covered = subject_covers(bytes_of(c->config.filters[k]), subject);
         }
         if (!covered) {
             return false;
@@ -46,10 +48,9 @@ static bool filters_cover_stream(const struct stream *s, const struct consumer *
 void consumer_refilter(struct stream *s, struct consumer *c)
 {
     c->has_filter = c->config.filter_count > 0 && !filters_cover_stream(s, c);
-    c->filtered_left = !c->has_filter
-                           ? 0
-                           : stream_count_matching(s, c->delivered_stream_seq + 1,
-                                                   c->config.filters, c->config.filter_count);
+    c->filtered_left = !c->has_filter ? 0
+                                      : stream_count_matching(s, c->delivered_stream_seq + 1,
+                                                              consumer_filters(&c->config));
 }
 
 uint64_t consumer_left(const struct stream *s, const struct consumer *c)

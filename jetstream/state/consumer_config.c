@@ -4,6 +4,7 @@
 
 #include "core/base/clock.h"
 #include "core/base/mem.h"
+#include "core/subject/pattern_set.h"
 #include "core/subject/subject.h"
 #include "jetstream/state/config_internal.h"
 
@@ -163,6 +164,7 @@ void consumer_config_deinit(struct consumer_config *c)
         free(c->filters[i]);
     }
     free(c->filters);
+    pattern_set_free(c->filter_set);
     json_decref(c->metadata);
     *c = (struct consumer_config){0};
 }
@@ -249,31 +251,41 @@ static bool check_pull(const struct consumer_text *t, struct js_error *error)
     return err == JS_OK || js_fail(error, err);
 }
 
-static bool check_filters(const struct consumer_config *c, struct js_error *error)
+/* Up to so many filters are compared with one by one. */
+#define FILTERS_FEW 8
+
+static bool check_filters(struct consumer_config *c, struct js_error *error)
 {
     for (uint32_t i = 0; i < c->filter_count; i++) {
         if (c->filters[i][0] == '\0') {
             return js_fail(error, JS_FILTER_EMPTY);
         }
     }
-    for (uint32_t i = 0; i < c->filter_count; i++) {
+    struct pattern_set *set = pattern_set_new();
+    bool valid = true, apart = true;
+    for (uint32_t i = 0; i < c->filter_count && valid; i++) {
         struct bytes f = bytes_of(c->filters[i]);
-        if (!subject_is_valid(f)) {
-            return js_failf(error, JS_STREAM_CONFIG, "invalid subject");
-        }
-        for (uint32_t k = 0; k < c->filter_count; k++) {
-            if (k != i && subject_covers(bytes_of(c->filters[k]), f)) {
-                return js_fail(error, JS_FILTERS_OVERLAP);
-            }
+        valid = subject_is_valid(f) && f.len <= PATTERN_BYTES_MAX;
+        if (valid) {
+            pattern_set_add(set, f);
         }
     }
-    return true;
+    for (uint32_t i = 0; i < c->filter_count && valid && apart; i++) {
+        apart = pattern_set_covering(set, bytes_of(c->filters[i]), 2) == 1; /* itself */
+    }
+    if (valid && apart && c->filter_count > FILTERS_FEW) {
+        c->filter_set = set;
+    } else {
+        pattern_set_free(set);
+    }
+    return !valid ? js_failf(error, JS_STREAM_CONFIG, "invalid subject")
+                  : apart || js_fail(error, JS_FILTERS_OVERLAP);
 }
 
 /* In the order of consumers reference §1.2. */
-static bool check_consumer(const struct consumer_text *t, struct js_error *error)
+static bool check_consumer(struct consumer_text *t, struct js_error *error)
 {
-    const struct consumer_config *c = &t->config;
+    struct consumer_config *c = &t->config;
     if (!check_times(c, error)) {
         return false;
     }

@@ -487,7 +487,8 @@ static enum err apply_purge(struct stream *s, struct reader *r, struct apply_res
     char *pattern = mem_dup(filter.ptr, filter.len); /* the reader's bytes may move with the log */
     uint64_t remove = UINT64_MAX;
     if (whole || keep > 0) {
-        uint64_t matching = stream_count_matching(s, 0, &pattern, all ? 0 : 1);
+        uint64_t matching =
+            stream_count_matching(s, 0, (struct filters){&pattern, all ? 0 : 1, NULL});
         remove = matching > keep ? matching - keep : 0;
     }
     uint64_t end = before > 0 && before - 1 < s->totals.last_seq ? before - 1 : s->totals.last_seq;

@@ -215,26 +215,22 @@ bool stream_is_deleted(const struct stream *s, uint64_t seq);
 /* OK, ERR_NOT_FOUND (never stored, or removed), ERR_CORRUPT (its entry cannot be read). The message
  * is borrowed until the next reading or applying call. */
 enum err stream_read(struct stream *s, uint64_t seq, struct stored_message *m);
-/* First live message at or above `seq` that matches one of the filters (0 filters: any). At
- * ERR_CORRUPT m->seq says which could not be read. */
-enum err stream_next(struct stream *s, uint64_t seq, char *const *filters, uint32_t filter_count,
-                     struct stored_message *m);
-/* The same, but when *budget is spent, about bytes of messages looked at: ERR_BUSY, and m->seq is
- * where to go on. */
-enum err stream_search(struct stream *s, uint64_t seq, char *const *filters, uint32_t filter_count,
-                       size_t *budget, struct stored_message *m);
-/* Live messages at or above `from` that match one of the filters (0 filters: any). Messages are
- * read only when the counts by subject do not tell. */
-uint64_t stream_count_matching(struct stream *s, uint64_t from, char *const *filters,
-                               uint32_t filter_count);
+/* First live message at or above `seq`. At ERR_CORRUPT m->seq says which could not be read. */
+enum err stream_next(struct stream *s, uint64_t seq, struct stored_message *m);
+/* The first that matches. When *budget is spent, about bytes of messages looked at: ERR_BUSY, and
+ * m->seq is where to go on. */
+enum err stream_search(struct stream *s, uint64_t seq, struct filters filters, size_t *budget,
+                       struct stored_message *m);
+/* Live messages at or above `from` that match. They are read only when the counts by subject do not
+ * tell. */
+uint64_t stream_count_matching(struct stream *s, uint64_t from, struct filters filters);
 /* Last message whose subject matches the pattern. */
 enum err stream_last_by_subject(struct stream *s, struct bytes pattern, struct stored_message *m);
-/* The last message of each subject that matches one of the filters (0 filters: any), none above
+/* The last message of each subject that matches, none above
  * `up_to`: *seqs is a heap array, the caller's in any case, ascending, *count long. ERR_LIMIT:
  * there are more than `most`; ERR_CORRUPT: one cannot be read. */
-MUST_USE enum err stream_last_of_each(struct stream *s, uint64_t up_to, char *const *filters,
-                                      uint32_t filter_count, uint32_t most, uint64_t **seqs,
-                                      uint32_t *count);
+MUST_USE enum err stream_last_of_each(struct stream *s, uint64_t up_to, struct filters filters,
+                                      uint32_t most, uint64_t **seqs, uint32_t *count);
 /* Subjects that match the filter, in alphabetical order, from the `offset`th on, `limit` at most:
  * *list is a heap array, the caller's, of borrowed ones, *count long. Returns how many match. */
 uint32_t stream_subjects(const struct stream *s, const char *filter, uint32_t offset,

@@ -4,6 +4,7 @@
 
 #include "core/base/clock.h"
 #include "core/base/mem.h"
+#include "core/subject/pattern_set.h"
 #include "core/subject/subject.h"
 #include "jetstream/state/config_internal.h"
 
@@ -189,44 +190,59 @@ static void unlimited(int64_t *limit)
     }
 }
 
-static bool check_subjects(const struct stream_config *c, struct js_error *error)
+/* Without no_ack, whoever publishes there would be answered. */
+static bool check_acks(struct bytes s, struct js_error *error)
 {
-    for (uint32_t i = 0; i < c->subject_count; i++) {
-        struct bytes s = bytes_of(c->subjects[i]);
-        if (!subject_is_valid(s)) {
-            return js_failf(error, JS_STREAM_CONFIG, "invalid subject");
-        }
-        for (uint32_t k = 0; k < i; k++) {
-            struct bytes other = bytes_of(c->subjects[k]);
-            if (bytes_eq(s, other)) {
-                return js_failf(error, JS_STREAM_CONFIG, "duplicate subjects detected");
-            }
-            if (subject_overlaps(s, other)) {
-                return js_failf(error, JS_STREAM_CONFIG, "subject \"%s\" overlaps with \"%s\"",
-                                c->subjects[i], c->subjects[k]);
-            }
-        }
-        if (c->no_ack) {
-            continue;
-        }
-        if (bytes_is(s, ">")) {
-            return js_failf(error, JS_STREAM_CONFIG,
-                            "capturing all subjects requires no-ack to be true");
-        }
-        bool js = subject_overlaps(s, BYTES_LIT("$JS.>")) ||
-                  subject_overlaps(s, BYTES_LIT("$JSC.>")) ||
-                  subject_overlaps(s, BYTES_LIT("$NRG.>"));
-        if (js && !subject_covers(BYTES_LIT("$JS.EVENT.>"), s)) {
-            return js_failf(error, JS_STREAM_CONFIG,
-                            "subjects that overlap with jetstream api require no-ack to be true");
-        }
-        if (subject_overlaps(s, BYTES_LIT("$SYS.>")) &&
-            !subject_covers(BYTES_LIT("$SYS.ACCOUNT.>"), s)) {
-            return js_failf(error, JS_STREAM_CONFIG,
-                            "subjects that overlap with system api require no-ack to be true");
-        }
+    if (bytes_is(s, ">")) {
+        return js_failf(error, JS_STREAM_CONFIG,
+                        "capturing all subjects requires no-ack to be true");
+    }
+    bool js = subject_overlaps(s, BYTES_LIT("$JS.>")) || subject_overlaps(s, BYTES_LIT("$JSC.>")) ||
+              subject_overlaps(s, BYTES_LIT("$NRG.>"));
+    if (js && !subject_covers(BYTES_LIT("$JS.EVENT.>"), s)) {
+        return js_failf(error, JS_STREAM_CONFIG,
+                        "subjects that overlap with jetstream api require no-ack to be true");
+    }
+    if (subject_overlaps(s, BYTES_LIT("$SYS.>")) &&
+        !subject_covers(BYTES_LIT("$SYS.ACCOUNT.>"), s)) {
+        return js_failf(error, JS_STREAM_CONFIG,
+                        "subjects that overlap with system api require no-ack to be true");
     }
     return true;
+}
+
+/* The one that it has in common with one before is found once, for whoever is told. */
+static bool refuse_overlap(const struct stream_config *c, uint32_t i, struct js_error *error)
+{
+    for (uint32_t k = 0; k < i; k++) {
+        if (strcmp(c->subjects[k], c->subjects[i]) == 0) {
+            return js_failf(error, JS_STREAM_CONFIG, "duplicate subjects detected");
+        }
+        if (subject_overlaps(bytes_of(c->subjects[k]), bytes_of(c->subjects[i]))) {
+            return js_failf(error, JS_STREAM_CONFIG, "subject \"%s\" overlaps with \"%s\"",
+                            c->subjects[i], c->subjects[k]);
+        }
+    }
+    return false;
+}
+
+static bool check_subjects(const struct stream_config *c, struct js_error *error)
+{
+    struct pattern_set *before = pattern_set_new();
+    bool ok = true;
+    for (uint32_t i = 0; i < c->subject_count && ok; i++) {
+        struct bytes s = bytes_of(c->subjects[i]);
+        if (!subject_is_valid(s) || s.len > PATTERN_BYTES_MAX) {
+            ok = js_failf(error, JS_STREAM_CONFIG, "invalid subject");
+        } else if (pattern_set_overlaps(before, s)) {
+            ok = refuse_overlap(c, i, error);
+        } else {
+            ok = c->no_ack || check_acks(s, error);
+            pattern_set_add(before, s);
+        }
+    }
+    pattern_set_free(before);
+    return ok;
 }
 
 /* Order and texts: streams reference §1.1. */

@@ -22,8 +22,7 @@ void consumer_free(struct consumer *c);
 /* Decides has_filter and counts filtered_left anew. */
 void consumer_refilter(struct stream *s, struct consumer *c);
 
-/* 0 filters: everything matches. */
-bool stream_matches_any(char *const *filters, uint32_t count, struct bytes subject);
+bool filters_match(struct filters filters, struct bytes subject);
 void stream_remember_id(struct stream *s, struct bytes id, uint64_t seq, int64_t time_ns);
 /* One that was stored: into all that is counted, but for what consumers and entries know. */
 void stream_count_message(struct stream *s, const struct stored_message *m);

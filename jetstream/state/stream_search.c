@@ -3,36 +3,41 @@
 
 #include "core/base/mem.h"
 #include "core/base/time_math.h"
+#include "core/subject/pattern_set.h"
 #include "core/subject/subject.h"
 #include "jetstream/state/stream_internal.h"
 
 #define MESSAGE_COST 64 /* of looking at one, and its bytes */
 
-bool stream_matches_any(char *const *filters, uint32_t count, struct bytes subject)
+bool filters_match(struct filters filters, struct bytes subject)
 {
-    for (uint32_t i = 0; i < count; i++) {
-        if (subject_matches(bytes_of(filters[i]), subject)) {
+    if (filters.set != NULL) {
+        return pattern_set_matches(filters.set, subject);
+    }
+    for (uint32_t i = 0; i < filters.count; i++) {
+        if (subject_matches(bytes_of(filters.list[i]), subject)) {
             return true;
         }
     }
-    return count == 0;
+    return filters.count == 0;
 }
 
 /* --- subjects --- */
 
-static bool are_literal(char *const *filters, uint32_t count)
+static bool are_literal(struct filters filters)
 {
-    bool literal = count > 0;
-    for (uint32_t i = 0; i < count; i++) {
-        literal = literal && !subject_has_wildcard(bytes_of(filters[i]));
+    bool literal = filters.count > 0;
+    for (uint32_t i = 0; i < filters.count && literal; i++) {
+        literal = !subject_has_wildcard(bytes_of(filters.list[i]));
     }
     return literal;
 }
 
-static bool is_repeated(char *const *filters, uint32_t at)
+/* Those of a set are all different. */
+static bool is_repeated(struct filters filters, uint32_t at)
 {
-    for (uint32_t i = 0; i < at; i++) {
-        if (strcmp(filters[i], filters[at]) == 0) {
+    for (uint32_t i = 0; i < at && filters.set == NULL; i++) {
+        if (strcmp(filters.list[i], filters.list[at]) == 0) {
             return true;
         }
     }
@@ -40,19 +45,19 @@ static bool is_repeated(char *const *filters, uint32_t at)
 }
 
 /* for (uint32_t i = 0; (state = next_subject(…, &i)) != NULL;) each subject that matches, once. */
-static struct subject_state *next_subject(const struct stream *s, char *const *filters,
-                                          uint32_t count, bool literal, uint32_t *at)
+static struct subject_state *next_subject(const struct stream *s, struct filters filters,
+                                          bool literal, uint32_t *at)
 {
     struct map_entry *e;
-    while (literal && *at < count) {
+    while (literal && *at < filters.count) {
         uint32_t i = (*at)++;
-        struct subject_state *state = map_get(&s->subjects, bytes_of(filters[i]));
+        struct subject_state *state = map_get(&s->subjects, bytes_of(filters.list[i]));
         if (state != NULL && !is_repeated(filters, i)) {
             return state;
         }
     }
     while (!literal && (e = map_next(&s->subjects, at)) != NULL) {
-        if (stream_matches_any(filters, count, e->key)) {
+        if (filters_match(filters, e->key)) {
             return e->value;
         }
     }
@@ -118,17 +123,16 @@ static int ascending(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-enum err stream_last_of_each(struct stream *s, uint64_t up_to, char *const *filters,
-                             uint32_t filter_count, uint32_t most, uint64_t **seqs, uint32_t *count)
+enum err stream_last_of_each(struct stream *s, uint64_t up_to, struct filters filters,
+                             uint32_t most, uint64_t **seqs, uint32_t *count)
 {
     struct subject_state *state;
     uint32_t cap = 0;
     enum err err = OK;
-    bool literal = are_literal(filters, filter_count);
+    bool literal = are_literal(filters);
     *seqs = NULL;
     *count = 0;
-    for (uint32_t i = 0;
-         err == OK && (state = next_subject(s, filters, filter_count, literal, &i)) != NULL;) {
+    for (uint32_t i = 0; err == OK && (state = next_subject(s, filters, literal, &i)) != NULL;) {
         uint64_t last = last_of(s, state);
         if (last > up_to && last != UINT64_MAX) {
             last = state->count == 1 ? 0 : last_up_to(s, up_to, subject_of(state));
@@ -150,8 +154,9 @@ enum err stream_last_by_subject(struct stream *s, struct bytes pattern, struct s
     uint64_t best = 0;
     char *filter = mem_dup(pattern.ptr, pattern.len);
     struct subject_state *state;
-    bool literal = are_literal(&filter, 1);
-    for (uint32_t i = 0; (state = next_subject(s, &filter, 1, literal, &i)) != NULL;) {
+    struct filters filters = {&filter, 1, NULL};
+    bool literal = are_literal(filters);
+    for (uint32_t i = 0; (state = next_subject(s, filters, literal, &i)) != NULL;) {
         uint64_t last = last_of(s, state);
         best = last > best ? last : best;
     }
@@ -204,12 +209,13 @@ static void select_at(struct subject_state **list, uint32_t count, uint32_t at)
 uint32_t stream_subjects(const struct stream *s, const char *filter, uint32_t offset,
                          uint32_t limit, struct subject_state ***list, uint32_t *count)
 {
-    char *filters[] = {(char *)(uintptr_t)filter};
+    char *one[] = {(char *)(uintptr_t)filter};
+    struct filters filters = {one, 1, NULL};
     struct subject_state *state;
     uint32_t total = 0, cap = 0;
-    bool literal = are_literal(filters, 1);
+    bool literal = are_literal(filters);
     *list = NULL;
-    for (uint32_t i = 0; (state = next_subject(s, filters, 1, literal, &i)) != NULL;) {
+    for (uint32_t i = 0; (state = next_subject(s, filters, literal, &i)) != NULL;) {
         VEC_RESERVE(*list, cap, total);
         (*list)[total++] = state;
     }
@@ -226,26 +232,27 @@ uint32_t stream_subjects(const struct stream *s, const char *filter, uint32_t of
 
 /* --- messages --- */
 
-/* Nothing behind that can match: known at once when the filters are subjects. */
-static uint64_t last_match(struct stream *s, char *const *filters, uint32_t filter_count)
+/* Nothing behind that can match: known at once when the filters are a few subjects. */
+static uint64_t last_match(struct stream *s, struct filters filters)
 {
     uint64_t last = 0;
-    for (uint32_t i = 0; i < filter_count; i++) {
-        struct bytes filter = bytes_of(filters[i]);
+    for (uint32_t i = 0; i < filters.count && filters.set == NULL; i++) {
+        struct bytes filter = bytes_of(filters.list[i]);
         uint64_t of_subject =
             subject_has_wildcard(filter) ? UINT64_MAX : stream_subject_last(s, filter);
         last = of_subject > last ? of_subject : last;
     }
-    return filter_count == 0 || last > s->totals.last_seq ? s->totals.last_seq : last;
+    bool unknown = filters.count == 0 || filters.set != NULL;
+    return unknown || last > s->totals.last_seq ? s->totals.last_seq : last;
 }
 
-enum err stream_search(struct stream *s, uint64_t seq, char *const *filters, uint32_t filter_count,
-                       size_t *budget, struct stored_message *m)
+enum err stream_search(struct stream *s, uint64_t seq, struct filters filters, size_t *budget,
+                       struct stored_message *m)
 {
     if (seq < s->totals.first_seq) {
         seq = s->totals.first_seq;
     }
-    for (uint64_t end = last_match(s, filters, filter_count); seq <= end; seq++) {
+    for (uint64_t end = last_match(s, filters); seq <= end; seq++) {
         struct hole hole;
         if (holes_next(&s->deleted, seq, &hole) && hole.from <= seq) {
             seq = hole.to;
@@ -259,7 +266,7 @@ enum err stream_search(struct stream *s, uint64_t seq, char *const *filters, uin
         if (err == OK) {
             size_t cost = MESSAGE_COST + m->subject.len + m->header.len + m->body.len;
             *budget -= cost < *budget ? cost : *budget;
-            if (stream_matches_any(filters, filter_count, m->subject)) {
+            if (filters_match(filters, m->subject)) {
                 return OK;
             }
         }
@@ -267,33 +274,32 @@ enum err stream_search(struct stream *s, uint64_t seq, char *const *filters, uin
     return ERR_NOT_FOUND;
 }
 
-enum err stream_next(struct stream *s, uint64_t seq, char *const *filters, uint32_t filter_count,
-                     struct stored_message *m)
+enum err stream_next(struct stream *s, uint64_t seq, struct stored_message *m)
 {
     size_t budget = SIZE_MAX;
-    return stream_search(s, seq, filters, filter_count, &budget, m);
+    return stream_search(s, seq, (struct filters){0}, &budget, m);
 }
 
-static uint64_t count_by_reading(struct stream *s, uint64_t from, uint64_t to, char *const *filters,
-                                 uint32_t filter_count)
+static uint64_t count_by_reading(struct stream *s, uint64_t from, uint64_t to,
+                                 struct filters filters)
 {
     uint64_t found = 0;
+    size_t budget = SIZE_MAX;
     struct stored_message m;
-    while (from <= to && stream_next(s, from, filters, filter_count, &m) == OK && m.seq <= to) {
+    while (from <= to && stream_search(s, from, filters, &budget, &m) == OK && m.seq <= to) {
         found++;
         from = m.seq + 1;
     }
     return found;
 }
 
-uint64_t stream_count_matching(struct stream *s, uint64_t from, char *const *filters,
-                               uint32_t filter_count)
+uint64_t stream_count_matching(struct stream *s, uint64_t from, struct filters filters)
 {
     uint64_t all = 0, behind = 0, last = 0;
     bool known = true; /* without reading messages: how many are at or above `from` */
     struct subject_state *state;
-    bool literal = are_literal(filters, filter_count);
-    for (uint32_t i = 0; (state = next_subject(s, filters, filter_count, literal, &i)) != NULL;) {
+    bool literal = are_literal(filters);
+    for (uint32_t i = 0; (state = next_subject(s, filters, literal, &i)) != NULL;) {
         uint64_t end = state->last_seq == 0 ? s->totals.last_seq : state->last_seq;
         all += state->count;
         if (from <= s->totals.first_seq || (state->count == 1 && state->last_seq >= from)) {
@@ -307,8 +313,8 @@ uint64_t stream_count_matching(struct stream *s, uint64_t from, char *const *fil
         return behind;
     }
     return last - from < from - s->totals.first_seq
-               ? count_by_reading(s, from, last, filters, filter_count)
-               : all - count_by_reading(s, s->totals.first_seq, from - 1, filters, filter_count);
+               ? count_by_reading(s, from, last, filters)
+               : all - count_by_reading(s, s->totals.first_seq, from - 1, filters);
 }
 
 /* --- time --- */
@@ -320,7 +326,7 @@ uint64_t stream_seq_at(struct stream *s, int64_t time_ns)
     uint64_t high = s->totals.last_seq + 1;
     while (low < high) {
         uint64_t middle = low + (high - low) / 2;
-        enum err err = stream_next(s, middle, NULL, 0, &m);
+        enum err err = stream_next(s, middle, &m);
         if (err != OK || m.time_ns >= time_ns) {
             high = middle;
         } else {
@@ -340,7 +346,7 @@ uint64_t stream_expired_through(struct stream *s, int64_t now_ns)
     uint64_t seq = s->totals.first_seq;
     struct stored_message m;
     for (uint64_t left = stream_slice(s); left > 0; left--) {
-        enum err err = stream_next(s, seq, NULL, 0, &m);
+        enum err err = stream_next(s, seq, &m);
         if (err == ERR_CORRUPT && s->config.replicas == 1) { /* lost: as old as what is behind it */
             const struct stream_entry *lost = stream_find_entry(s, m.seq);
             seq = lost->first_seq + lost->count;

@@ -75,8 +75,7 @@ void consume(struct replica *r)
         buffer_put_u8(&b, ENTRY_CONSUMER);
         buffer_put_u64(&b, (uint64_t)now);
         buffer_put_bytes(&b, BYTES_LIT("{\"durable_name\":\"C\",\"ack_policy\":\"explicit\"}"));
-    } else if (what < 10 &&
-               stream_next(r->stream, c->delivered_stream_seq + 1, NULL, 0, &m) == OK) {
+    } else if (what < 10 && stream_next(r->stream, c->delivered_stream_seq + 1, &m) == OK) {
         buffer_put_u8(&b, ENTRY_DELIVER);
         buffer_put_bytes(&b, BYTES_LIT("C"));
         buffer_put_u64(&b, (uint64_t)now);

@@ -22,6 +22,27 @@ static void draw(struct random *random, char text[32])
     }
 }
 
+/* As deep as it goes; and what goes deeper is not in it. */
+Test(pattern_set, long_subjects_do_not_end_the_stack)
+{
+    static char text[2000001];
+    struct pattern_set *set = pattern_set_new();
+    for (size_t i = 0; i < sizeof text - 1; i++) {
+        text[i] = i % 2 == 0 ? '*' : '.';
+    }
+    struct bytes deep = bytes_make(text, PATTERN_BYTES_MAX - 1);
+    struct bytes deeper = bytes_make(text, sizeof text - 2);
+    pattern_set_add(set, deep);
+    pattern_set_add(set, deeper);
+    cr_assert(pattern_set_overlaps(set, deep) && pattern_set_has(set, deep));
+    cr_assert(!pattern_set_overlaps(set, deeper) && !pattern_set_matches(set, deeper));
+    cr_assert_eq(pattern_set_covering(set, deep, 2), 1);
+    pattern_set_remove(set, deeper);
+    pattern_set_remove(set, deep);
+    cr_assert(!pattern_set_has(set, deep));
+    pattern_set_free(set);
+}
+
 Test(pattern_set, it_agrees_with_comparing_one_by_one)
 {
     struct random random;
@@ -53,6 +74,11 @@ Test(pattern_set, it_agrees_with_comparing_one_by_one)
                          asked);
             cr_assert_eq(pattern_set_covering(set, bytes_of(asked), 1), covering > 0);
             cr_assert_eq(pattern_set_has(set, bytes_of(asked)), has);
+            bool matched = false;
+            for (unsigned i = 0; i < count; i++) {
+                matched = matched || subject_matches(bytes_of(there[i]), bytes_of(asked));
+            }
+            cr_assert_eq(pattern_set_matches(set, bytes_of(asked)), matched, "%s", asked);
         }
         pattern_set_free(set);
     }

@@ -378,11 +378,12 @@ static void searches_agree(struct stream *s, uint64_t from, char *const *filters
     uint64_t first, last;
     struct stored_message m;
     uint64_t found = count_by_hand(s, from, filters, count, &first, &last);
-    cr_assert_eq(stream_count_matching(s, from, filters, count), found, "%s from %llu", filters[0],
-                 (unsigned long long)from);
+    cr_assert_eq(stream_count_matching(s, from, (struct filters){filters, count, NULL}), found,
+                 "%s from %llu", filters[0], (unsigned long long)from);
     size_t budget = 150; /* two messages */
     enum err err;
-    while ((err = stream_search(s, from, filters, count, &budget, &m)) == ERR_BUSY) {
+    while ((err = stream_search(s, from, (struct filters){filters, count, NULL}, &budget, &m)) ==
+           ERR_BUSY) {
         cr_assert_gt(m.seq, from);
         from = m.seq;
         budget = 150;
@@ -402,7 +403,9 @@ static void last_ones_agree(struct stream *s, uint64_t up_to, char *const *filte
     uint64_t *seqs;
     uint32_t found, at = 0;
     struct stored_message m;
-    cr_assert_eq(stream_last_of_each(s, up_to, filters, count, 100, &seqs, &found), OK);
+    cr_assert_eq(
+        stream_last_of_each(s, up_to, (struct filters){filters, count, NULL}, 100, &seqs, &found),
+        OK);
     for (uint64_t seq = s->totals.first_seq; seq <= up_to && seq <= s->totals.last_seq; seq++) {
         bool last = false;
         for (uint32_t i = 0; i < count && stream_read(s, seq, &m) == OK; i++) {
@@ -419,7 +422,8 @@ static void last_ones_agree(struct stream *s, uint64_t up_to, char *const *filte
     cr_assert_eq(at, found);
     free(seqs);
     if (found > 0) {
-        cr_assert_eq(stream_last_of_each(s, up_to, filters, count, found - 1, &seqs, &at),
+        cr_assert_eq(stream_last_of_each(s, up_to, (struct filters){filters, count, NULL},
+                                         found - 1, &seqs, &at),
                      ERR_LIMIT);
         free(seqs);
     }
@@ -470,7 +474,7 @@ Test(stream, a_purge_in_parts_is_a_purge)
         }
         cr_expect_eq(purged, 17); /* 1, 3, … 33; 35, 37 and 39 are behind the end */
         char *filter = "a";
-        cr_expect_eq(stream_count_matching(s, 0, &filter, 1), 3);
+        cr_expect_eq(stream_count_matching(s, 0, (struct filters){&filter, 1, NULL}), 3);
         counts_are_exact(s);
         stream_free(s);
     }
