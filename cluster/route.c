@@ -261,7 +261,7 @@ static void on_connect(struct route *r, const json_t *connect)
                    json_text(connect, "gateway"));
         return;
     }
-    if (o->user == NULL) {
+    if (o->user == NULL && !o->tls.verify_and_map) {
         route_admit(r, json_text(connect, "cluster"), json_bool(connect, "cluster_dynamic"));
     } else {
         route_check_login(r, connect);

@@ -69,6 +69,18 @@ static void on_work_done(struct work *work, bool ran)
     login_free(l);
 }
 
+/* verify_and_map: the certificate says who it is, and there is no further secret, as in
+ * nats-server: without a user to be named nobody is let in. */
+static bool is_named_by_certificate(const struct route *r)
+{
+    struct tls_names names = {0};
+    bool named =
+        r->conn->secured && tls_peer_names(r->conn->tls, &names) &&
+        auth_certificate_names(routes_options(r->routes)->user, &names.alternative, names.subject);
+    tls_names_deinit(&names);
+    return named;
+}
+
 void route_check_login(struct route *r, const json_t *connect)
 {
     const struct cluster_options *o = routes_options(r->routes);
@@ -76,6 +88,10 @@ void route_check_login(struct route *r, const json_t *connect)
     const char *password = json_text(connect, "pass");
     const char *cluster = json_text(connect, "cluster");
     bool dynamic = json_bool(connect, "cluster_dynamic");
+    if (o->tls.verify_and_map) {
+        decide(r, is_named_by_certificate(r), cluster, dynamic);
+        return;
+    }
     if (!auth_is_slow(o->password)) {
         decide(r, auth_matches(o->user, o->password, user, password), cluster, dynamic);
         return;

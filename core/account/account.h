@@ -34,6 +34,7 @@ struct account {
     _Atomic(struct mappings *) mappings;                                 /* owned; NULL: none */
     _Atomic(struct imports *) imports;                                   /* owned; NULL: none */
     atomic_int_fast64_t max_connections, max_subscriptions, max_payload; /* -1: no limit */
+    atomic_int_fast64_t excess; /* connections beyond a limit that a reload lowered; to be closed */
     struct responses *responses; /* core/broker's: of services this account exports */
 
     pthread_mutex_t lock; /* guards local; held while neighbours are told */

@@ -7,9 +7,10 @@
 #include "core/base/mem.h"
 #include "core/subject/subject.h"
 
-static void add_stream(struct imports *imports, struct account *exporter, struct transform *t)
+static void add_stream(struct imports *imports, struct account *importer, struct account *exporter,
+                       struct transform *t)
 {
-    imports->streams[imports->stream_count++] = (struct stream_import){exporter, t};
+    imports->streams[imports->stream_count++] = (struct stream_import){importer, exporter, t};
 }
 
 static void add_service(struct imports *imports, struct account *importer, struct account *exporter,
@@ -54,7 +55,7 @@ struct imports *imports_new(struct accounts *accounts, struct account *importer,
         if (o->service) {
             add_service(imports, importer, exporter, t, o, e, kind);
         } else {
-            add_stream(imports, exporter, t);
+            add_stream(imports, importer, exporter, t);
         }
     }
     return imports;

@@ -11,8 +11,8 @@
 
 /* Subscriptions here that overlap the local subjects also subscribe there. */
 struct stream_import {
-    struct account *exporter;    /* borrowed */
-    struct transform *transform; /* owned, strict: from the exporter's subjects to ours */
+    struct account *importer, *exporter; /* borrowed */
+    struct transform *transform;         /* owned, strict: from the exporter's subjects to ours */
 };
 
 /* A subscription of its own in the importing account: what is published here goes there. */

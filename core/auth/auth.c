@@ -327,6 +327,14 @@ const char *auth_user_of_certificate(const struct auth *auth, const struct text_
     return NULL;
 }
 
+bool auth_certificate_names(const char *user, const struct text_list *alternative,
+                            const char *subject)
+{
+    return user != NULL && (text_list_has(alternative, bytes_of(user)) ||
+                            dn_equal(bytes_of(user), bytes_of(subject), true) ||
+                            dn_equal(bytes_of(user), bytes_of(subject), false));
+}
+
 bool auth_is_slow(const char *password)
 {
     return password != NULL && is_bcrypt(password);

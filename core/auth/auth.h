@@ -56,6 +56,9 @@ enum auth_result auth_check(const struct auth *auth, const struct auth_credentia
  * RDNs in any order. */
 const char *auth_user_of_certificate(const struct auth *auth, const struct text_list *alternative,
                                      const char *subject);
+/* The same for one user alone, which may be NULL (nobody). */
+bool auth_certificate_names(const char *user, const struct text_list *alternative,
+                            const char *subject);
 /* Blocking, any thread. True when the secret is right. */
 bool auth_work_run(const struct auth_work *work);
 /* A signature: 0.1 ms; else bcrypt, 50 ms and more. */

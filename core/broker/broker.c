@@ -104,7 +104,9 @@ void broker_apply_accounts(struct broker *b, const struct options *options)
         struct account *a = accounts_get(b->accounts, bytes_of(options->accounts[i].name));
         atomic_store(&a->jetstream,
                      options->jetstream && options->accounts[i].jetstream && a != b->system);
-        atomic_store(&a->max_connections, options->accounts[i].limits.max_connections);
+        int64_t limit = options->accounts[i].limits.max_connections;
+        atomic_store(&a->max_connections, limit);
+        atomic_store(&a->excess, limit < 0 ? 0 : atomic_load(&a->connections) - limit);
         atomic_store(&a->max_subscriptions, options->accounts[i].limits.max_subscriptions);
         atomic_store(&a->max_payload, options->accounts[i].limits.max_payload);
     }

@@ -251,8 +251,11 @@ bool service_import_deliver(struct broker *b, struct interest_entry *entry, cons
                             const struct routing *routing);
 bool responses_deliver(struct interest_entry *entry, const struct message *m,
                        const struct routing *routing);
+/* Has the message been in that account on its way? */
+bool routing_has_passed(const struct routing *outer, const struct account *account);
 struct subscription *shadow_of(struct interest_entry *entry);
-bool shadow_deliver(struct interest_entry *entry, const struct message *m, size_t *pending);
+bool shadow_deliver(struct interest_entry *entry, const struct message *m,
+                    const struct routing *routing, size_t *pending);
 /* On the client's loop. */
 void shadows_add(struct client *c, struct subscription *sub);
 void shadows_drop(struct client *c, struct subscription *sub);

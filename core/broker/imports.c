@@ -339,9 +339,13 @@ struct subscription *shadow_of(struct interest_entry *entry)
     return ((struct shadow *)entry)->of;
 }
 
-bool shadow_deliver(struct interest_entry *entry, const struct message *m, size_t *pending)
+bool shadow_deliver(struct interest_entry *entry, const struct message *m,
+                    const struct routing *routing, size_t *pending)
 {
     struct shadow *s = (struct shadow *)entry;
+    if (UNLIKELY(routing_has_passed(routing->outer, s->import->importer))) {
+        return false; /* it came from there, where the subscription itself has it */
+    }
     struct buffer local = {0};
     struct message here = *m;
     transform_apply(s->import->transform, m->subject, NULL, &local);

@@ -8,15 +8,26 @@
 #include "core/base/clock.h"
 #include "core/broker/client_internal.h"
 
+/* Several loops take from the same number. */
+static bool take_one(atomic_int_fast64_t *count)
+{
+    int_fast64_t now = atomic_load(count);
+    while (now > 0 && !atomic_compare_exchange_weak(count, &now, now - 1)) {
+    }
+    return now > 0;
+}
+
 static void judge_clients(void *arg, struct loop *loop)
 {
     struct broker *b = arg;
     struct client *next;
     for (struct client *c = b->per_loop[loop_index(loop)].clients; c != NULL; c = next) {
         next = c->next;
-        if (atomic_load(&b->excess) > 0) {
-            atomic_fetch_sub(&b->excess, 1);
+        if (take_one(&b->excess)) {
             client_fail(c, "maximum connections exceeded", CLOSE_MAX_CONNECTIONS);
+        } else if (take_one(&c->account->excess)) {
+            client_fail(c, "maximum account active connections exceeded",
+                        CLOSE_MAX_ACCOUNT_CONNECTIONS);
         } else {
             client_reauthorize(c);
         }

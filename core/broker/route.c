@@ -55,7 +55,7 @@ static bool deliver_client(struct subscription *sub, struct interest_entry *entr
     size_t pending;
     if (!may_echo(sub, routing) ||
         !(entry->kind == SUB_CLIENT ? client_deliver(sub, m, &pending)
-                                    : shadow_deliver(entry, m, &pending))) {
+                                    : shadow_deliver(entry, m, routing, &pending))) {
         return false;
     }
     if (UNLIKELY(pending > CONN_STALL_BYTES)) {
@@ -167,14 +167,20 @@ static void send_to_links(struct account *account, const struct message *m,
     }
 }
 
+bool routing_has_passed(const struct routing *outer, const struct account *account)
+{
+    while (outer != NULL && outer->account != account) {
+        outer = outer->outer;
+    }
+    return outer != NULL;
+}
+
 unsigned route_message(struct broker *broker, struct account *account, const struct message *m,
                        struct routing *routing)
 {
     routing->account = account;
-    for (const struct routing *o = routing->outer; o != NULL; o = o->outer) {
-        if (UNLIKELY(o->account == account)) {
-            return 0; /* a circle of imports */
-        }
+    if (UNLIKELY(routing_has_passed(routing->outer, account))) {
+        return 0; /* a circle of imports */
     }
     if (UNLIKELY(!origin_may_reach(routing->origin, m->subject))) {
         return 0;

@@ -355,7 +355,8 @@ void take_imports(struct context *c, const struct conf_member *m, struct account
         take_import(c, &entry, import);
         for (uint32_t k = 0; import->service && k + 1 < account->import_count; k++) {
             const struct import_options *other = &account->imports[k];
-            if (other->service && strcmp(other->local, import->local) == 0) {
+            if (other->service && strcmp(other->local, import->local) == 0 &&
+                strcmp(other->account, import->account) == 0) {
                 complain(c, &entry,
                          "Duplicate service import subject \"%s\", previously used in import for "
                          "account \"%s\", subject \"%s\"",

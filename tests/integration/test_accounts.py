@@ -1,7 +1,8 @@
 """Accounts, what they exchange, and mappings; the same on nats-server where it is installed."""
 import collections
+import subprocess
 
-from harness import Cluster, Server
+from harness import BINARY, Cluster, Server, eventually
 from peer import both
 from raw import Raw, connect
 
@@ -259,4 +260,76 @@ def test_mappings_for_a_cluster_count_only_there_and_reload(tmp_path):
     s.reload(cluster + mapping % "C1")
     c.send(b"PUB x 0\r\n\r\n")
     assert b"MSG there 1" in sync(c)
+    s.stop()
+
+
+def quiet(client):
+    """All that came for a client until it had its PONG."""
+    return client.send(b"PING\r\n").until(b"PONG\r\n")
+
+
+USERS = "users: [ {user: %s, password: %s} ]"
+
+
+@both
+def test_a_subject_that_two_accounts_serve_reaches_both(tmp_path, binary):
+    s = Server(tmp_path, binary=binary, conf=f"""accounts {{
+      A {{ {USERS % ("a", "a")}, exports: [ {{service: svc}} ] }}
+      B {{ {USERS % ("b", "b")}, exports: [ {{service: svc}} ] }}
+      C {{ {USERS % ("c", "c")}, imports: [ {{service: {{account: A, subject: svc}}, to: x}}
+                                            {{service: {{account: B, subject: svc}}, to: x}} ] }} }}\n""").start()
+    servers = [login(s, b"a"), login(s, b"b")]
+    for each in servers:
+        each.send(b"SUB svc 1\r\nPING\r\n").until(b"PONG\r\n")
+    c = login(s, b"c").send(b"SUB in 1\r\nPUB x in 1\r\nq\r\n")
+    for each, name in zip(servers, (b"A", b"B")):
+        reply = each.until(b"\r\n").split()[3]
+        each.send(b"PUB %s 1\r\n%s\r\n" % (reply, name))
+        c.until(b"MSG in 1 1\r\n%s\r\n" % name)
+    s.stop()
+    for twice in ("svc", "other"):  # from one account it is a mistake
+        path = tmp_path / "twice.conf"
+        path.write_text(f"""accounts {{ A {{ exports: [ {{service: svc}}, {{service: other}} ] }}
+          C {{ imports: [ {{service: {{account: A, subject: svc}}, to: x}}
+                          {{service: {{account: A, subject: {twice}}}, to: x}} ] }} }}\n""")
+        done = subprocess.run([binary or BINARY, "-c", str(path), "-t"], capture_output=True, text=True, timeout=20)
+        assert done.returncode == 1 and 'Duplicate service import subject "x"' in done.stderr
+
+
+@both
+def test_imports_that_lead_back_deliver_once(tmp_path, binary):
+    s = Server(tmp_path, binary=binary, conf=f"""accounts {{
+      A {{ {USERS % ("a", "a")}, exports: [ {{service: q}}, {{stream: q}} ] }}
+      B {{ {USERS % ("b", "b")}, imports: [ {{service: {{account: A, subject: q}}}}, {{stream: {{account: A, subject: q}}}} ] }}
+      }}\n""").start()
+    a, b, member = login(s, b"a"), login(s, b"b"), login(s, b"b")
+    for each, words in ((a, b"SUB q 1\r\n"), (b, b"SUB q 2\r\n"), (member, b"SUB q g 3\r\n")):
+        each.send(words + b"PING\r\n").until(b"PONG\r\n")
+    b.send(b"PUB q 1\r\nx\r\n")
+    assert a.until(b"x\r\n").startswith(b"HMSG q 1 ")
+    assert quiet(b) == b"MSG q 2 1\r\nx\r\nPONG\r\n"
+    assert quiet(member) == b"MSG q 3 1\r\nx\r\nPONG\r\n" and quiet(a) == b"PONG\r\n"
+    a.send(b"PUB q 1\r\ny\r\n")  # what A says itself comes by the stream
+    assert b.until(b"y\r\n") == b"MSG q 2 1\r\ny\r\n" and member.until(b"y\r\n") == b"MSG q 3 1\r\ny\r\n"
+    s.stop()
+
+
+@both
+def test_a_lowered_limit_of_connections_closes_what_is_too_much(tmp_path, binary):
+    def conf(limit):
+        return (f'accounts {{ A {{ {USERS % ("a", "a")}, limits {{ max_connections: {limit} }} }}\n'
+                f'B {{ {USERS % ("b", "b")} }} }}\n')
+    s = Server(tmp_path, binary=binary, conf=conf(6)).start()
+    clients = [login(s, b"a") for _ in range(5)]
+    other = login(s, b"b")
+    assert "Reloaded server configuration" in s.reload(conf(2))
+    eventually(lambda: sum(c["account"] == "A" for c in s.get("/connz?auth=1")["connections"]) == 2)
+    gone = 0
+    for c in clients:
+        try:
+            quiet(c)
+        except (AssertionError, OSError):
+            assert b"maximum account active connections exceeded" in c.data
+            gone += 1
+    assert gone == 3 and quiet(other) == b"PONG\r\n"
     s.stop()

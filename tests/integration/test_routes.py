@@ -519,3 +519,26 @@ def test_logins_in_route_urls_are_read_as_go_reads_them(tmp_path, user, password
         assert "cluster routes = [nats://127.0.0.1" in reloaded and password not in reloaded and login not in two.text()
     two.stop()
     one.stop()
+
+
+@both
+@pytest.mark.parametrize("user,good", [("CN=node,O=T", True), ("node.example", True), ("CN=other,O=T", False), (None, False)])
+def test_a_certificate_says_who_a_neighbour_is(tmp_path, user, good, binary):
+    """verify_and_map: the certificate names the user of authorization{}, and no password is asked for."""
+    certs = Certificates()
+    node = certs.ca.issue("node", "/O=T/CN=node", "DNS:node.example,IP:127.0.0.1", "serverAuth,clientAuth")
+    port = free_port()
+    tls = f'tls {{ cert_file: "{node[0]}", key_file: "{node[1]}", ca_file: "{certs.ca.pem}", verify_and_map: true }}'
+    login = f'authorization {{ user: "{user}", password: secret }}' if user else ""
+    one = Server(tmp_path, "one", binary=binary,
+                 conf=f'cluster {{ name: C, listen: "127.0.0.1:{port}", {tls}\n{login} }}\n').start()
+    two = Server(tmp_path, "two", conf=f'cluster {{ name: C, listen: "127.0.0.1:{free_port()}", {tls}\n'
+                 f'routes: ["nats-route://127.0.0.1:{port}"] }}\n').start()
+    if good:
+        eventually(lambda: two.get("/routez")["num_routes"] > 0, what="a route")
+    else:
+        eventually(lambda: "Authorization Violation" in one.text() or "authentication error" in one.text(), what="a refusal")
+        assert one.get("/routez")["num_routes"] == 0
+    two.stop()
+    one.stop()
+    shutil.rmtree(certs.folder)

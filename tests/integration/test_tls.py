@@ -223,7 +223,7 @@ def test_a_missing_file_is_named_with_its_place(tmp_path, certs, what, words, wh
     path.write_text("port: -1\n\n\n" + where + inside + "\n}\n" * where.count("{"))
     for args in (["-t"], []):
         done = subprocess.run([binary or BINARY, "-c", str(path), *args], capture_output=True, text=True, timeout=20)
-        place = words if "cluster" not in where else words.replace("4:3:", "4:24:")
+        place = words if "cluster" not in where else words.replace("4:3:", "4:23:")
         assert done.returncode == 1 and f"{path}:{place}" in done.stderr, done.stderr
 
 
