@@ -49,6 +49,7 @@ struct peer {
     char *name;
     char *host; /* where it was last; NULL: no route has told */
     int port;
+    char *certificate_name;   /* whom its certificate has to name, when there is TLS */
     struct conn *conn;        /* counted; NULL while down */
     struct buffer input;      /* its unfinished frame */
     struct conn *half;        /* counted; dialled, its greeting not yet here */
@@ -430,7 +431,7 @@ static void on_dialled(void *arg, int fd, const struct error *error)
     peer->half_said_hello = false;
     peer->half_since_ns = clock_mono_ns();
     if (peers->tls != NULL) {
-        conn_start_tls(conn, peers->tls, peer->host);
+        conn_start_tls(conn, peers->tls, peer->certificate_name);
     }
 }
 
@@ -441,11 +442,16 @@ static void dial(struct peer *peer)
     }
 }
 
-void peers_learn(struct peers *peers, const char *name, const char *host, int port)
+void peers_learn(struct peers *peers, const char *name, const char *host, int port,
+                 const char *certificate_name)
 {
     struct peer *peer = find_or_add(peers, name);
     if (peer == NULL) {
         log_error("More than %d Trireme nodes in one cluster: \"%s\" is left out", NODES_MAX, name);
+        return;
+    }
+    option_set(&peer->certificate_name, certificate_name);
+    if (peer->host != NULL && strcmp(peer->host, host) == 0 && peer->port == port) {
         return;
     }
     option_set(&peer->host, host);
@@ -582,6 +588,7 @@ void peers_free(struct peers *peers)
         buffer_deinit(&peers->list[i]->half_input);
         free(peers->list[i]->name);
         free(peers->list[i]->host);
+        free(peers->list[i]->certificate_name);
         free(peers->list[i]);
     }
     tls_context_release(peers->tls);

@@ -67,7 +67,8 @@ const char *peers_name(struct peers *peers, uint64_t node);
 
 /* A route has learnt that the neighbour takes peer connections at this address. From now on it is
  * dialled whenever it is not connected, whatever becomes of the route. */
-void peers_learn(struct peers *peers, const char *name, const char *host, int port);
+void peers_learn(struct peers *peers, const char *name, const char *host, int port,
+                 const char *certificate_name);
 /* An accepted connection said "TRIREME {json}": takes it over with the bytes behind that line. */
 void peers_take_over(struct peers *peers, struct conn *conn, struct bytes hello, const char *rest,
                      size_t rest_len);

@@ -335,15 +335,21 @@ static bool wins_over(const struct route *r, const struct route *old)
     return old->remote->is_trireme && crossing && r_by_us != old_by_us && r_by_us == we_are_smaller;
 }
 
-/* Who dialled us may be one that we dial, too: then that address needs no dialling. */
+/* Who dialled us may be one that we dial, too: then that address needs no dialling. What somebody
+ * says of its address does not count against whom is connected there. */
 static void recognise(const struct route *r, const json_t *info)
 {
     char host[256];
     int port;
     route_address(r, info, host, sizeof host, &port);
     struct target *t = target_find(r->routes, host, port);
-    if (t != NULL) {
+    if (t == NULL) { /* it advertises a name, or an address for others */
+        t = target_find(r->routes, r->conn->remote_host, (int)json_int(info, "port"));
+    }
+    if (t != NULL && !t->is_self &&
+        (t->remote_id[0] == '\0' || remote_find(r->routes, t->remote_id) == NULL)) {
         (void)snprintf(t->remote_id, sizeof t->remote_id, "%s", r->remote_id);
+        (void)snprintf(t->remote_name, sizeof t->remote_name, "%s", r->remote_name);
     }
 }
 
@@ -379,17 +385,31 @@ static void remote_free(struct remote *remote)
     free(remote);
 }
 
-/* The first connection to a server. */
-static void greet_newcomer(struct route *r, const json_t *info)
+/* Where the consensus connection goes: to the configured address at which the server is, if there
+ * is one, else to where it seems to be. */
+static void learn_peer(const struct route *r, const json_t *info)
 {
     struct routes *routes = r->routes;
-    update_neighbour_urls(routes);
-    if (routes->peers != NULL && json_bool(info, "trireme_peer")) {
-        char host[256];
-        int port;
-        route_address(r, info, host, sizeof host, &port);
-        peers_learn(routes->peers, r->remote_name, host, port);
+    if (routes->peers == NULL || !json_bool(info, "trireme_peer")) {
+        return;
     }
+    const struct target *t = r->target;
+    if (t == NULL || !t->configured) {
+        t = routes->targets;
+        while (t != NULL && (!t->configured || strcmp(t->remote_id, r->remote_id) != 0)) {
+            t = t->next;
+        }
+    }
+    if (t != NULL) {
+        peers_learn(routes->peers, r->remote_name, t->host, t->port,
+                    routes_certificate_name(routes, t->host, t));
+        return;
+    }
+    char host[256];
+    int port;
+    route_address(r, info, host, sizeof host, &port);
+    peers_learn(routes->peers, r->remote_name, host, port,
+                routes_certificate_name(routes, host, NULL));
 }
 
 /* We dialled it: further connections are ours to dial. */
@@ -452,6 +472,9 @@ void route_register(struct route *r, json_t *info)
         old = NULL;
     }
     bool other_kind = remote != NULL && (remote->pooled != pooled || remote->pool_size < pool_size);
+    if (r->target != NULL && r->target->configured) { /* known or not: this is where it is */
+        learn_peer(r, info);
+    }
     if (old != NULL || other_kind) {
         route_close(r, CLOSE_DUPLICATE_ROUTE);
         return;
@@ -463,6 +486,9 @@ void route_register(struct route *r, json_t *info)
     bool is_new = remote == NULL;
     enter(r, is_new ? remote_new(r, info, pooled, pool_size) : remote, is_new);
     recognise(r, info);
+    if (is_new) {
+        learn_peer(r, info);
+    }
     route_arm_ping(r, NS_PER_SEC);
     log_debug("%s - Registering remote route \"%s\"", route_prefix(r).text, r->remote_id);
     route_announce_all(r);
@@ -471,7 +497,7 @@ void route_register(struct route *r, json_t *info)
         gossip(r, info);
     }
     if (is_new) {
-        greet_newcomer(r, info);
+        update_neighbour_urls(routes);
         complete_later(r->remote);
     }
     if (r->target != NULL) {

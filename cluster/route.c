@@ -117,7 +117,7 @@ void route_begin(struct route *r)
 static bool is_of_known_url(const struct route *r)
 {
     for (const struct target *t = r->routes->targets; t != NULL; t = t->next) {
-        if (t->configured && tls_peer_is(r->conn->tls, t->host)) {
+        if (t->configured && tls_peer_is(r->conn->tls, t->name)) {
             return true;
         }
     }
@@ -223,6 +223,7 @@ static void on_info(struct route *r, json_t *info)
     (void)snprintf(r->remote_name, sizeof r->remote_name, "%s", json_text(info, "server_name"));
     if (r->target != NULL) {
         (void)snprintf(r->target->remote_id, sizeof r->target->remote_id, "%s", id);
+        (void)snprintf(r->target->remote_name, sizeof r->target->remote_name, "%s", r->remote_name);
     }
     if (!r->compressing) {
         if (!check_server(r, info) || settle_compression(r, info) || r->conn->closed) {

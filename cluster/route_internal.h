@@ -5,6 +5,7 @@
  *   route_info.c      what INFO and CONNECT say
  *   route_interest.c  interest both ways, and messages out
  *   remotes.c         the servers at the other ends: pools of connections, duplicates, gossip
+ *   seeds.c           what the configuration names, and its addresses
  *   targets.c         addresses that are dialled
  *   routes_describe.c for monitoring */
 #ifndef CLUSTER_ROUTE_INTERNAL_H
@@ -31,15 +32,17 @@ struct route_place {
 struct target {
     struct routes *routes;
     struct target *next;
-    char *host;
+    char *host; /* configured: an address, never a name */
     int port;
+    char *name; /* owned; configured: the URL's host, whose certificate it shows; else NULL */
     char *user, *password;
-    bool configured;
-    bool retired; /* a reload took it out of the configuration */
+    bool configured; /* some seed has the address */
+    bool retired;    /* none has it any more */
     bool is_self;
     bool once_connected;
     enum gossip_mode gossip; /* repeated in our INFO when the address came by gossip */
     char remote_id[64];      /* who answered there last; "" unknown */
+    char remote_name[128];
     struct attempt *attempts;
     struct loop_timer check; /* configured: dial again when nobody else holds the connection */
 };
@@ -115,6 +118,7 @@ struct routes {
     pthread_mutex_t told_lock; /* taken with an account's lock held; only outbox locks below it */
     struct remote *remotes;    /* loop 0 reads; told_lock to change, and for other loops */
     unsigned remote_total;
+    struct seed *seeds; /* what the configuration names */
     struct target *targets;
     int port;
     int listen_fd;             /* until there is a listener, which takes it over */
@@ -144,6 +148,11 @@ void route_open(struct routes *routes, int fd, struct target *target, struct rou
  * they were there, until they are, for a while. */
 void remotes_keep_urls(struct routes *routes);
 void remotes_forget_urls(struct routes *routes);
+
+/* Whose certificate a dialled server has to show: that of the host in its URL; one heard of by
+ * address (target NULL, or not configured) that of the first configured route that has a name. */
+const char *routes_certificate_name(const struct routes *routes, const char *host,
+                                    const struct target *target);
 
 /* --- route_login.c --- */
 
@@ -217,10 +226,17 @@ void route_on_later_info(struct route *r, json_t *info);
 /* Takes the name of the neighbour's cluster, when ours was made up. False: they differ. */
 bool routes_agree_on_name(struct route *r, const char *theirs, bool dynamic);
 
+/* --- seeds.c --- */
+
+bool seed_is_valid(const char *url);
+/* At start and after a reload: what the configuration names is looked up and dialled; connections
+ * to what it does not name any more are closed. */
+void seeds_apply(struct routes *routes);
+void seeds_stop(struct routes *routes);
+
 /* --- targets.c --- */
 
-/* NULL: the URL is none. */
-struct target *target_configure(struct routes *routes, const char *url);
+struct target *target_new(struct routes *routes, const char *host, int port);
 /* A server's address, heard of or seen, with what it takes to log in there. */
 struct target *target_of_server(struct routes *routes, const char *host, int port, const char *id);
 struct target *target_find(const struct routes *routes, const char *host, int port);
@@ -231,7 +247,7 @@ void target_lost(struct target *t, const struct route *r);
 /* A connection that this server had dialled is gone: configured addresses of it are dialled. */
 void targets_look_for(struct routes *routes, const char *remote_id);
 void target_is_self(struct target *t);
-/* A reload has taken it out of the configuration. */
+/* Nothing in the configuration leads there any more. */
 void target_retire(struct target *t);
 void targets_stop(struct routes *routes);
 void targets_free(struct routes *routes);

@@ -22,22 +22,21 @@
 
 /* --- connections --- */
 
-/* Whose certificate a dialled server has to show: its host; one heard of by address that of the
- * first configured route that has a name. */
-static const char *expected_name(const struct routes *routes, const struct target *target)
+const char *routes_certificate_name(const struct routes *routes, const char *host,
+                                    const struct target *target)
 {
     struct in6_addr ignored;
-    bool is_address = inet_pton(AF_INET, target->host, &ignored) == 1 ||
-                      inet_pton(AF_INET6, target->host, &ignored) == 1;
-    for (const struct target *t = routes->targets; !target->configured && is_address && t != NULL;
-         t = t->next) {
-        bool named = inet_pton(AF_INET, t->host, &ignored) != 1 &&
-                     inet_pton(AF_INET6, t->host, &ignored) != 1;
-        if (t->configured && named) {
-            return t->host;
+    if (target != NULL && target->configured) {
+        return target->name;
+    }
+    bool is_address =
+        inet_pton(AF_INET, host, &ignored) == 1 || inet_pton(AF_INET6, host, &ignored) == 1;
+    for (const struct target *t = routes->targets; is_address && t != NULL; t = t->next) {
+        if (t->configured && strcmp(t->name, t->host) != 0) {
+            return t->name;
         }
     }
-    return target->host;
+    return host;
 }
 
 static void start_tls(struct route *r)
@@ -46,7 +45,8 @@ static void start_tls(struct route *r)
     if (r->target == NULL) {
         conn_expect_tls(r->conn, routes->accept_tls, false);
     } else {
-        conn_start_tls(r->conn, routes->dial_tls, expected_name(routes, r->target));
+        conn_start_tls(r->conn, routes->dial_tls,
+                       routes_certificate_name(routes, r->target->host, r->target));
     }
     route_arm_handshake(r);
 }
@@ -98,9 +98,7 @@ static void start(void *arg)
     struct routes *routes = arg;
     routes->listener =
         listener_open(routes->loop, routes->listen_fd, "route", FILES_SERVERS, on_accept, routes);
-    for (struct target *t = routes->targets; t != NULL; t = t->next) {
-        target_dial(t, (struct route_place){0}, 0);
-    }
+    seeds_apply(routes);
 }
 
 struct routes *routes_new(struct broker *broker, struct peers *peers)
@@ -140,7 +138,7 @@ enum err routes_listen(struct routes *routes, const struct routes_tls *tls, stru
     }
     log_info("Listening for route connections on %s", address_text(o->host, routes->port).text);
     for (uint32_t i = 0; i < o->routes.count; i++) {
-        if (target_configure(routes, o->routes.items[i]) == NULL) {
+        if (!seed_is_valid(o->routes.items[i])) {
             struct buffer shown = {0};
             url_put_public(&shown, bytes_of(o->routes.items[i]));
             (void)error_set(error, ERR_INVALID, "error parsing route url [\"%.*s\"]",
@@ -155,62 +153,11 @@ enum err routes_listen(struct routes *routes, const struct routes_tls *tls, stru
 
 /* --- reload --- */
 
-static bool names_target(const struct cluster_options *o, const struct target *t)
-{
-    bool named = false;
-    for (uint32_t i = 0; i < o->routes.count && !named; i++) {
-        struct url url;
-        if (url_parse(bytes_of(o->routes.items[i]), &url) == OK) {
-            named = url.port == t->port && strcmp(url.host, t->host) == 0;
-            url_deinit(&url);
-        }
-    }
-    return named;
-}
-
-static void close_target_routes(struct routes *routes, const struct target *t)
-{
-    struct route *next;
-    for (struct route *r = routes->list; r != NULL; r = next) {
-        next = r->next;
-        if (r->target == t) {
-            route_close(r, CLOSE_ROUTE_REMOVED);
-        }
-    }
-}
-
-static void reload_targets(struct routes *routes)
-{
-    const struct cluster_options *o = routes_options(routes);
-    for (struct target *t = routes->targets; t != NULL; t = t->next) {
-        if (t->configured && !names_target(o, t)) {
-            target_retire(t);
-            close_target_routes(routes, t);
-        }
-    }
-    for (uint32_t i = 0; i < o->routes.count; i++) {
-        struct url url;
-        if (url_parse(bytes_of(o->routes.items[i]), &url) != OK) {
-            continue; /* the configuration was checked */
-        }
-        struct target *t = target_find(routes, url.host, url.port);
-        if (t == NULL) {
-            t = target_configure(routes, o->routes.items[i]);
-        }
-        if (t != NULL && (!t->configured || t->retired || t->attempts == NULL)) {
-            t->configured = true;
-            t->retired = false;
-            target_dial(t, (struct route_place){0}, 0);
-        }
-        url_deinit(&url);
-    }
-}
-
 void routes_reload(struct routes *routes, const struct routes_tls *tls, bool begin_anew)
 {
     CHECK(loop_is_current(routes->loop));
     retain_tls(routes, tls);
-    reload_targets(routes);
+    seeds_apply(routes);
     if (begin_anew) { /* what neighbours may have of us is another thing now */
         remotes_keep_urls(routes);
         while (routes->list != NULL) {
@@ -245,6 +192,7 @@ void routes_shutdown(struct routes *routes)
     remotes_forget_urls(routes);
     listener_close(routes->listener);
     routes->listener = NULL;
+    seeds_stop(routes);
     targets_stop(routes);
     while (routes->list != NULL) {
         route_close(routes->list, CLOSE_SERVER_SHUTDOWN);
@@ -276,16 +224,4 @@ int routes_port(const struct routes *routes)
 int64_t routes_tls_not_after_ns(const struct routes *routes)
 {
     return routes->accept_tls == NULL ? 0 : tls_context_not_after_ns(routes->accept_tls);
-}
-
-unsigned routes_expected_servers(const struct routes *routes)
-{
-    /* Each configured address is a server; ours may or may not be among them. */
-    unsigned count = 0;
-    bool self = false;
-    for (const struct target *t = routes->targets; t != NULL; t = t->next) {
-        count += t->configured;
-        self = self || (t->configured && t->is_self);
-    }
-    return count + (self ? 0 : 1);
 }

@@ -49,7 +49,19 @@ struct routes_counts routes_count(const struct routes *routes);
 int routes_port(const struct routes *routes);
 /* Loop 0: when the certificate of the cluster port expires, wall clock; 0 without TLS. */
 int64_t routes_tls_not_after_ns(const struct routes *routes);
-/* Servers that the configuration names, this one included: how many a first start waits for. */
-unsigned routes_expected_servers(const struct routes *routes);
+/* Whom the configuration names by the addresses that its routes have now, and who is there. */
+#define ROUTES_PEERS_MAX 64
+struct routes_named {
+    unsigned servers; /* this one included */
+    unsigned unknown; /* of them: nobody is connected there, or a name has no address yet */
+    bool fixed;       /* the URLs alone tell how many: none of their names may get more addresses */
+    /* All that are connected, named or not, and take part in consensus, without this one. */
+    uint64_t peers[ROUTES_PEERS_MAX];
+    unsigned peer_count, named_peers;
+};
+/* Loop 0. */
+struct routes_named routes_named(const struct routes *routes);
+/* Loop 0: the server of that name is, or was last, at an address that the configuration names. */
+bool routes_name_server(const struct routes *routes, const char *name);
 
 #endif

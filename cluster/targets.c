@@ -36,28 +36,14 @@ struct route_place route_place_copy(const struct route_place *place)
 
 static void on_check(void *arg);
 
-static struct target *target_new(struct routes *routes)
+struct target *target_new(struct routes *routes, const char *host, int port)
 {
     struct target *t = NEW(struct target);
     t->routes = routes;
+    t->host = mem_strdup(host);
+    t->port = port;
     t->next = routes->targets;
     routes->targets = t;
-    return t;
-}
-
-struct target *target_configure(struct routes *routes, const char *url)
-{
-    struct url parts;
-    if (url_parse(bytes_of(url), &parts) != OK || parts.host[0] == '\0' || parts.port == 0) {
-        url_deinit(&parts);
-        return NULL;
-    }
-    struct target *t = target_new(routes);
-    t->user = parts.user; /* the target owns them now */
-    t->password = parts.password;
-    t->host = parts.host;
-    t->port = parts.port;
-    t->configured = true;
     return t;
 }
 
@@ -75,9 +61,7 @@ struct target *target_of_server(struct routes *routes, const char *host, int por
 {
     struct target *t = target_find(routes, host, port);
     if (t == NULL) {
-        t = target_new(routes);
-        t->host = mem_strdup(host);
-        t->port = port;
+        t = target_new(routes, host, port);
         option_set(&t->user, routes_options(routes)->user);
         option_set(&t->password, routes_options(routes)->password);
     }
@@ -250,7 +234,8 @@ void target_is_self(struct target *t)
 void target_retire(struct target *t)
 {
     t->retired = true;
-    t->configured = false;
+    t->configured = t->is_self = false; /* another server may get the address */
+    t->remote_id[0] = t->remote_name[0] = '\0';
     loop_timer_cancel(t->routes->loop, &t->check);
     while (t->attempts != NULL) {
         attempt_end(t->attempts);
@@ -273,6 +258,7 @@ void targets_free(struct routes *routes)
         struct target *t = routes->targets;
         routes->targets = t->next;
         free(t->host);
+        free(t->name);
         free(t->user);
         free(t->password);
         free(t);

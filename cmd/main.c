@@ -150,6 +150,11 @@ static enum err start(struct server *s, struct error *error)
         s->peers = o->jetstream ? peers_new(s->broker) : NULL;
         s->routes = routes_new(s->broker, s->peers);
     }
+    if (o->jetstream && o->cluster.port != 0 && o->cluster.routes.count == 0) {
+        return error_set(error, ERR_INVALID,
+                         "Can't start JetStream: JetStream cluster requires configured routes or "
+                         "solicited leafnode for the system account");
+    }
     if (o->jetstream) {
         log_info("Starting JetStream");
         s->js = jetstream_new(s->broker, s->peers, s->routes, error);

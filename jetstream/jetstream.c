@@ -82,8 +82,8 @@ static void on_raft_frame(struct jetstream *js, uint64_t from, struct bytes body
             peers_break_off(js->peers, from, "a frame is malformed");
             break;
         }
-        if (group == META_GROUP_ID && js->meta.group == NULL) {
-            meta_group_heard(js, message);
+        if (group == META_GROUP_ID && js->meta.forming != NULL) {
+            meta_forming_heard(js->meta.forming, message);
         }
         unsigned i = (unsigned)(group % count);
         if (mails[i] == NULL) {
@@ -118,6 +118,9 @@ static void on_frame(void *arg, uint64_t node, uint8_t type, struct bytes body)
         return;
     case JS_FRAME_ANSWER:
         collect_on_answer(js, node, body);
+        return;
+    case JS_FRAME_FORM:
+        meta_forming_on_frame(js, node, body);
         return;
     default:
         return; /* of a newer version */

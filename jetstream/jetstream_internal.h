@@ -29,8 +29,9 @@ struct meta_group {
     unsigned voter_count;
     bool leading;
     uint64_t reported_leader;
-    int64_t leaderless_since_ns; /* monotonic; 0: there is a leader */
-    struct loop_timer form_timer;
+    int64_t leaderless_since_ns;  /* monotonic; 0: there is a leader */
+    struct meta_forming *forming; /* owned; NULL: there is nothing to form any more */
+    struct loop_timer watch_timer;
     uint64_t next_placement;
     char problem[640];      /* why it is not opened; "": it is, or is about to be */
     uint64_t last_at_start; /* index: what an earlier life may have acted on */
@@ -105,10 +106,17 @@ void js_publish(struct jetstream *js, struct account *account, struct bytes subj
 /* --- the meta group (meta_group.c); loop 0 --- */
 
 void meta_group_start(struct jetstream *js);
-/* Loop 0: a Raft message for the meta group, while there is none here. */
-void meta_group_heard(struct jetstream *js, struct bytes message);
+/* These are the first voters: the group is opened when that is on disk. Once. */
+void meta_group_formed(struct jetstream *js, const uint64_t *voters, unsigned count);
 void meta_group_stop(struct jetstream *js, bool checkpoint);
 bool meta_is_leader(const struct jetstream *js);
+/* meta_forming.c. Never NULL. */
+struct meta_forming *meta_forming_start(struct jetstream *js);
+void meta_forming_end(struct meta_forming *forming); /* NULL: nothing */
+/* A Raft message for the meta group, while there is none here. */
+void meta_forming_heard(struct meta_forming *forming, struct bytes message);
+/* A JS_FRAME_FORM, whether this server still forms or not. `node` is vouched for. */
+void meta_forming_on_frame(struct jetstream *js, uint64_t node, struct bytes body);
 /* The servers of the meta group, learners included; *voters: how many of them vote. */
 unsigned meta_servers(const struct jetstream *js, uint64_t nodes[RAFT_MEMBERS_MAX],
                       unsigned *voters);

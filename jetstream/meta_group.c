@@ -1,11 +1,5 @@
-/* The meta group: forms once, when all configured servers have found each other; its leader decides
- * on streams and where they live; every member hosts what is assigned to it. Loop 0.
- *
- * Forming: a server that has the list of voters on disk uses it. One that has none waits until as
- * many servers with JetStream are connected as its configuration names, and takes those; with the
- * same configuration everywhere all arrive at the same list, and none at a smaller one (reliability
- * rule 7: an empty server never starts a new group beside old data). Or it hears from a leader that
- * takes it for a member: then there is a group, and it belongs to it, whoever else is down.
+/* The meta group: its leader decides on streams and where they live; every member hosts what is
+ * assigned to it. Loop 0. How it forms: meta_forming.c.
  *
  * Growing: a server that comes later takes itself for a member, unproven, and so without a say. The
  * leader sees it connected, lets it in as a learner, and makes it a voter once it has caught up. */
@@ -20,7 +14,6 @@
 #include "jetstream/offline.h"
 #include "raft/wire.h"
 
-#define FORM_RETRY_MS  100
 #define LEADERLESS_NS  (10 * NS_PER_SEC)
 #define LIVE_WINDOW_NS (30 * NS_PER_SEC) /* entries older than this answer nobody */
 
@@ -401,7 +394,7 @@ static void on_watch(void *arg);
 
 static void watch(struct jetstream *js)
 {
-    loop_timer_arm(loops_at(js->loops, 0), &js->meta.form_timer,
+    loop_timer_arm(loops_at(js->loops, 0), &js->meta.watch_timer,
                    clock_mono_ns() + WATCH_MS * NS_PER_MS, on_watch, js);
 }
 
@@ -463,14 +456,7 @@ unsigned meta_servers(const struct jetstream *js, uint64_t nodes[RAFT_MEMBERS_MA
     return count;
 }
 
-/* --- forming --- */
-
-static int by_id(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a;
-    uint64_t y = *(const uint64_t *)b;
-    return x < y ? -1 : x > y;
-}
+/* --- opening --- */
 
 static enum err load_voters(struct jetstream *js)
 {
@@ -538,54 +524,20 @@ static void save_voters(struct jetstream *js)
     buffer_deinit(&b);
 }
 
-/* Of those that are connected, when there are so many. */
-static bool form(struct jetstream *js, unsigned at_least)
+static int by_id(const void *a, const void *b)
 {
-    unsigned count;
-    struct peer_node *nodes = peers_nodes(js->peers, &count);
-    unsigned up = 0;
-    for (unsigned i = 0; i < count; i++) {
-        up += nodes[i].up;
-    }
-    bool enough = up >= at_least && up <= RAFT_VOTERS_MAX;
-    for (unsigned i = 0; i < count && enough; i++) {
-        if (nodes[i].up) {
-            js->meta.voters[js->meta.voter_count++] = nodes[i].id;
-        }
-    }
-    free(nodes);
-    if (enough) {
-        qsort(js->meta.voters, js->meta.voter_count, sizeof js->meta.voters[0], by_id);
-        save_voters(js);
-    }
-    return enough;
+    uint64_t x = *(const uint64_t *)a;
+    uint64_t y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
 }
 
-static void try_form(void *arg)
+void meta_group_formed(struct jetstream *js, const uint64_t *voters, unsigned count)
 {
-    struct jetstream *js = arg;
-    if (!form(js, routes_expected_servers(js->routes))) {
-        loop_timer_arm(loops_at(js->loops, 0), &js->meta.form_timer,
-                       clock_mono_ns() + FORM_RETRY_MS * NS_PER_MS, try_form, js);
-    }
-}
-
-/* The list may lack members that are down. It holds only until the leader's log or state says who
- * they are: before, this replica is unproven, and an election of all that it knows of would include
- * the leader, whose log is longer (raft.h, invariant (6)). */
-void meta_group_heard(struct jetstream *js, struct bytes message)
-{
-    struct raft_message m;
-    if (!loop_timer_armed(&js->meta.form_timer) || raft_wire_decode(message, &m) != OK) {
-        return;
-    }
-    bool leads = m.type == RAFT_APPEND || m.type == RAFT_SNAPSHOT;
-    raft_message_deinit(&m);
-    if (leads && form(js, 2)) {
-        loop_timer_cancel(loops_at(js->loops, 0), &js->meta.form_timer);
-        log_info("JetStream cluster: the meta group's leader knows this server, which has nothing "
-                 "of it: it catches up");
-    }
+    CHECK(count > 0 && count <= RAFT_VOTERS_MAX && js->meta.voter_count == 0);
+    memcpy(js->meta.voters, voters, count * sizeof *voters);
+    js->meta.voter_count = count;
+    qsort(js->meta.voters, count, sizeof *voters, by_id);
+    save_voters(js);
 }
 
 void meta_group_start(struct jetstream *js)
@@ -606,18 +558,17 @@ void meta_group_start(struct jetstream *js)
         }
         open_meta(js);
     } else if (!js_is_clustered(js)) {
-        js->meta.voters[0] = js->self;
-        js->meta.voter_count = 1;
-        save_voters(js);
+        meta_group_formed(js, &js->self, 1);
     } else {
-        log_info("JetStream cluster: waiting for all configured servers to form the meta group");
-        try_form(js);
+        js->meta.forming = meta_forming_start(js);
     }
 }
 
 void meta_group_stop(struct jetstream *js, bool checkpoint)
 {
-    loop_timer_cancel(loops_at(js->loops, 0), &js->meta.form_timer);
+    meta_forming_end(js->meta.forming);
+    js->meta.forming = NULL;
+    loop_timer_cancel(loops_at(js->loops, 0), &js->meta.watch_timer);
     if (js->meta.group != NULL) {
         group_close(js->meta.group, checkpoint);
         js->meta.group = NULL;

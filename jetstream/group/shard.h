@@ -17,7 +17,7 @@
 
 #define RAFT_TICK_MS 50
 
-enum js_frame { JS_FRAME_RAFT = 1, JS_FRAME_ASK = 2, JS_FRAME_ANSWER = 3 };
+enum js_frame { JS_FRAME_RAFT = 1, JS_FRAME_ASK = 2, JS_FRAME_ANSWER = 3, JS_FRAME_FORM = 4 };
 
 struct shard;
 struct group;
