@@ -102,7 +102,11 @@ class Proxy:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self.listener.accept()
-                far = socket.create_connection(("127.0.0.1", self.target))
+                try:
+                    far = socket.create_connection(("127.0.0.1", self.target))
+                except ConnectionRefusedError:  # not there yet
+                    near.close()
+                    continue
                 self.sockets += [near, far]
                 for a, b in ((near, far), (far, near)):
                     threading.Thread(target=self._pass, args=(a, b, self.frozen), daemon=True).start()
