@@ -153,9 +153,9 @@ static void build_result(struct cached *slot, struct trie_found *found)
 {
     uint32_t plain = partition(found);
     uint32_t queued = found->count - plain;
-    const struct trie_hit *hits = found->hits + plain;
+    struct trie_hit *hits = queued > 0 ? found->hits + plain : NULL; /* nothing was found at all? */
     if (queued > 1) {
-        qsort(found->hits + plain, queued, sizeof *hits, compare_hits);
+        qsort(hits, queued, sizeof *hits, compare_hits);
     }
     size_t members_at = (size_t)plain * sizeof(struct interest_entry *);
     size_t groups_at = members_at + (size_t)queued * sizeof(struct interest_member);
