@@ -24,13 +24,18 @@
 #define CLOCK_RETRY_NS    NS_PER_SEC    /* while the clock is out of all bounds */
 
 struct request {
-    struct request *next;
+    struct pulls *pulls;
+    struct request *prev, *next; /* in the queue */
+    struct request *ending_prev,
+        *ending_next; /* in the list of those that end when nothing is left */
+    bool ending;      /* it is in there */
     char *reply;
     int64_t left;       /* messages still wanted */
     int64_t bytes_left; /* with max_bytes */
     bool has_max_bytes, no_wait;
     int64_t expires_ns; /* monotonic; 0: never */
     int64_t heartbeat_ns, next_heartbeat_ns;
+    struct loop_timer timer; /* while it is in the queue: the first of its times, or before */
     uint32_t under_way;
     bool over;       /* not in the queue any more */
     char status[64]; /* to send when nothing is under way; "" none */
@@ -40,15 +45,19 @@ struct pulls {
     struct asset *asset;
     struct consumer *consumer;
     uint64_t number; /* of the asset's: a consumer may be deleted, and another have its name */
-    struct request *queue;
+    struct request *queue, *queue_end;
+    struct request
+        *ending; /* of the queue: no_wait, and has had something, or does not wait for it */
     uint32_t waiting;
+    unsigned __int128 promised;    /* what the queue still wants */
+    bool collected;                /* `due` is that of this turn */
     uint64_t next_seq, chosen_seq; /* chosen_seq: the last new one */
     uint32_t held;                 /* changes of the consumer under way */
     uint32_t new_under_way;        /* first deliveries proposed and not applied */
     struct map redelivering;       /* stream seq → anything: redeliveries under way */
     uint64_t *due;                 /* sequences to redeliver, ascending */
     uint32_t due_from, due_count, due_cap;
-    struct loop_timer pump_timer, request_timer; /* the first: redeliveries, and searches */
+    struct loop_timer pump_timer; /* redeliveries, and searches */
     struct turn_task pump_task;
     struct delivery *under_way; /* list of DELIVER entries proposed */
     struct internal_sub *acks, *requests;
@@ -103,14 +112,50 @@ static void request_free(struct request *q)
     free(q);
 }
 
+/* Nothing here looks at all requests: there may be as many as max_waiting allows. */
+
+static void append_request(struct pulls *p, struct request *q)
+{
+    q->prev = p->queue_end;
+    q->next = NULL;
+    *(p->queue_end == NULL ? &p->queue : &p->queue_end->next) = q;
+    p->queue_end = q;
+    p->waiting++;
+    p->promised += (uint64_t)q->left;
+}
+
+static void take_from_queue(struct pulls *p, struct request *q)
+{
+    *(q->prev == NULL ? &p->queue : &q->prev->next) = q->next;
+    *(q->next == NULL ? &p->queue_end : &q->next->prev) = q->prev;
+    CHECK(p->waiting > 0);
+    p->waiting--;
+    p->promised -= (uint64_t)q->left;
+}
+
+static void add_ending(struct pulls *p, struct request *q)
+{
+    if (q->no_wait && !q->ending) {
+        q->ending = true;
+        q->ending_prev = NULL;
+        q->ending_next = p->ending;
+        if (p->ending != NULL) {
+            p->ending->ending_prev = q;
+        }
+        p->ending = q;
+    }
+}
+
 static void unlink_request(struct pulls *p, struct request *q)
 {
-    for (struct request **at = &p->queue; *at != NULL; at = &(*at)->next) {
-        if (*at == q) {
-            *at = q->next;
-            p->waiting--;
-            return;
+    take_from_queue(p, q);
+    loop_timer_cancel(asset_loop(p->asset), &q->timer);
+    if (q->ending) {
+        *(q->ending_prev == NULL ? &p->ending : &q->ending_prev->ending_next) = q->ending_next;
+        if (q->ending_next != NULL) {
+            q->ending_next->ending_prev = q->ending_prev;
         }
+        q->ending = false;
     }
 }
 
@@ -131,41 +176,32 @@ static void finish(struct pulls *p, struct request *q, const char *status)
     }
 }
 
-static void arm_request_timer(struct pulls *p);
+static void arm_request(struct request *q);
 
 static void on_request_timer(void *arg)
 {
-    struct pulls *p = arg;
+    struct request *q = arg;
     int64_t now = clock_mono_ns();
-    struct request *next;
-    for (struct request *q = p->queue; q != NULL; q = next) {
-        next = q->next;
-        if (q->expires_ns > 0 && q->expires_ns <= now) {
-            finish(p, q, "408 Request Timeout");
-        } else if (q->heartbeat_ns > 0 && q->next_heartbeat_ns <= now) {
-            q->next_heartbeat_ns = time_after(now, q->heartbeat_ns);
-            send_status(p, q, "100 Idle Heartbeat");
-        }
+    if (q->expires_ns > 0 && q->expires_ns <= now) {
+        finish(q->pulls, q, "408 Request Timeout");
+        return;
     }
-    arm_request_timer(p);
+    if (q->heartbeat_ns > 0 && q->next_heartbeat_ns <= now) {
+        q->next_heartbeat_ns = time_after(now, q->heartbeat_ns);
+        send_status(q->pulls, q, "100 Idle Heartbeat");
+    }
+    arm_request(q);
 }
 
-static void arm_request_timer(struct pulls *p)
+/* A delivery puts the heartbeat off; the timer notices that when it comes. */
+static void arm_request(struct request *q)
 {
-    int64_t due = INT64_MAX;
-    for (struct request *q = p->queue; q != NULL; q = q->next) {
-        if (q->expires_ns > 0 && q->expires_ns < due) {
-            due = q->expires_ns;
-        }
-        if (q->heartbeat_ns > 0 && q->next_heartbeat_ns < due) {
-            due = q->next_heartbeat_ns;
-        }
+    int64_t due = q->expires_ns > 0 ? q->expires_ns : INT64_MAX;
+    if (q->heartbeat_ns > 0 && q->next_heartbeat_ns < due) {
+        due = q->next_heartbeat_ns;
     }
-    struct loop *loop = asset_loop(p->asset);
-    if (due == INT64_MAX) {
-        loop_timer_cancel(loop, &p->request_timer);
-    } else if (!loop_timer_armed(&p->request_timer) || due < p->request_timer.due_ns) {
-        loop_timer_arm(loop, &p->request_timer, due, on_request_timer, p);
+    if (due != INT64_MAX) {
+        loop_timer_arm(asset_loop(q->pulls->asset), &q->timer, due, on_request_timer, q);
     }
 }
 
@@ -284,6 +320,7 @@ void pulls_request(struct pulls *p, struct bytes reply, struct bytes header, str
     struct request *q = NEW(struct request);
     char status[STATUS_MAX];
     struct bytes level;
+    q->pulls = p;
     q->reply = mem_dup(reply.ptr, reply.len);
     uint64_t required;
     bool too_new = header_find(header, "Nats-Required-Api-Level", &level) &&
@@ -294,17 +331,14 @@ void pulls_request(struct pulls *p, struct bytes reply, struct bytes header, str
     if (refusal == NULL && p->waiting >= (uint64_t)p->consumer->config.max_waiting) {
         refusal = q->heartbeat_ns > 0 ? "" : "409 Exceeded MaxWaiting";
     }
-    collect_due(p);
+    if (!p->collected) {
+        collect_due(p);
+    }
     if (refusal == NULL && q->no_wait && q->expires_ns == 0) {
-        uint64_t promised = 0;
-        for (struct request *w = p->queue; w != NULL; w = w->next) {
-            uint64_t most = UINT64_MAX - promised;
-            promised += (uint64_t)w->left < most ? (uint64_t)w->left : most;
-        }
         uint64_t there = available(p);
-        refusal = there == 0                          ? "404 No Messages"
-                  : promised >= there && promised > 0 ? "408 Requests Pending"
-                                                      : NULL;
+        refusal = there == 0                                ? "404 No Messages"
+                  : p->promised >= there && p->promised > 0 ? "408 Requests Pending"
+                                                            : NULL;
     }
     if (refusal != NULL) {
         if (*refusal != '\0') {
@@ -313,13 +347,11 @@ void pulls_request(struct pulls *p, struct bytes reply, struct bytes header, str
         request_free(q);
         return;
     }
-    struct request **at = &p->queue;
-    while (*at != NULL) {
-        at = &(*at)->next;
+    append_request(p, q);
+    if (q->expires_ns == 0) {
+        add_ending(p, q);
     }
-    *at = q;
-    p->waiting++;
-    arm_request_timer(p);
+    arm_request(q);
     pulls_pump(p);
 }
 
@@ -368,6 +400,7 @@ static void collect_due(struct pulls *p)
     int64_t now = clock_mono_ns();
     int64_t next = INT64_MAX;
     p->due_from = p->due_count = 0;
+    p->collected = true;
     for (uint32_t i = c->pending_from; i < c->pending_count && right; i++) {
         struct pending_message *m = &c->pending[i];
         if ((m->stream_seq >> 63) != 0 || map_get_u64(&p->redelivering, m->stream_seq) != NULL) {
@@ -489,21 +522,17 @@ static struct request *taker(struct pulls *p, const struct stored_message *m)
 static void assign(struct pulls *p, struct request *q, const struct stored_message *m)
 {
     q->left--;
+    p->promised--;
     q->under_way++;
+    add_ending(p, q);
     q->bytes_left -= q->has_max_bytes ? delivery_bytes(p, m) : 0;
     q->next_heartbeat_ns = time_after(clock_mono_ns(), q->heartbeat_ns);
     if (q->left == 0) {
         finish(p, q, q->has_max_bytes && q->bytes_left > 0 ? "409 Batch Completed" : "");
         return;
     }
-    unlink_request(p, q); /* round robin: to the tail */
-    struct request **at = &p->queue;
-    while (*at != NULL) {
-        at = &(*at)->next;
-    }
-    q->next = NULL;
-    *at = q;
-    p->waiting++;
+    take_from_queue(p, q); /* round robin: to the tail */
+    append_request(p, q);
 }
 
 /* --- delivering --- */
@@ -557,13 +586,8 @@ static void delivery_free(struct delivery *d)
 /* A no_wait request that has had what there was ends here. */
 static void end_no_wait(struct pulls *p)
 {
-    struct request *next;
-    for (struct request *q = p->queue; q != NULL; q = next) {
-        next = q->next;
-        bool served = q->expires_ns == 0 || q->under_way > 0;
-        if (q->no_wait && served && available(p) == 0) {
-            finish(p, q, "404 No Messages");
-        }
+    while (p->ending != NULL && available(p) == 0) {
+        finish(p, p->ending, "404 No Messages");
     }
 }
 
@@ -616,6 +640,7 @@ static void pump(void *arg)
         return;
     }
     collect_due(p);
+    p->collected = false; /* what comes in the next turn looks again */
     if (!asset_clock(&wall)) {
         pump_at(p, time_after(clock_mono_ns(), CLOCK_RETRY_NS));
         return;
@@ -742,7 +767,6 @@ void pulls_free(struct pulls *p, const char *status)
         finish(p, p->queue, status);
     }
     loop_timer_cancel(loop, &p->pump_timer);
-    loop_timer_cancel(loop, &p->request_timer);
     map_deinit(&p->redelivering);
     free(p->due);
     loop_cancel_turn_end(loop, &p->pump_task);
