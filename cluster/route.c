@@ -402,12 +402,18 @@ void route_process(struct route *r, const char *data, size_t len)
         if (r->conn->closed) {
             return;
         }
+        if (UNLIKELY(r->remote != NULL && r->parser.greeting_line > 0)) {
+            r->parser.greeting_line = 0;
+            r->conn->read_max = LOOP_READ_BUFFER;
+        }
     }
     if (r->verifying) {
         buffer_append(&r->held, at, (size_t)(end - at));
     }
     broker_count_link_in(r->routes->broker, r->in_msgs - msgs, r->in_bytes - bytes);
-    if (status == PARSER_BAD_VERB) {
+    if (status == PARSER_NOT_YET) {
+        route_fail(r, CLOSE_AUTH_FAILURE, "Authorization Violation");
+    } else if (status == PARSER_BAD_VERB) {
         route_fail(r, CLOSE_PARSE_ERROR, "Unknown Protocol Operation");
     } else if (status != PARSER_MORE && status != PARSER_OP) {
         log_error("%s - Route parser ERROR", route_prefix(r).text);

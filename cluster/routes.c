@@ -73,6 +73,9 @@ void route_open(struct routes *routes, int fd, struct target *target, struct rou
     routes->list = r;
     r->last_activity_ns = clock_now_ns();
     parser_init(&r->parser, PARSER_ROUTE, ROUTE_LINE_MAX, ROUTE_PAYLOAD_MAX);
+    /* Until it is registered. Whom we dial is who we meant, and may say more of itself. */
+    r->parser.greeting_line = target == NULL ? PARSER_GREETING_LINE : ROUTE_LINE_MAX;
+    r->conn->read_max = ROUTE_LINE_MAX;
     log_info("%s - Route connection created", route_prefix(r).text);
     if (routes->accept_tls != NULL) {
         start_tls(r);

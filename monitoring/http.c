@@ -241,6 +241,7 @@ static void on_accept(void *arg, int fd, bool crowded)
     struct http_conn *c = NEW(struct http_conn);
     c->server = server;
     c->conn = conn_open(server->loop, fd, broker_next_id(server->broker), &http_ops, c);
+    c->conn->read_max = HTTP_READ;
     if (server->tls != NULL) {
         conn_expect_tls(c->conn, server->tls, false);
     }

@@ -9,6 +9,7 @@
 #include "core/net/tls.h"
 
 #define HTTP_HEADER_WAIT_S 5
+#define HTTP_READ          (16u * 1024) /* bytes that a connection takes at once */
 
 struct http_server;
 struct http_request;

@@ -20,7 +20,7 @@
 
 #define PUBLISH_CACHE_MAX 256
 #define STALL_MAX_MS      10 /* NATS client protocol §7.5 */
-#define HELD_MAX          (1u << 20)
+#define HELD_MAX          (2 * CLIENT_GREETING_READ)
 
 /* --- log prefix and errors --- */
 
@@ -441,6 +441,12 @@ static void on_bad_input(struct client *c, enum parser_status status)
     }
 }
 
+void client_set_greeting(struct client *c, bool greeting)
+{
+    c->parser.greeting_line = greeting ? PARSER_GREETING_LINE : 0;
+    c->conn->read_max = greeting ? CLIENT_GREETING_READ : LOOP_READ_BUFFER;
+}
+
 /* Input behind a CONNECT whose secret is being compared. */
 static void hold(struct client *c, const char *data, size_t len)
 {
@@ -469,7 +475,15 @@ void client_process(struct client *c, const char *data, size_t len)
     c->last_activity_ns = clock_now_ns();
     c->must_stall = false;
     while (c->state != CLIENT_VERIFYING && c->state != CLIENT_REFUSED &&
-           (status = parser_next(&c->parser, &at, end, &op)) == PARSER_OP) {
+           ((status = parser_next(&c->parser, &at, end, &op)) == PARSER_OP ||
+            status == PARSER_NOT_YET)) {
+        if (UNLIKELY(status == PARSER_NOT_YET)) { /* its payload is waited for once it may come */
+            if (!client_admit(c)) {
+                break;
+            }
+            CHECK(c->parser.greeting_line == 0);
+            continue;
+        }
         bool may_wait = op.verb == VERB_CONNECT || op.verb == VERB_PONG;
         if (LIKELY(c->state == CLIENT_READY) || may_wait || client_admit(c)) {
             on_op(c, &op);
@@ -477,6 +491,9 @@ void client_process(struct client *c, const char *data, size_t len)
         if (UNLIKELY(conn->closed)) {
             return; /* `c` is gone */
         }
+    }
+    if (UNLIKELY(conn->closed)) {
+        return;
     }
     count(&here->in_msgs, c->in_msgs - msgs);
     count(&here->in_bytes, c->in_bytes - bytes);
@@ -723,6 +740,7 @@ void client_open(struct broker *broker, int fd, enum client_welcome welcome)
     c->conn->write_deadline_ns = o->write_deadline_ns;
     c->last_activity_ns = clock_now_ns();
     parser_init(&c->parser, PARSER_CLIENT, (uint32_t)o->max_control_line, (uint32_t)o->max_payload);
+    client_set_greeting(c, true);
     c->next = home->clients;
     if (home->clients != NULL) {
         home->clients->prev = c;

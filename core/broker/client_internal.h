@@ -19,6 +19,10 @@ void client_send_ok(struct client *c);
 void client_fail(struct client *c, const char *text, enum close_reason reason);
 /* Permissions Violation for <what> "<subject>"[ using queue "<queue>"] */
 void client_violation(struct client *c, const char *what, struct bytes subject, struct bytes queue);
+/* The client has not said who it is: only that is parsed, in small pieces. Its end: once it is
+ * known who it is. */
+#define CLIENT_GREETING_READ (32u * 1024) /* bytes; what is behind a CONNECT waits in memory */
+void client_set_greeting(struct client *c, bool greeting);
 /* Input that arrived on the connection, or was held back while a password was verified. */
 void client_process(struct client *c, const char *data, size_t len);
 void client_arm_ping(struct client *c, int64_t after_ns);

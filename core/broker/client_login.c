@@ -110,6 +110,7 @@ static void log_out(struct client *c)
     pthread_mutex_unlock(&c->conn->lock);
     bind_user(c, NULL);
     c->state = CLIENT_NEW;
+    client_set_greeting(c, true);
 }
 
 /* False when the account has as many connections as it may have: the client is closed then. */
@@ -125,6 +126,7 @@ static bool become_ready(struct client *c, const struct auth_user *user)
     bind_user(c, user);
     c->parser.max_payload = (uint32_t)payload_limit(c);
     c->state = CLIENT_READY;
+    client_set_greeting(c, false);
     int64_t first = broker_options(c->broker)->ping_interval_ns;
     client_arm_ping(c, first < 2 * NS_PER_SEC ? first : 2 * NS_PER_SEC);
     return true;

@@ -90,6 +90,7 @@ struct conn *conn_open(struct loop *loop, int fd, uint64_t id, const struct conn
     conn->owner = owner;
     conn->start_ns = clock_now_ns();
     conn->write_deadline_ns = 10 * NS_PER_SEC;
+    conn->read_max = LOOP_READ_BUFFER;
     atomic_init(&conn->refs, 2); /* the caller's, and the open handle's */
     pthread_mutex_init(&conn->lock, NULL);
     socklen_t len = sizeof conn->remote;
@@ -589,7 +590,8 @@ static void proxy_input(struct conn *conn, const char *data, size_t len)
 static void on_readable(struct conn *conn)
 {
     char *buffer = loop_read_buffer(conn->loop);
-    ssize_t n = read(conn->fd, buffer, LOOP_READ_BUFFER);
+    CHECK(conn->read_max > 0 && conn->read_max <= LOOP_READ_BUFFER);
+    ssize_t n = read(conn->fd, buffer, conn->read_max);
     if (n > 0) {
         if (UNLIKELY(conn->proxy != NULL)) {
             proxy_input(conn, buffer, (size_t)n);
@@ -668,6 +670,7 @@ void conn_hand_over(struct conn *conn, const struct conn_ops *ops, void *owner)
     CHECK(loop_is_current(conn->loop));
     conn->ops = ops;
     conn->owner = owner;
+    conn->read_max = LOOP_READ_BUFFER;
 }
 
 void conn_close(struct conn *conn, enum close_reason reason)

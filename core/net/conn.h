@@ -86,6 +86,7 @@ struct conn {
     int64_t start_ns; /* wall clock */
     int64_t write_deadline_ns;
     size_t max_pending; /* bytes; 0: whoever fills it uses conn_begin_within() */
+    size_t read_max;    /* owner: bytes taken from the socket at once, 1..LOOP_READ_BUFFER */
 
     atomic_uint refs;
     uv_poll_t poll;

@@ -10,6 +10,7 @@
  * Whatever is in `partial` is parsed by the same cut_op() as bytes that came in one piece. */
 #define LINE_SLACK 16 /* verb, blanks, CR LF: not counted in max_control_line */
 #define ARGS_MAX   (PARSER_QUEUES_MAX + 6)
+#define VERB_KNOWN 8 /* bytes that tell which operation begins, or that none does */
 
 void parser_init(struct parser *p, enum parser_kind kind, uint32_t max_line, uint32_t max_payload)
 {
@@ -217,6 +218,16 @@ static bool parse_interest(struct proto_op *op, const struct bytes *args, uint32
     return true;
 }
 
+static uint32_t line_limit(const struct parser *p)
+{
+    return p->greeting_line > 0 && p->greeting_line < p->max_line ? p->greeting_line : p->max_line;
+}
+
+static bool may_come(const struct parser *p, enum proto_verb verb)
+{
+    return p->greeting_line == 0 || verb <= VERB_ERR;
+}
+
 /* Parses the operation at `data`. PARSER_MORE with *taken > 0 means: the line is whole and the
  * operation is *taken bytes long; with 0: the line is open. */
 static enum parser_status cut_op(const struct parser *p, const char *data, size_t len,
@@ -227,12 +238,18 @@ static enum parser_status cut_op(const struct parser *p, const char *data, size_
     const char *lf = memchr(data, '\n', len);
     size_t line_len = lf == NULL ? len : (size_t)(lf - data);
     /* The same limit for an open line and a whole one: how the bytes were split decides nothing. */
-    if (line_len > (size_t)p->max_line + LINE_SLACK) {
+    if (UNLIKELY(p->greeting_line > 0) && (lf != NULL || len >= VERB_KNOWN)) {
+        const struct verb *begun = verb_of(p, data, line_len);
+        if (begun != NULL && !may_come(p, begun->verb)) {
+            return PARSER_NOT_YET;
+        }
+    }
+    if (line_len > (size_t)line_limit(p) + LINE_SLACK) {
         return PARSER_LINE_TOO_LONG;
     }
     if (lf == NULL) {
         /* A wrong first byte is refused at once, not after a line's worth of waiting. */
-        return len >= 8 && verb_of(p, data, len) == NULL ? PARSER_BAD_VERB : PARSER_MORE;
+        return len >= VERB_KNOWN && verb_of(p, data, len) == NULL ? PARSER_BAD_VERB : PARSER_MORE;
     }
     const char *end = data + line_len;
     if (line_len > 0 && end[-1] == '\r') {
@@ -255,7 +272,7 @@ static enum parser_status cut_op(const struct parser *p, const char *data, size_
     op->args = bytes_make(args_at, (size_t)(end - args_at));
     op->verb = verb->verb;
     op->has_headers = verb->headers;
-    if (op->args.len > p->max_line && !verb->bare) {
+    if (op->args.len > line_limit(p) && !verb->bare) {
         return PARSER_LINE_TOO_LONG;
     }
     *taken = line_len + 1;
@@ -389,16 +406,22 @@ enum parser_status parser_next(struct parser *p, const char **at, const char *en
     }
     if (p->needed == 0) {
         const char *lf = *at == end ? NULL : memchr(*at, '\n', (size_t)(end - *at));
-        const char *until = lf == NULL ? end : lf + 1;
-        if (p->partial.len + (size_t)(until - *at) > (size_t)p->max_line + LINE_SLACK + 1) {
+        const char *until = p->postponed ? *at : lf == NULL ? end : lf + 1;
+        if (p->greeting_line > 0 && p->partial.len < VERB_KNOWN &&
+            (size_t)(until - *at) > VERB_KNOWN - p->partial.len) {
+            until = *at + (VERB_KNOWN - p->partial.len); /* first of all, what it is */
+        }
+        if (p->partial.len + (size_t)(until - *at) > (size_t)line_limit(p) + LINE_SLACK + 1) {
             return PARSER_LINE_TOO_LONG;
         }
         if (!take(p, at, (size_t)(until - *at))) {
             return PARSER_NOMEM;
         }
         enum parser_status status = cut_op(p, p->partial.data, p->partial.len, op, &taken);
-        if (status == PARSER_OP) {
-            p->partial_used = true;
+        p->partial_used = status == PARSER_OP;
+        p->postponed = status == PARSER_NOT_YET;
+        if (status == PARSER_MORE && taken == 0 && *at < end) {
+            return parser_next(p, at, end, op); /* the line is open, and here is the rest of it */
         }
         if (status != PARSER_MORE || taken == 0) {
             return status;

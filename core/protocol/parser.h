@@ -32,6 +32,9 @@ enum proto_verb {
     VERB_IGNORED   /* A+, A-: accepted on routes and without effect */
 };
 
+/* Before the other side has said who it is, nothing needs longer lines than this. */
+#define PARSER_GREETING_LINE (16u * 1024)
+
 #define PARSER_QUEUES_MAX 64 /* queue groups named in one RMSG */
 
 /* All pointers are valid until the next parser_next(). */
@@ -57,6 +60,8 @@ struct proto_op {
 enum parser_status {
     PARSER_OP,       /* *op holds an operation */
     PARSER_MORE,     /* everything was taken; feed more */
+    PARSER_NOT_YET,  /* what comes is no greeting: end that with `greeting_line` 0 and ask again, or
+                      * close. Nothing of it was taken beyond its line */
     PARSER_BAD_VERB, /* "Unknown Protocol Operation", close; also a payload that does not end so */
     PARSER_BAD_ARGS, /* close without -ERR */
     PARSER_LINE_TOO_LONG,
@@ -66,13 +71,18 @@ enum parser_status {
 
 struct parser {
     enum parser_kind kind;
-    uint32_t max_line;     /* bytes of arguments; max_control_line, 16 times that for routes */
-    uint32_t max_payload;  /* bytes of headers and body */
+    uint32_t max_line;    /* bytes of arguments; max_control_line, 16 times that for routes */
+    uint32_t max_payload; /* bytes of headers and body */
+    /* While the other side has not said who it is: the bytes of a line at most, and only what
+     * greets is cut (CONNECT, INFO, PING, PONG, +OK, -ERR), so nobody unknown makes the server wait
+     * for a payload. 0: everything. */
+    uint32_t greeting_line;
     bool headers;          /* HPUB allowed */
     bool pinned;           /* routes: lines leave the account out, op.account stays empty */
     struct buffer partial; /* what the last read left unfinished */
     size_t needed;         /* total length of the unfinished operation, 0 while its line is open */
     bool partial_used;     /* the last op points into partial */
+    bool postponed;        /* PARSER_NOT_YET was said of what is in partial */
     /* The last operation, if it was a message cut from the caller's bytes: publishers send the same
      * line again and again, and comparing it costs a fraction of cutting it. */
     struct bytes last_line; /* with its line end; len 0: none */

@@ -381,3 +381,38 @@ async def test_silent_connections_leave_descriptors_for_the_store_and_the_neighb
         assert c.recv(5) == b"INFO "
     await nc.close()
     s.stop()
+
+
+@pytest.mark.parametrize("said", [b"PUB x 1000000\r\n", b"PUB x", b"HPUB x 12 1000000\r\n", b"SUB a", b"UNSUB 1\r\n",
+                                  b"CONNECT " + b"x" * 20000])
+def test_strangers_are_refused_by_their_first_line(tmp_path, said):
+    """Nothing that is not a greeting is waited for; nor a greeting without an end."""
+    s = Server(tmp_path, conf="max_control_line: 1MB\nauthorization { user: u, password: p, timeout: 60 }\n").start()
+    c = Raw(s)
+    c.until(b"\r\n")
+    c.send(said + b" " * 10)
+    assert b"Authorization Violation" in c.rest() or (b"maximum control line" in c.data and said[:1] == b"C")
+    assert s.process.poll() is None, s.tail()
+    s.stop()
+
+
+@pytest.mark.parametrize("secret", ["", "authorization { user: u, password: p, timeout: 60 }"])
+def test_strangers_on_the_route_port_hold_no_memory(tmp_path, secret):
+    port = free_port()
+    s = Server(tmp_path, conf=f'cluster {{ name: C1, listen: "127.0.0.1:{port}", {secret} }}\n').start()
+    greeting = b"" if secret else b'CONNECT {"verbose":false,"name":"x","cluster":"C1"}\r\n'
+    for said in (b"RMSG $G foo 250000000\r\n" + bytes(100000), b"HMSG $G foo 12 250000000\r\n", b"RS+ $G foo\r\n",
+                 b"RMSG $G " + b"x" * 60000, b"INFO " + b"x" * 20000):
+        c = socket.create_connection(("127.0.0.1", port), timeout=10 * SLOW)
+        data = b""
+        try:
+            c.sendall(greeting + said)
+            while chunk := c.recv(65536):
+                data += chunk
+        except ConnectionResetError:
+            pass
+        assert b"INFO " in data and (b"Authorization Violation" in data or said.startswith(b"INFO")), data
+        c.close()
+    assert s.get("/varz")["routes"] == 0
+    assert s.process.poll() is None, s.tail()
+    s.stop()

@@ -147,3 +147,53 @@ Test(parser, a_repeated_line_without_its_payload_end_is_refused)
     cr_assert_eq(parser_next(&p, &at, text + sizeof text - 1, &op), PARSER_BAD_VERB);
     parser_deinit(&p);
 }
+
+/* Before it is known who speaks, whatever is no greeting is said to be so by its first bytes, in
+ * any split, and goes on as usual when it may come after all. */
+Test(parser, greeting_takes_nothing_else)
+{
+    static const char *const others[] = {"PUB foo 1000000\r\n", "SUB a 1\r\n", "HPUB a 1 2\r\nx",
+                                         "UNSUB 1\r\n"};
+    static const char *const greets[] = {"CONNECT {}\r\n", "PING\r\n", "PONG\r\n",
+                                         "INFO {}\r\n",    "+OK\r\n",  "-ERR 'x'\r\n"};
+    struct parser p;
+    struct proto_op op;
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        for (size_t split = 1; split <= strlen(others[i]); split++) {
+            parser_init(&p, PARSER_CLIENT, 1 << 20, 1 << 20);
+            p.headers = true;
+            p.greeting_line = 64;
+            const char *at = others[i], *end = at + split;
+            enum parser_status status = parser_next(&p, &at, end, &op);
+            if (status == PARSER_MORE) {
+                end = others[i] + strlen(others[i]);
+                status = parser_next(&p, &at, end, &op);
+            }
+            cr_assert_eq(status, PARSER_NOT_YET, "%s at %zu: %d", others[i], split, status);
+            cr_assert(p.partial.cap <= 128);
+            p.greeting_line = 0;
+            status = parser_next(&p, &at, end, &op);
+            bool whole = end == others[i] + strlen(others[i]) && i % 2 == 1;
+            cr_assert_eq(status, whole ? PARSER_OP : PARSER_MORE, "%s at %zu", others[i], split);
+            parser_deinit(&p);
+        }
+    }
+    for (size_t i = 0; i < sizeof greets / sizeof greets[0]; i++) {
+        parser_init(&p, PARSER_CLIENT, 1 << 20, 1 << 20);
+        p.greeting_line = 64;
+        const char *at = greets[i];
+        cr_assert_eq(parser_next(&p, &at, at + strlen(at), &op), PARSER_OP, "%s", greets[i]);
+        parser_deinit(&p);
+    }
+    char line[200] = "CONNECT {";
+    memset(line + 9, 'x', sizeof line - 9);
+    for (size_t split = 1; split < sizeof line; split += 7) {
+        parser_init(&p, PARSER_CLIENT, 1 << 20, 1 << 20);
+        p.greeting_line = 64;
+        const char *at = line;
+        enum parser_status status = parser_next(&p, &at, line + split, &op);
+        status = status == PARSER_MORE ? parser_next(&p, &at, line + sizeof line, &op) : status;
+        cr_assert_eq(status, PARSER_LINE_TOO_LONG);
+        parser_deinit(&p);
+    }
+}
