@@ -121,7 +121,8 @@ static void drop_waiters(struct asset *a, bool all)
 
 /* --- expiry --- */
 
-#define EXPIRY_NS (50 * NS_PER_MS) /* so that it is a batch of them, not one at a time */
+#define EXPIRY_NS     (50 * NS_PER_MS)  /* so that it is a batch of them, not one at a time */
+#define EXPIRY_MAX_NS (30 * NS_PER_SEC) /* then it looks again: the clock may have been set */
 
 static void on_expiry(void *arg);
 
@@ -138,6 +139,7 @@ static void arm_expiry(struct asset *a, int64_t least_ns)
     int64_t end = time_add(s->totals.first_ns, s->config.max_age_ns);
     int64_t due = over ? -EXPIRY_NS : time_sub(end, clock_now_ns());
     due = due <= -EXPIRY_NS ? least_ns : due < EXPIRY_NS ? EXPIRY_NS : due;
+    due = due > EXPIRY_MAX_NS ? EXPIRY_MAX_NS : due;
     loop_timer_arm(asset_loop(a), &a->expiry, time_after(clock_mono_ns(), due), on_expiry, a);
 }
 
@@ -153,7 +155,9 @@ static void on_expiry(void *arg)
 {
     struct asset *a = arg;
     struct stream *s = a->stream;
-    uint64_t through = stream_expired_through(s, clock_now_ns());
+    int64_t now = clock_now_ns();
+    bool old = time_add(s->totals.first_ns, s->config.max_age_ns) <= now;
+    uint64_t through = old ? stream_expired_through(s, now) : 0;
     uint64_t most = s->totals.first_seq + stream_slice(s);
     through = through < most ? through : most;
     if (through > 0 || stream_is_over_limits(s)) {
@@ -241,6 +245,9 @@ static enum err apply(void *owner, uint64_t index, uint64_t term, struct bytes e
         asset_answer_duplicates(a, true);
         if (kind == ENTRY_MESSAGES) {
             asset_pump_all(a);
+        }
+        if (kind == ENTRY_CONFIG) { /* it may be due earlier */
+            loop_timer_cancel(asset_loop(a), &a->expiry);
         }
         arm_expiry(a, 0);
     }

@@ -191,10 +191,10 @@ bool clock_parse_duration(struct bytes text, int64_t *ns)
         }
         total += value / scale * units[i].ns;
     }
-    if (total > 9.2e18) {
+    if (total >= 9223372036854775808.0) { /* 2^63 */
         return false;
     }
-    *ns = (int64_t)(sign * total);
+    *ns = total > (double)TIME_MAX_NS ? (int64_t)sign * TIME_MAX_NS : (int64_t)(sign * total);
     return true;
 }
 

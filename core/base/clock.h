@@ -26,7 +26,8 @@ void clock_format_uptime(int64_t ns, char text[48]);
 #define CLOCK_DURATION_MAX 80
 /* Go's duration notation: "2m0s", "1.5s", "250ms", "0s". Writes a NUL. */
 void clock_format_duration(int64_t ns, char text[CLOCK_DURATION_MAX]);
-/* Go's duration notation: "1h30m", "250ms", "-1.5s", "0". */
+/* Go's duration notation: "1h30m", "250ms", "-1.5s", "0". At most TIME_MAX_NS either way; what Go
+ * cannot hold is refused as there. */
 bool clock_parse_duration(struct bytes text, int64_t *ns);
 
 #endif

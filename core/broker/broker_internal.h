@@ -102,7 +102,8 @@ struct client {
     struct loop_timer timer; /* authentication first, then PING */
     int pings_out;
     int64_t ping_sent_ns, rtt_ns;
-    int64_t last_activity_ns; /* wall clock */
+    int64_t last_activity_ns; /* wall clock, to be shown */
+    int64_t active_mono_ns;   /* the same, to wait by */
     uint64_t in_msgs, in_bytes, stalls;
     struct buffer held;            /* bytes that arrived while CLIENT_VERIFYING */
     struct buffer waiting_connect; /* what CONNECT said, until its turn to be judged */

@@ -338,7 +338,7 @@ static void on_ping_timer(void *arg)
     int64_t now = clock_mono_ns();
     bool fresh_rtt =
         c->ping_sent_ns > 0 && c->rtt_ns > 0 && now - c->ping_sent_ns < 3600 * NS_PER_SEC;
-    bool active = clock_now_ns() - c->last_activity_ns < o->ping_interval_ns;
+    bool active = now - c->active_mono_ns < o->ping_interval_ns;
     if (!(fresh_rtt && active)) {
         if (c->pings_out + 1 > o->ping_max) {
             count(&c->home->stale, 1);
@@ -354,8 +354,10 @@ static void on_ping_timer(void *arg)
 
 void client_arm_ping(struct client *c, int64_t after_ns)
 {
-    int64_t jitter = (int64_t)random_below(loop_random(c->home->loop), (uint64_t)after_ns / 5 + 1);
-    loop_timer_arm(c->home->loop, &c->timer, clock_mono_ns() + after_ns + jitter, on_ping_timer, c);
+    int64_t wait = after_ns < 0 ? 0 : after_ns;
+    int64_t jitter = (int64_t)random_below(loop_random(c->home->loop), (uint64_t)wait / 5 + 1);
+    loop_timer_arm(c->home->loop, &c->timer, time_after(clock_mono_ns(), time_add(wait, jitter)),
+                   on_ping_timer, c);
 }
 
 static void on_auth_timer(void *arg)
@@ -473,6 +475,7 @@ void client_process(struct client *c, const char *data, size_t len)
     struct proto_op op;
     enum parser_status status = PARSER_MORE;
     c->last_activity_ns = clock_now_ns();
+    c->active_mono_ns = loop_now_ns(here->loop);
     c->must_stall = false;
     while (c->state != CLIENT_VERIFYING && c->state != CLIENT_REFUSED &&
            ((status = parser_next(&c->parser, &at, end, &op)) == PARSER_OP ||
@@ -739,6 +742,7 @@ void client_open(struct broker *broker, int fd, enum client_welcome welcome)
     c->conn->max_pending = (size_t)o->max_pending;
     c->conn->write_deadline_ns = o->write_deadline_ns;
     c->last_activity_ns = clock_now_ns();
+    c->active_mono_ns = loop_now_ns(home->loop);
     parser_init(&c->parser, PARSER_CLIENT, (uint32_t)o->max_control_line, (uint32_t)o->max_payload);
     client_set_greeting(c, true);
     c->next = home->clients;

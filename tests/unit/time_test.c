@@ -79,6 +79,18 @@ Test(time, dates_outside_of_int64_become_its_ends)
     }
 }
 
+Test(time, durations_end_where_sums_of_them_are_safe)
+{
+    int64_t ns;
+    cr_assert(clock_parse_duration(bytes_of("2562047h"), &ns));
+    cr_assert_eq(ns, TIME_MAX_NS);
+    cr_assert(clock_parse_duration(bytes_of("-2500000h"), &ns));
+    cr_assert_eq(ns, -TIME_MAX_NS);
+    cr_assert(!clock_parse_duration(bytes_of("9000000h"), &ns));
+    cr_assert(clock_parse_duration(bytes_of("1281023h"), &ns));
+    cr_assert_eq(ns, INT64_C(1281023) * 3600 * NS_PER_SEC);
+}
+
 /* --- timers --- */
 
 struct timers {
