@@ -393,7 +393,7 @@ void route_process(struct route *r, const char *data, size_t len)
 {
     const char *at = data;
     const char *end = data + len;
-    struct proto_op op;
+    NOT_CLEARED struct proto_op op;
     enum parser_status status = PARSER_MORE;
     uint64_t msgs = r->in_msgs;
     uint64_t bytes = r->in_bytes;

@@ -27,9 +27,9 @@ static void on_work(struct work *work)
 static void login_free(struct route_login *l)
 {
     free(l->user);
-    free(l->password);
+    mem_free_secret(l->password);
     free(l->given_user);
-    free(l->given_password);
+    mem_free_secret(l->given_password);
     free(l->cluster);
     conn_release(l->conn);
     free(l);

@@ -6,16 +6,20 @@
  * loops. Clients go before the routes: what they hear last of the other servers is where they go.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "cluster/peers.h"
 #include "cluster/routes.h"
+#include "core/base/file_mode.h"
 #include "core/base/hash.h"
+#include "core/base/json.h"
 #include "core/base/log.h"
 #include "core/net/files.h"
 #include "core/base/mem.h"
@@ -83,7 +87,8 @@ static void write_pid_file(const char *path)
     if (path == NULL) {
         return;
     }
-    FILE *f = fopen(path, "w");
+    int fd = file_open_shared(path, O_WRONLY | O_TRUNC, 0644);
+    FILE *f = fd < 0 ? NULL : fdopen(fd, "w");
     if (f == NULL) {
         log_fatal("Could not write pidfile: open %s: %s", path, strerror(errno));
         exit(1);
@@ -426,6 +431,22 @@ static void raise_files(const struct options *o)
     }
 }
 
+/* Memory holds keys, passwords and messages: no core dumps and no debugger of the same user, unless
+ * they are asked for. A failed CHECK says in the log where it was. Sanitizers look at it
+ * themselves. */
+static void keep_memory_private(void)
+{
+    const char *wanted = getenv("TRIREME_CORE_DUMPS");
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    if (wanted == NULL || strcmp(wanted, "1") != 0) {
+        (void)prctl(PR_SET_DUMPABLE, 0);
+    }
+#else
+    (void)wanted;
+#endif
+    json_wipe_freed();
+}
+
 int main(int argc, char **argv)
 {
     int exit_code;
@@ -442,6 +463,8 @@ int main(int argc, char **argv)
     }
     (void)pthread_sigmask(SIG_BLOCK, &signals, NULL); /* inherited by every thread */
     (void)signal(SIGPIPE, SIG_IGN);
+    file_mode_private();
+    keep_memory_private();
     if (!open_log(s.configuration.options, &error)) {
         fprintf(stderr, "%s\n", error.message);
         return 1;

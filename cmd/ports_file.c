@@ -1,10 +1,12 @@
 #include "ports_file.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "core/base/file_mode.h"
 #include "core/base/json.h"
 #include "core/base/log.h"
 #include "core/base/url.h"
@@ -57,7 +59,8 @@ void ports_file_write(const char *folder, const char *program, const struct port
     json_write(&text, object, 0);
     json_decref(object);
     path_of(&path, folder, program);
-    FILE *f = fopen(path.data, "w");
+    int fd = file_open_shared(path.data, O_WRONLY | O_TRUNC, 0644);
+    FILE *f = fd < 0 ? NULL : fdopen(fd, "w");
     bool written = f != NULL && fwrite(text.data, 1, text.len, f) == text.len;
     if ((f != NULL && fclose(f) != 0) || !written) {
         log_error("Error writing ports file (%s): %s", path.data, strerror(errno));

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "core/base/clock.h"
+#include "core/base/file_mode.h"
 #include "core/base/hash.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
@@ -196,6 +197,7 @@ struct jetstream *jetstream_new(struct broker *broker, struct peers *peers, stru
     js->store_dir = path.data;
     const struct store_keys keys = {o->jetstream_key, o->jetstream_prev_key,
                                     o->jetstream_aes ? SEAL_AES : SEAL_CHACHAPOLY};
+    file_mode_tighten(js->store_dir); /* from before, or from somewhere else */
     js->store = store_open(js->store_dir, &keys, error);
     if (js->store == NULL) {
         free(js->store_dir);

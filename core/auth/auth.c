@@ -197,7 +197,7 @@ void auth_work_free(struct auth_work *w)
     free(w->given);
     free(w->nonce);
     free(w->name);
-    free(w->secret);
+    mem_free_secret(w->secret);
     free(w);
 }
 

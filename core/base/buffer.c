@@ -13,6 +13,14 @@ void buffer_deinit(struct buffer *b)
     *b = (struct buffer){0};
 }
 
+void buffer_deinit_secret(struct buffer *b)
+{
+    if (b->data != NULL) {
+        explicit_bzero(b->data, b->cap);
+    }
+    buffer_deinit(b);
+}
+
 bool buffer_try_reserve(struct buffer *b, size_t more)
 {
     if (b->cap - b->len >= more) {

@@ -14,6 +14,8 @@ struct buffer {
 };
 
 void buffer_deinit(struct buffer *b);
+/* Overwrites the bytes first. */
+void buffer_deinit_secret(struct buffer *b);
 static inline void buffer_clear(struct buffer *b)
 {
     b->len = 0;

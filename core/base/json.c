@@ -1,9 +1,23 @@
 #include "core/base/json.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 
 #include "core/base/clock.h"
 #include "core/base/utf8.h"
+
+static void wipe_and_free(void *p)
+{
+    if (p != NULL) {
+        explicit_bzero(p, malloc_usable_size(p));
+        free(p);
+    }
+}
+
+void json_wipe_freed(void)
+{
+    json_set_alloc_funcs(malloc, wipe_and_free);
+}
 
 json_t *json_parse(struct bytes text, json_error_t *reason)
 {

@@ -7,6 +7,10 @@
 
 #include "core/base/buffer.h"
 
+/* From now on what jansson frees is overwritten first: a CONNECT has its password there. Once,
+ * before anything else of jansson's. */
+void json_wipe_freed(void);
+
 /* Parses one object; at most 64 KiB × 16 of text and jansson's own depth limit. On failure returns
  * NULL and *reason (static or inside jansson's error) says why. */
 json_t *json_parse(struct bytes text, json_error_t *reason);

@@ -16,6 +16,7 @@
 
 #include "core/base/clock.h"
 #include "core/base/mem.h"
+#include "core/base/file_mode.h"
 
 atomic_bool log_debugging, log_tracing;
 
@@ -39,7 +40,7 @@ static const struct {
 
 static int open_file(const char *path)
 {
-    return open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+    return file_open_shared(path, O_WRONLY | O_APPEND, 0640);
 }
 
 static int64_t file_size(int fd)

@@ -45,6 +45,14 @@ char *mem_dup(const void *bytes, size_t len)
     return p;
 }
 
+void mem_free_secret(char *text)
+{
+    if (text != NULL) {
+        explicit_bzero(text, strlen(text));
+        free(text);
+    }
+}
+
 void *mem_try_alloc(size_t bytes)
 {
     return malloc(bytes == 0 ? 1 : bytes);

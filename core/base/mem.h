@@ -12,6 +12,9 @@ char *mem_strdup(const char *text);
 /* Copies `len` bytes and appends a NUL. */
 char *mem_dup(const void *bytes, size_t len);
 
+/* Overwrites the text before it is freed. NULL is allowed. */
+void mem_free_secret(char *text);
+
 /* NULL when memory is not to be had. */
 void *mem_try_alloc(size_t bytes);
 

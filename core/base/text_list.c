@@ -32,7 +32,7 @@ bool text_list_equal(const struct text_list *a, const struct text_list *b)
 void text_list_clear(struct text_list *list)
 {
     for (uint32_t i = 0; i < list->count; i++) {
-        free(list->items[i]);
+        mem_free_secret(list->items[i]); /* URLs have passwords in them */
     }
     free(list->items);
     *list = (struct text_list){0};

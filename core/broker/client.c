@@ -472,7 +472,7 @@ void client_process(struct client *c, const char *data, size_t len)
     uint64_t msgs = c->in_msgs;
     uint64_t bytes = c->in_bytes;
     struct broker_loop *here = c->home;
-    struct proto_op op;
+    NOT_CLEARED struct proto_op op;
     enum parser_status status = PARSER_MORE;
     c->last_activity_ns = clock_now_ns();
     c->active_mono_ns = loop_now_ns(here->loop);
@@ -525,7 +525,7 @@ static void destroy(void *arg)
     struct client *c = arg;
     parser_deinit(&c->parser);
     buffer_deinit(&c->held);
-    buffer_deinit(&c->waiting_connect);
+    buffer_deinit_secret(&c->waiting_connect);
     map_deinit(&c->publish_cache);
     table_clear(&c->subs);
     client_forget_replies(c);

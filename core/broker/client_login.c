@@ -382,8 +382,7 @@ static void on_turn_to_be_judged(void *arg)
     CHECK(connect_parse(&said, buffer_bytes(&line)) == OK); /* as it was before */
     judge(c, &said);
     connect_deinit(&said);
-    explicit_bzero(line.data, line.len);
-    buffer_deinit(&line);
+    buffer_deinit_secret(&line);
     if (conn->closed) {
         return;
     }
@@ -421,7 +420,7 @@ static void log_in(struct client *c, const struct connect *said, struct bytes li
                    judged ? on_turn_to_be_judged : on_not_judged, c);
 }
 
-void client_on_connect(struct client *c, const struct proto_op *op)
+static void on_connect(struct client *c, const struct proto_op *op)
 {
     /* What a second CONNECT leaves out stays as the first had it. */
     struct connect said = {.verbose = c->verbose,
@@ -460,6 +459,13 @@ void client_on_connect(struct client *c, const struct proto_op *op)
         log_in(c, &said, op->args);
     }
     connect_deinit(&said);
+}
+
+/* The line is not left in the buffer that it was read into: there is a secret in it. */
+void client_on_connect(struct client *c, const struct proto_op *op)
+{
+    on_connect(c, op);
+    explicit_bzero((char *)op->args.ptr, op->args.len);
 }
 
 /* Fine when nobody needs credentials, or there is a user for those who have none. */

@@ -154,7 +154,7 @@ static void send_to_links(struct account *account, const struct message *m,
 {
     for (uint32_t i = 0; i < targets->link_count; i++) {
         struct link *link = targets->links[i];
-        struct bytes queues[PARSER_QUEUES_MAX];
+        NOT_CLEARED struct bytes queues[PARSER_QUEUES_MAX];
         uint32_t count = 0;
         for (uint32_t k = 0; k < targets->pick_count && count < PARSER_QUEUES_MAX; k++) {
             if (targets->picks[k].link == link) {
@@ -187,7 +187,7 @@ unsigned route_message(struct broker *broker, struct account *account, const str
     }
     const struct interest_result *r = account_match(account, m->subject);
     unsigned taken = 0;
-    struct targets targets;
+    NOT_CLEARED struct targets targets;
     targets.link_count = targets.pick_count = 0;
     for (uint32_t i = 0; i < r->plain_count; i++) {
         struct interest_entry *entry = r->plain[i];

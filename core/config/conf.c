@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "core/base/buffer.h"
 #include "core/base/mem.h"
@@ -51,7 +52,7 @@ void conf_free(struct conf *conf)
     if (conf != NULL) {
         value_deinit(&conf->root);
         for (uint32_t i = 0; i < conf->text_count; i++) {
-            free(conf->texts[i]);
+            mem_free_secret(conf->texts[i]); /* passwords are among them */
         }
         free(conf->texts);
         free(conf);
@@ -657,10 +658,17 @@ static enum err read_file(const char *path, struct buffer *out, struct error *er
     }
     char chunk[4096];
     size_t n;
+    struct stat st;
+    /* no copies behind it: there are secrets in it */
+    (void)buffer_reserve(out, fstat(fileno(f), &st) == 0 && st.st_size < (64 << 20)
+                                  ? (size_t)st.st_size + sizeof chunk
+                                  : sizeof chunk);
+    (void)setvbuf(f, NULL, _IONBF, 0);
     while ((n = fread(chunk, 1, sizeof chunk, f)) > 0 && out->len < (64u << 20)) {
         buffer_append(out, chunk, n);
     }
     bool failed = ferror(f) != 0;
+    explicit_bzero(chunk, sizeof chunk);
     (void)fclose(f);
     return failed ? error_set(error, ERR_IO, "read %s: %s", path, strerror(errno)) : OK;
 }
@@ -701,7 +709,7 @@ static enum err load_into(struct scan *outer, struct bytes name, const char *pat
                         BYTES_ARG(name), reason.message);
     }
     value_deinit(&included);
-    buffer_deinit(&text);
+    buffer_deinit_secret(&text);
     return err;
 }
 
@@ -730,6 +738,6 @@ struct conf *conf_load(const char *path, struct error *error)
         conf = is_yaml(path) ? conf_parse_yaml(path, buffer_bytes(&text), error)
                              : conf_parse(path, buffer_bytes(&text), error);
     }
-    buffer_deinit(&text);
+    buffer_deinit_secret(&text);
     return conf;
 }

@@ -12,7 +12,7 @@
 void option_set(char **field, const char *value)
 {
     char *copy = value == NULL ? NULL : mem_strdup(value);
-    free(*field);
+    mem_free_secret(*field);
     *field = copy;
 }
 
@@ -59,7 +59,7 @@ static void cluster_options_deinit(struct cluster_options *c)
     free(c->name);
     free(c->host);
     free(c->user);
-    free(c->password);
+    mem_free_secret(c->password);
     free(c->advertise);
     text_list_clear(&c->routes);
     text_list_clear(&c->accounts);
@@ -109,13 +109,13 @@ void options_free(struct options *o)
         &o->system_account,    &o->no_auth_user,   &o->store_dir, &o->jetstream_key,
         &o->jetstream_prev_key};
     for (size_t i = 0; i < sizeof strings / sizeof strings[0]; i++) {
-        free(*strings[i]);
+        mem_free_secret(*strings[i]);
     }
     for (uint32_t i = 0; i < o->account_count; i++) {
         struct account_options *a = &o->accounts[i];
         for (uint32_t k = 0; k < a->user_count; k++) {
             free(a->users[k].user);
-            free(a->users[k].password);
+            mem_free_secret(a->users[k].password);
             permissions_free(&a->users[k].permissions);
         }
         permissions_free(&a->default_permissions);

@@ -214,7 +214,7 @@ static void free_chunks(struct conn *conn)
 static enum flush_result write_plain(struct conn *conn)
 {
     while (conn->first != NULL) {
-        struct iovec parts[WRITEV_MAX];
+        NOT_CLEARED struct iovec parts[WRITEV_MAX];
         int count = 0;
         size_t offered = 0;
         for (struct conn_chunk *c = conn->first; c != NULL && count < WRITEV_MAX; c = c->next) {

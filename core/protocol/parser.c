@@ -276,7 +276,7 @@ static enum parser_status cut_op(const struct parser *p, const char *data, size_
         return PARSER_LINE_TOO_LONG;
     }
     *taken = line_len + 1;
-    struct bytes args[ARGS_MAX];
+    NOT_CLEARED struct bytes args[ARGS_MAX];
     uint32_t count;
     uint32_t payload_len = 0;
     /* To nats-server a CR separates words in most places and not in some: none may reach a route.

@@ -228,7 +228,7 @@ static enum err make_folders(const char *path, struct error *error)
         }
         char end = *p;
         *p = '\0';
-        if (mkdir(copy, 0750) != 0 && errno != EEXIST) {
+        if (mkdir(copy, 0700) != 0 && errno != EEXIST) {
             err = error_set(error, ERR_IO, "could not create storage directory - mkdir %s: %s",
                             copy, strerror(errno));
         }

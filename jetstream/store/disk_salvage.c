@@ -54,7 +54,7 @@ static bool set_marker(const char *folder, const char *text)
 {
     char path[PATH_LEN];
     path_of(path, folder, "damaged");
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     bool written =
         fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text) && fsync(fd) == 0;
     if (fd >= 0) {

@@ -36,7 +36,7 @@ static bool read_slot(int fd, unsigned index, uint64_t *number)
 enum err mark_open(struct mark *m, const char *path, uint64_t *number, bool *known,
                    struct error *error)
 {
-    *m = (struct mark){.fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640)};
+    *m = (struct mark){.fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600)};
     *number = 0;
     *known = false;
     if (m->fd < 0) {
