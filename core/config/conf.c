@@ -568,19 +568,44 @@ static enum err parse_include(struct scan *s, struct conf_value *map)
     return load_into(s, name, kept, map);
 }
 
+/* A brace that closes nothing, where a key would be: to nats-server a key. Without a value, at the
+ * end of the file, it says nothing. */
+static enum err stray_brace(struct scan *s)
+{
+    int line = s->line, column = (int)(s->at - s->line_start) + (s->line == 1 ? 0 : 1);
+    s->at++;
+    for (const char *p = s->at; p < s->end; p++) {
+        if (!isspace((unsigned char)*p)) {
+            return error_set(s->error, ERR_PARSE, "%s:%d:%d: unknown field \"}\"", s->file, line,
+                             column);
+        }
+    }
+    return OK;
+}
+
 static enum err parse_members(struct scan *s, struct conf_value *map, bool braces)
 {
+    bool opened = false; /* a brace around the whole file */
+    int value_line = 0;  /* where the last value ended */
     for (;;) {
         skip_space(s);
         if (at_end(s)) {
             return braces ? fail(s, "Unexpected EOF processing map.") : OK;
         }
         if (*s->at == '}') {
+            if (!braces && !opened && s->line != value_line) {
+                enum err err = stray_brace(s);
+                if (err != OK) {
+                    return err;
+                }
+                continue;
+            }
             s->at++;
             if (braces) {
                 return OK;
             }
-            continue; /* a stray brace at top level is ignored */
+            opened = false; /* or it ends a value: that is ignored */
+            continue;
         }
         if (*s->at == ',' || *s->at == ';') {
             s->at++;
@@ -588,6 +613,7 @@ static enum err parse_members(struct scan *s, struct conf_value *map, bool brace
         }
         if (!braces && *s->at == '{') { /* braces around the whole file */
             s->at++;
+            opened = true;
             continue;
         }
         int line = s->line;
@@ -638,6 +664,7 @@ static enum err parse_members(struct scan *s, struct conf_value *map, bool brace
         if (err != OK) {
             return err;
         }
+        value_line = s->line;
         skip_blanks(s);
         if (!at_end(s) && !at_comment(s) && !is_newline(*s->at) && *s->at != ',' && *s->at != ';' &&
             *s->at != '}') {

@@ -312,8 +312,7 @@ static const struct flag flags[] = {{"a", FLAG_TEXT, set_host},
                                     {"no_advertise", FLAG_BOOL, set_no_advertise},
                                     {"connect_retries", FLAG_INT, set_connect_retries}};
 
-static const char *const unsupported_flags[] = {"ms",      "https_port", "r", "remote_syslog",
-                                                "profile", "help_tls",   NULL};
+static const char *const unsupported_flags[] = {"r", "remote_syslog", "profile", "help_tls", NULL};
 
 static const struct flag *find_flag(const char *name)
 {

@@ -2,6 +2,7 @@
 guard a door do instead: the door stays shut."""
 import asyncio
 import base64
+import glob
 import hashlib
 import json
 import os
@@ -10,13 +11,14 @@ import shutil
 import ssl
 import subprocess
 import time
+import urllib.request
 
 import nats
 import nkeys
 import pytest
 
 from certs import Certificates
-from harness import BINARY, PEER, Server, eventually
+from harness import BINARY, PEER, ROOT, Server, eventually, free_port
 from peer import both
 from test_tls import Secure
 
@@ -333,3 +335,42 @@ def test_a_file_that_says_nothing_is_not_valid_but_does(tmp_path, text, binary):
     eventually(lambda: "Server is ready" in (tmp_path / "log").read_text())
     running.terminate()
     assert running.wait(timeout=20) is not None
+
+
+def known_without_effect():
+    """Names of options that the sources know and do nothing with."""
+    names = set()
+    for source in glob.glob(os.path.join(ROOT, "core/config/*.c")):
+        with open(source) as f:
+            text = f.read()
+        names |= set(re.findall(r'\{"(\w+)", NULL\},', text))
+        for array in re.findall(r"not_yet\[\] = \{(.*?)NULL\}|unsupported_flags\[\] = \{(.*?)NULL\}", text, re.S):
+            names |= set(re.findall(r'"(\w+)"', "".join(array)))
+    return names
+
+
+def test_what_has_no_effect_is_among_the_limits():
+    with open(os.path.join(ROOT, "README.md")) as f:
+        limits = f.read().partition("## Limits")[2]
+    names = known_without_effect()
+    assert {"gateway", "domain", "msg_trace", "profile"} <= names
+    missing = [n for n in sorted(names) if not re.search(rf"`-{{0,2}}{n}`", limits)]
+    assert not missing, missing
+
+
+def test_monitoring_by_https_from_flags_alone(tmp_path):
+    certs = Certificates()
+    cert, key = certs.server
+    s = Server(tmp_path, args=["-ms", str(free_port()), "-m", "0", "--tls", "--tlscert", cert, "--tlskey", key])
+    https = s.args[1]
+    s.start(wait=False)
+    context = ssl.create_default_context(cafile=certs.ca.pem)
+    url = f"https://localhost:{https}/varz"
+
+    def answers():
+        assert s.process.poll() is None, s.tail()
+        with urllib.request.urlopen(url, context=context, timeout=5) as r:
+            return json.load(r)["https_port"] == int(https)
+    eventually(answers)
+    s.stop()
+    shutil.rmtree(certs.folder)

@@ -160,3 +160,31 @@ Test(options, a_cluster_without_a_port_opens_nothing)
         options_free(o);
     }
 }
+
+Test(conf, a_brace_that_closes_nothing)
+{
+    /* nats-server 2.15.2's answers to -t */
+    static const struct {
+        const char *text;
+        bool good;
+    } rows[] = {{"}", true},
+                {"}\n", true},
+                {"debug: true\n}\n", true},
+                {"debug: true }\nport: 4222\n", true},
+                {"accounts { A {} } }\nport: 4222\n", true},
+                {"{ debug: true\nport: 4222\n}\ntrace: false\n", true},
+                {"{ debug: true }\ntrace: false", true},
+                {"{\ndebug: true\n", true},
+                {"}\nport: 4222\n", false},
+                {"debug: true\n}\nport: 4222\n", false},
+                {"debug: true\n} port: 4222\n", false},
+                {"accounts { A {} }\n}\nport: 4222\n", false},
+                {"debug: true\n}\n}\n", false},
+                {"debug: true\n}\n# comment\n", false}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct error error;
+        struct conf *conf = conf_parse("test.conf", bytes_of(rows[i].text), &error);
+        cr_assert_eq(conf != NULL, rows[i].good, "%s", rows[i].text);
+        conf_free(conf);
+    }
+}
