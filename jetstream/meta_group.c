@@ -630,26 +630,31 @@ static unsigned load_of(const struct jetstream *js, uint64_t node)
     return load;
 }
 
-/* May one more stream (or `known`, changed so) take what it may grow to of that node? Every server
- * is taken to have the limits of this one. A stream without a limit asks for one byte. */
+/* Every server is taken to have the limits of this one. */
+static int64_t room_limit(const struct jetstream *js, const struct stream_config *config)
+{
+    const struct options *o = broker_options(js->broker);
+    return config->memory ? o->jetstream_max_memory : o->jetstream_max_file;
+}
+
 static bool has_room(const struct jetstream *js, uint64_t node, const struct stream_config *config,
                      const struct assignment *known)
 {
-    const struct options *o = broker_options(js->broker);
-    int64_t limit = config->memory ? o->jetstream_max_memory : o->jetstream_max_file;
-    int64_t wanted = config->max_bytes > 0 ? config->max_bytes : 1;
-    return limit < 0 || (wanted <= limit && meta_reserved(&js->meta.meta, node, config->memory,
-                                                          known) <= limit - wanted);
+    return meta_has_room(&js->meta.meta, node, room_limit(js, config), config, known);
 }
 
 static bool no_room(const struct jetstream *js, const struct stream_config *config,
                     struct js_error *error)
 {
-    if (js->peers == NULL) {
-        return js_fail(error, config->memory ? JS_MEMORY_RESOURCES : JS_STORAGE_RESOURCES);
-    }
-    return js_failf(error, JS_NO_PEERS, "no suitable peers for placement, insufficient %s",
-                    config->memory ? "memory" : "storage");
+    return meta_no_room(js_is_clustered(js), config->memory, error);
+}
+
+/* What the entry is checked by again where it is applied. */
+static void put_checks(const struct jetstream *js, const struct stream_config *config, json_t *op)
+{
+    json_put_int(op, "checks", 1);
+    json_put_int(op, "limit", room_limit(js, config));
+    json_put_bool(op, "clustered", js_is_clustered(js));
 }
 
 static bool place(struct jetstream *js, const struct stream_config *config, json_t *peers,
@@ -733,7 +738,7 @@ void meta_create_stream(struct jetstream *js, struct account *account, struct by
     json_t *op = new_op("create", account, name, reply);
     json_put(op, "config", json_incref(json));
     json_put(op, "peers", json_incref(peers));
-    json_put_int(op, "checks", 1);
+    put_checks(js, &config, op);
     propose(js, op);
 done:
     json_decref(json);
@@ -775,7 +780,7 @@ void meta_update_stream(struct jetstream *js, struct account *account, struct by
     } else {
         json_t *op = new_op("update", account, name, reply);
         json_put(op, "config", json_incref(json));
-        json_put_int(op, "checks", 1);
+        put_checks(js, &config, op);
         propose(js, op);
     }
     json_decref(json);

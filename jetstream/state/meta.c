@@ -176,6 +176,23 @@ bool meta_check_update(struct meta *meta, const struct assignment *known,
     return ok;
 }
 
+bool meta_has_room(const struct meta *meta, uint64_t node, int64_t limit,
+                   const struct stream_config *config, const struct assignment *known)
+{
+    int64_t wanted = config->max_bytes > 0 ? config->max_bytes : 1;
+    return limit < 0 ||
+           (wanted <= limit && meta_reserved(meta, node, config->memory, known) <= limit - wanted);
+}
+
+bool meta_no_room(bool clustered, bool memory, struct js_error *error)
+{
+    if (!clustered) {
+        return js_fail(error, memory ? JS_MEMORY_RESOURCES : JS_STORAGE_RESOURCES);
+    }
+    return js_failf(error, JS_NO_PEERS, "no suitable peers for placement, insufficient %s",
+                    memory ? "memory" : "storage");
+}
+
 int64_t meta_reserved(const struct meta *meta, uint64_t node, bool memory,
                       const struct assignment *except)
 {
@@ -264,8 +281,8 @@ static void store(struct meta *meta, struct assignment *a)
 
 /* Reads the configuration of an entry that is to be checked again; true: go on without, or it is
  * fine. */
-static bool check_again(struct meta *meta, const struct assignment *known, const json_t *o,
-                        struct js_error *error)
+static bool check_again(struct meta *meta, const struct assignment *known,
+                        const struct assignment *fresh, const json_t *o, struct js_error *error)
 {
     struct stream_config config;
     if (json_int(o, "checks") == 0) {
@@ -276,6 +293,13 @@ static bool check_again(struct meta *meta, const struct assignment *known, const
     }
     bool ok = known == NULL ? meta_check_create(meta, json_text(o, "account"), &config, error)
                             : meta_check_update(meta, known, &config, error);
+    int64_t limit = json_object_get(o, "limit") == NULL ? -1 : json_int(o, "limit");
+    bool grows = known == NULL || (known->reserved > 0 && config.max_bytes > known->reserved);
+    const struct assignment *a = known == NULL ? fresh : known;
+    for (unsigned i = 0; i < a->peer_count && ok && grows; i++) {
+        ok = meta_has_room(meta, a->peers[i], limit, &config, known) ||
+             meta_no_room(json_bool(o, "clustered"), config.memory, error);
+    }
     stream_config_deinit(&config);
     return ok;
 }
@@ -296,7 +320,7 @@ static enum err apply_create(struct meta *meta, uint64_t index, const json_t *o,
     if (a == NULL) {
         return ERR_CORRUPT;
     }
-    if (!check_again(meta, NULL, o, &change->error)) {
+    if (!check_again(meta, NULL, a, o, &change->error)) {
         assignment_free(a);
         return OK;
     }
@@ -314,7 +338,7 @@ static enum err apply_update(struct meta *meta, const json_t *o, struct assignme
     if (!json_is_object(config)) {
         return ERR_CORRUPT;
     }
-    if (check_again(meta, known, o, &change->error)) {
+    if (check_again(meta, known, NULL, o, &change->error)) {
         give_up_subjects(meta, known);
         set_config(known, config);
         claim_subjects(meta, known);

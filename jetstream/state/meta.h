@@ -8,7 +8,8 @@
  *   {"op":"echo",  "account","stream","reply"}   asks the stream's leader to answer with its info
  *
  * With "checks":1 in it, what create and update were checked against is checked again where they
- * are applied, for others may have come between. Those of versions before that one have it not, and
+ * are applied, for others may have come between; that there is room, by "limit" of each server and
+ * "clustered". Those of versions before that one have it not, and
  * are applied as they were then: their streams are there.
  *
  * A stream's Raft group gets an id that is never used again, from the index of its create entry, so
@@ -80,6 +81,12 @@ struct assignment *meta_find(const struct meta *meta, struct bytes account, stru
  * memory, or of its disk. Saturates. */
 int64_t meta_reserved(const struct meta *meta, uint64_t node, bool memory,
                       const struct assignment *except);
+/* May one more stream (or `known`, changed so) take what it may grow to of that node, where all
+ * together may take `limit` (below 0: anything)? One without a limit asks for one byte. */
+bool meta_has_room(const struct meta *meta, uint64_t node, int64_t limit,
+                   const struct stream_config *config, const struct assignment *known);
+/* What is said then; false. */
+bool meta_no_room(bool clustered, bool memory, struct js_error *error);
 /* Does one of these subjects overlap with those of another stream of the account? */
 bool meta_overlaps(struct meta *meta, const char *account, const struct stream_config *config);
 /* May a stream be created, or updated, so? False with an error for whoever asks. */

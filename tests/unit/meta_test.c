@@ -67,6 +67,18 @@ Test(meta, what_was_checked_is_checked_again)
     c = apply(&meta, "{\"op\":\"delete\",\"account\":\"A\",\"stream\":\"S\"}");
     cr_assert(c.kind == META_REFUSED && c.error.err == JS_STREAM_NOT_FOUND);
     cr_assert_eq(apply(&meta, CREATE("A", "S", "\"a.b\"", CHECKS)).kind, META_CREATED);
+    /* two of these were found to fit, each alone */
+    cr_assert_eq(apply(&meta, UPDATE("S", "\"subjects\":[\"a.b\"],\"max_bytes\":60",
+                                     CHECKS ",\"limit\":100"))
+                     .kind,
+                 META_UPDATED);
+    c = apply(&meta,
+              UPDATE("S", "\"subjects\":[\"a.b\"],\"max_bytes\":101", CHECKS ",\"limit\":100"));
+    cr_assert(c.kind == META_REFUSED && c.error.err == JS_STORAGE_RESOURCES);
+    c = apply(&meta, "{\"op\":\"create\",\"account\":\"B\",\"stream\":\"V\",\"peers\":[\"01\"],"
+                     "\"time\":1,\"checks\":1,\"limit\":100,\"clustered\":true,\"config\":"
+                     "{\"name\":\"V\",\"max_bytes\":41}}");
+    cr_assert(c.kind == META_REFUSED && c.error.err == JS_NO_PEERS);
     meta_deinit(&meta);
 }
 
