@@ -181,7 +181,7 @@ static bool user_is_known(const struct options *o, const char *name)
 static const char *problem_with_user(const struct user_options *user, const char *nkey)
 {
     if (nkey == NULL) {
-        return user->user == NULL ? "User entry requires a user" : NULL;
+        return user->user == NULL || *user->user == '\0' ? "User entry requires a user" : NULL;
     }
     if (user->user != NULL || user->password != NULL) {
         return "Nkey users do not take usernames or passwords";

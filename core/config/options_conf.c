@@ -395,9 +395,9 @@ static const struct option_row top_rows[] = {
     {"trusted_keys", on_operator},
     {"proxies", on_proxies},
     /* Known; without their listeners less is let in, not more. */
-    {"gateway", NULL},
-    {"leafnodes", NULL},
-    {"leaf", NULL},
+    {"gateway", on_gateway},
+    {"leafnodes", on_leafnodes},
+    {"leaf", on_leafnodes},
     {"websocket", NULL},
     {"ws", NULL},
     {"mqtt", NULL},

@@ -69,5 +69,8 @@ void on_accounts(struct context *c, const struct conf_member *m);
 /* When everything has been read: what contradicts authorization{}. */
 void check_accounts(struct context *c, const struct conf_member *accounts);
 void on_cluster(struct context *c, const struct conf_member *m);
+/* conf_links.c: checked, and without effect. */
+void on_leafnodes(struct context *c, const struct conf_member *m);
+void on_gateway(struct context *c, const struct conf_member *m);
 
 #endif

@@ -353,7 +353,8 @@ def test_what_has_no_effect_is_among_the_limits():
     with open(os.path.join(ROOT, "README.md")) as f:
         limits = f.read().partition("## Limits")[2]
     names = known_without_effect()
-    assert {"gateway", "domain", "msg_trace", "profile"} <= names
+    names |= {"gateway", "leafnodes", "leaf"}
+    assert {"websocket", "domain", "msg_trace", "profile"} <= names
     missing = [n for n in sorted(names) if not re.search(rf"`-{{0,2}}{n}`", limits)]
     assert not missing, missing
 
@@ -374,3 +375,22 @@ def test_monitoring_by_https_from_flags_alone(tmp_path):
     eventually(answers)
     s.stop()
     shutil.rmtree(certs.folder)
+
+
+@both
+@pytest.mark.parametrize("text,words", [
+    ('authorization { users: [ {user: "", password: x} ] }', "User entry requires a user"),
+    ('leafnodes { remotes: [ {url: "nats://u:s3cr3t%zz@h:1"} ] }', "error parsing leafnode url"),
+    ('leafnodes { remotes: [ {urls: ["nats://h:1", "nats://u:s3cr3t<@h:1"]} ] }', "error parsing leafnode url"),
+    ('leafnodes { listen: "x" }', 'could not parse address string "x"'),
+    ('gateway { name: g, gateways: [ {name: x, url: "nats://u:s3cr3t%4@h:1"} ] }', "error parsing gateway url"),
+    ('cluster { port: -1, routes: ["nats://u:s3cr3t/x@h:1"] }', "error parsing route url"),
+    ('cluster { port: -1, routes: ["nats://u:s3cr3t%zz@h:1"] }', "error parsing route url"),
+    ('listen: "h"', 'could not parse address string "h"'),
+])
+def test_what_is_no_url_or_address_is_refused(tmp_path, text, words, binary):
+    path = tmp_path / "n.conf"
+    path.write_text(text + "\n")
+    done = subprocess.run([binary or BINARY, "-c", str(path), "-t"], capture_output=True, text=True, timeout=20)
+    assert done.returncode == 1 and words in done.stderr, done.stderr
+    assert binary or "s3cr3t" not in done.stderr
