@@ -37,6 +37,7 @@ struct http_conn {
     struct http_input input;
     struct http_request *request; /* being answered; NULL none */
     bool waits;                   /* answered; the answer has not gone out yet */
+    bool last;                    /* that answer ends the connection */
     struct loop_timer timer;
 };
 
@@ -109,11 +110,8 @@ static void send_response(struct http_request *q, int status, const char *header
     conn_write(c->conn, buffer_bytes(&out));
     buffer_deinit(&out);
     request_free(q);
-    if (!keep) {
-        conn_close(c->conn, CLOSE_CLIENT);
-        return;
-    }
     c->waits = true;
+    c->last = !keep;
     loop_post(c->server->loop, next_request, conn_retain(c->conn));
 }
 
@@ -184,7 +182,9 @@ static void on_data(struct conn *conn, const char *data, size_t len)
 static void on_drained(struct conn *conn)
 {
     struct http_conn *c = conn->owner;
-    if (c->waits) {
+    if (c->waits && c->last) {
+        conn_close(conn, CLOSE_CLIENT);
+    } else if (c->waits) {
         c->waits = false;
         read_request(c);
     }

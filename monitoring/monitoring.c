@@ -24,6 +24,7 @@ void scrape_free(struct scrape *s)
     free(s->account);
     free(s->user);
     free(s->test);
+    buffer_deinit(&s->walk.page);
     free(s);
 }
 
@@ -41,6 +42,24 @@ void reply_json(struct http_request *q, int status, json_t *body, int indent)
     struct buffer text = {0};
     json_write(&text, body, indent);
     http_reply(q, status, "application/json", buffer_bytes(&text));
+    buffer_deinit(&text);
+    json_decref(body);
+}
+
+void reply_json_list(struct http_request *q, json_t *body, const char *name, struct bytes list)
+{
+    static const char end[] = "\n}";
+    struct buffer text = {0};
+    json_write(&text, body, 2);
+    while (text.len > 0 && text.data[text.len - 1] != '}') {
+        text.len--;
+    }
+    CHECK(text.len > sizeof end - 1);
+    text.len -= sizeof end - 1;
+    buffer_printf(&text, ",\n  \"%s\": [\n", name);
+    buffer_append_bytes(&text, list);
+    buffer_append_text(&text, "\n  ]\n}");
+    http_reply(q, 200, "application/json", buffer_bytes(&text));
     buffer_deinit(&text);
     json_decref(body);
 }

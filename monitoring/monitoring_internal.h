@@ -29,6 +29,7 @@ struct scrape {
     char *user;                     /* connz: only this one's */
     char *test;                     /* subsz: only what this subject reaches */
     struct interest_stats interest; /* subsz: summed over the loops */
+    struct subscription_walk walk;  /* subsz */
     int64_t offset, limit;
     bool has_cid;
     bool accounts, streams, consumers, config;
@@ -43,6 +44,8 @@ struct jetstream *live_jetstream(const struct monitoring *m);
 
 /* Takes the body. */
 void reply_json(struct http_request *q, int status, json_t *body, int indent);
+/* The same with another member at its end: a list of what are objects as text, a line each. */
+void reply_json_list(struct http_request *q, json_t *body, const char *name, struct bytes list);
 void reply_bad(struct http_request *q, const char *text);
 /* Parameters; false after a 400 has been sent. */
 bool query_bool(struct http_request *q, const char *name, bool *value);

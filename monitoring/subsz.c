@@ -9,14 +9,15 @@
 #include "core/subject/subject.h"
 #include "monitoring/monitoring_internal.h"
 
-static void subsz_gather(void *arg, struct loop *loop)
+static bool subsz_gather(void *arg, struct loop *loop)
 {
     (void)loop;
     struct scrape *s = arg;
-    broker_interest_stats(s->m->broker, s->account, &s->interest);
-    if (s->connz.subscriptions) {
-        broker_describe_subscriptions(s->m->broker, s->account, s->test, s->list);
+    bool whole = !s->connz.subscriptions || broker_walk_subscriptions(s->m->broker, &s->walk);
+    if (whole) {
+        broker_interest_stats(s->m->broker, s->account, &s->interest);
     }
+    return whole;
 }
 
 static json_t *ratio(uint64_t part, uint64_t whole)
@@ -29,7 +30,6 @@ static void subsz_done(void *arg)
     struct scrape *s = arg;
     const struct interest_stats *i = &s->interest;
     json_t *o = json_object();
-    int64_t total = (int64_t)json_array_size(s->list);
     json_put_text(o, "server_id", broker_server_id(s->m->broker));
     json_put_time(o, "now", clock_now_ns());
     json_put_u64(o, "num_subscriptions", i->subscriptions);
@@ -40,16 +40,14 @@ static void subsz_done(void *arg)
     json_put(o, "cache_hit_rate", ratio(i->hits, i->matches));
     json_put_u64(o, "max_fanout", i->max_fanout);
     json_put(o, "avg_fanout", ratio(i->fanout, i->cached));
-    json_put_int(o, "total", total);
+    json_put_u64(o, "total", s->walk.matched);
     json_put_int(o, "offset", s->offset);
     json_put_int(o, "limit", s->limit);
-    json_t *page = page_of(s, json_incref(s->list));
-    if (json_array_size(page) > 0) {
-        json_put(o, "subscriptions_list", page);
+    if (s->walk.page.len > 0) {
+        reply_json_list(s->request, o, "subscriptions_list", buffer_bytes(&s->walk.page));
     } else {
-        json_decref(page);
+        reply_json(s->request, 200, o, 2);
     }
-    reply_json(s->request, 200, o, 2);
     scrape_free(s);
 }
 
@@ -72,5 +70,9 @@ void on_subsz(struct monitoring *m, struct http_request *q)
     }
     s->test = test == NULL || *test == '\0' ? NULL : mem_strdup(test);
     s->account = account == NULL || *account == '\0' ? NULL : mem_strdup(account);
-    broker_gather(m->broker, subsz_gather, subsz_done, s);
+    s->walk = (struct subscription_walk){.account = s->account,
+                                         .test = s->test,
+                                         .offset = (uint64_t)s->offset,
+                                         .limit = (uint64_t)s->limit};
+    broker_gather_in_slices(m->broker, subsz_gather, subsz_done, s);
 }

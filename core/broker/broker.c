@@ -224,6 +224,7 @@ void broker_shutdown(struct broker *b, void (*done)(void *), void *arg)
 struct gathering {
     struct broker *broker;
     void (*gather)(void *arg, struct loop *loop);
+    bool (*slice)(void *arg, struct loop *loop); /* or this */
     void (*done)(void *arg);
     void *arg;
     struct loop *asker;
@@ -233,8 +234,13 @@ struct gathering {
 static void gather_step(void *arg)
 {
     struct gathering *g = arg;
-    g->gather(g->arg, loop_current());
-    g->next++;
+    bool whole = true;
+    if (g->slice != NULL) {
+        whole = g->slice(g->arg, loop_current());
+    } else {
+        g->gather(g->arg, loop_current());
+    }
+    g->next += whole;
     if (g->next < loops_count(g->broker->loops)) {
         loop_post(loops_at(g->broker->loops, g->next), gather_step, g);
         return;
@@ -243,13 +249,25 @@ static void gather_step(void *arg)
     free(g);
 }
 
+static void start_gathering(struct gathering gathering)
+{
+    struct gathering *g = NEW(struct gathering);
+    *g = gathering;
+    g->asker = loop_current();
+    CHECK(g->asker != NULL);
+    loop_post(loops_at(g->broker->loops, 0), gather_step, g);
+}
+
 void broker_gather(struct broker *b, void (*gather)(void *, struct loop *), void (*done)(void *),
                    void *arg)
 {
-    struct gathering *g = NEW(struct gathering);
-    *g = (struct gathering){b, gather, done, arg, loop_current(), 0};
-    CHECK(g->asker != NULL);
-    loop_post(loops_at(b->loops, 0), gather_step, g);
+    start_gathering((struct gathering){.broker = b, .gather = gather, .done = done, .arg = arg});
+}
+
+void broker_gather_in_slices(struct broker *b, bool (*gather)(void *, struct loop *),
+                             void (*done)(void *), void *arg)
+{
+    start_gathering((struct gathering){.broker = b, .slice = gather, .done = done, .arg = arg});
 }
 
 /* --- INFO --- */

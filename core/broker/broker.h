@@ -192,6 +192,10 @@ void broker_count_link_in(struct broker *broker, uint64_t msgs, uint64_t bytes);
  */
 void broker_gather(struct broker *broker, void (*gather)(void *arg, struct loop *loop),
                    void (*done)(void *arg), void *arg);
+/* The same for what takes longer: `gather` runs again on a loop, in another turn, until it returns
+ * true there. */
+void broker_gather_in_slices(struct broker *broker, bool (*gather)(void *arg, struct loop *loop),
+                             void (*done)(void *arg), void *arg);
 /* Appends one connz object per client of the current loop to `array`, with members for sorting and
  * filtering that are not to be shown: "trireme_…", and without `auth` user and account. */
 enum connz_state { CONNZ_OPEN, CONNZ_CLOSED, CONNZ_ALL };
@@ -202,10 +206,26 @@ struct connz_options {
 void broker_describe_clients(struct broker *broker, const struct connz_options *options,
                              json_t *array);
 
-/* The same for subscriptions: of that account (NULL: all), of those that the literal subject `test`
- * (NULL: any) would reach. */
-void broker_describe_subscriptions(struct broker *broker, const char *account, const char *test,
-                                   json_t *array);
+/* Where a walk over a loop's clients stands between two slices; all zero before. */
+struct client_walk {
+    struct client *client; /* borrowed: the next one; a client that goes moves the walk on */
+    uint32_t position;     /* among its subscriptions */
+    bool begun;            /* on this loop, whose list it is in */
+    struct client_walk *next;
+};
+
+/* A page of the clients' subscriptions. The caller fills the first part and zeroes the rest. */
+struct subscription_walk {
+    const char *account; /* NULL: of all accounts */
+    const char *test;    /* NULL: any; else those that this literal subject would reach */
+    uint64_t offset, limit;
+
+    uint64_t matched;   /* so far: in the end, the total */
+    struct buffer page; /* owned by the caller: compact objects, a line each, with commas between */
+    struct client_walk at;
+};
+/* A slice of the current loop's part: false when there is more to do on it. */
+bool broker_walk_subscriptions(struct broker *broker, struct subscription_walk *walk);
 /* Adds what the current loop's caches of that account (NULL: all) have seen; on loop 0 also what
  * the indexes hold. */
 void broker_interest_stats(struct broker *broker, const char *account,

@@ -118,6 +118,7 @@ struct broker_loop {
     uint32_t stalled_count, stalled_cap;
     struct loop_timer stall_timer;
     struct loop_timer give_back_timer; /* after a client with much memory has gone */
+    struct client_walk *walks;         /* borrowed: those under way on this loop */
     struct closed_clients *closed;     /* client_describe.c's; NULL while none has closed */
     struct internal_inbox **batched;   /* those with a batch being built */
     uint32_t batched_count, batched_cap;

@@ -563,6 +563,7 @@ static void on_close(struct conn *conn, enum close_reason reason)
     forget_stalled(c);
     client_drop_subscriptions(c);
     atomic_fetch_sub(&c->account->connections, 1);
+    client_leaves_walks(c);
     if (c->prev != NULL) {
         c->prev->next = c->next;
     } else {

@@ -9,7 +9,6 @@
 #include "core/base/json.h"
 #include "core/base/mem.h"
 #include "core/broker/client_internal.h"
-#include "core/subject/subject.h"
 
 /* What is shown of a client, open or closed. Strings are borrowed from the client or owned by the
  * ring's place. */
@@ -174,7 +173,7 @@ void broker_free_closed(struct broker_loop *here)
 
 /* --- lists --- */
 
-static void put_subscription(json_t *o, const struct subscription *sub)
+void client_put_subscription(json_t *o, const struct subscription *sub)
 {
     struct client *c = sub->client;
     pthread_mutex_lock(&c->conn->lock);
@@ -204,7 +203,7 @@ static void describe_subscriptions(const struct client *c, const struct connz_op
             continue;
         }
         json_t *detail = json_object();
-        put_subscription(detail, sub);
+        client_put_subscription(detail, sub);
         (void)json_array_append_new(list, detail);
     }
     json_put(object, options->detail ? "subscriptions_list_detail" : "subscriptions_list", list);
@@ -227,24 +226,5 @@ void broker_describe_clients(struct broker *broker, const struct connz_options *
     for (uint32_t i = 0;
          here->closed != NULL && i < here->closed->count && options->state != CONNZ_OPEN; i++) {
         (void)json_array_append_new(array, describe(&here->closed->ring[i]));
-    }
-}
-
-void broker_describe_subscriptions(struct broker *broker, const char *account, const char *test,
-                                   json_t *array)
-{
-    for (const struct client *c = broker_here(broker)->clients; c != NULL; c = c->next) {
-        if (account != NULL && strcmp(account, c->account->name) != 0) {
-            continue;
-        }
-        const struct subscription *sub;
-        for (uint32_t i = 0; (sub = table_next(&c->subs, &i)) != NULL;) {
-            if (test == NULL || subject_matches(interest_subject(&sub->entry), bytes_of(test))) {
-                json_t *o = json_object();
-                json_put_text(o, "account", c->account->name);
-                put_subscription(o, sub);
-                (void)json_array_append_new(array, o);
-            }
-        }
     }
 }

@@ -54,6 +54,10 @@ void client_on_connect(struct client *c, const struct proto_op *op);
  * or will be. */
 bool client_admit(struct client *c);
 
+/* The members of a subscription in /connz and /subsz. */
+void client_put_subscription(json_t *o, const struct subscription *sub);
+/* Walks that stand at the client go on to the next one: before it leaves its home's list. */
+void client_leaves_walks(struct client *c);
 /* For /connz?state=closed; before the client drops what it has. */
 void client_remember_closed(const struct client *c, enum close_reason reason);
 

@@ -2,6 +2,7 @@
 
 Most of it is about memory: run with AddressSanitizer and ThreadSanitizer these tests see more."""
 import asyncio
+import json
 import os
 import select
 import shutil
@@ -415,4 +416,40 @@ def test_strangers_on_the_route_port_hold_no_memory(tmp_path, secret):
         c.close()
     assert s.get("/varz")["routes"] == 0
     assert s.process.poll() is None, s.tail()
+    s.stop()
+
+
+def test_large_answers_of_monitoring_come_whole_and_page_by_page(tmp_path):
+    """Also to a slow reader whose request ends the connection; and walks go on when clients leave under them."""
+    s = Server(tmp_path, conf="loops: 2\n").start()
+    clients = [connect(s) for _ in range(6)]
+    for k, c in enumerate(clients):
+        c.send(b"".join(b"SUB foo.%d.%d %d\r\n" % (k, i, i) for i in range(10000)) + b"PING\r\n").until(b"PONG\r\n")
+
+    def subsz(query, pause=0.0):
+        with socket.create_connection(("127.0.0.1", s.http)) as c:
+            c.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+            c.settimeout(20 * SLOW)
+            c.sendall(b"GET /subsz?subs=1&%s HTTP/1.1\r\nConnection: close\r\n\r\n" % query.encode())
+            time.sleep(pause)  # a reader that is busy with something else
+            data = b""
+            while chunk := c.recv(65536):
+                data += chunk
+        return json.loads(data.split(b"\r\n\r\n", 1)[1])
+    whole = subsz("limit=1000000", pause=0.2)
+    assert whole["total"] == whole["num_subscriptions"] == len(whole["subscriptions_list"]) == 60000
+    pages = [subsz(f"limit=17000&offset={at}") for at in range(0, 60000, 17000)]
+    listed = [x for p in pages for x in p["subscriptions_list"]]
+    assert all(p["total"] == 60000 for p in pages) and listed == whole["subscriptions_list"]
+    assert {x["subject"] for x in listed} == {f"foo.{k}.{i}" for k in range(6) for i in range(10000)}
+    assert subsz("test=foo.3.77")["subscriptions_list"][0]["sid"] == "77"
+    assert subsz("test=foo.3.77")["total"] == 1 and subsz("offset=60000")["total"] == 60000
+
+    def churn():
+        connect(s).send(b"SUB x.> 1\r\nPING\r\n").until(b"PONG\r\n")
+    with Load(churn, churn):
+        for c in clients[:4]:
+            c.s.close()
+            assert subsz("limit=1000000")["total"] > 0
+    alive(s)
     s.stop()
