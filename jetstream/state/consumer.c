@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "core/base/bugs.h"
+#include "core/base/bugs.h"
 #include "core/base/check.h"
 #include "core/base/json.h"
 #include "core/base/mem.h"
@@ -179,7 +180,8 @@ int64_t consumer_due_mono_ns(const struct consumer *c, const struct pending_mess
 /* Its redelivery is due when the entry of `now` is that old. */
 static void wait_for(const struct stream *s, struct pending_message *p, int64_t now, int64_t wait)
 {
-    p->due_ns = time_after(now, wait);
+    p->due_ns =
+        BUG(BUG_WAIT_WRAPS) ? (int64_t)((uint64_t)now + (uint64_t)wait) : time_after(now, wait);
     p->due_mono_ns = s->here.mono_ns == 0
                          ? 0
                          : time_after(s->here.mono_ns, wait_left(p->due_ns, now, s->here.wall_ns));

@@ -74,7 +74,11 @@ void consume(struct replica *r)
     if (c == NULL) {
         buffer_put_u8(&b, ENTRY_CONSUMER);
         buffer_put_u64(&b, (uint64_t)now);
-        buffer_put_bytes(&b, BYTES_LIT("{\"durable_name\":\"C\",\"ack_policy\":\"explicit\"}"));
+        buffer_put_bytes(&b,
+                         r->number % 2 == 0 /* a wait without end in some */
+                             ? BYTES_LIT("{\"durable_name\":\"C\",\"ack_policy\":\"explicit\","
+                                         "\"ack_wait\":9223372036854775807}")
+                             : BYTES_LIT("{\"durable_name\":\"C\",\"ack_policy\":\"explicit\"}"));
     } else if (what < 10 && stream_next(r->stream, c->delivered_stream_seq + 1, &m) == OK) {
         buffer_put_u8(&b, ENTRY_DELIVER);
         buffer_put_bytes(&b, BYTES_LIT("C"));
