@@ -140,6 +140,10 @@ enum err routes_listen(struct routes *routes, const struct routes_tls *tls, stru
         log_warn("Cluster name was dynamically generated, consider setting one");
     }
     log_info("Listening for route connections on %s", address_text(o->host, routes->port).text);
+    if (!routes_are_authenticated(routes)) {
+        log_warn("The cluster port asks nobody for credentials: whoever reaches it can read and "
+                 "send any message; set authorization or tls in cluster{}");
+    }
     for (uint32_t i = 0; i < o->routes.count; i++) {
         if (!seed_is_valid(o->routes.items[i])) {
             struct buffer shown = {0};

@@ -56,11 +56,16 @@ struct routes_named {
     unsigned unknown; /* of them: nobody is connected there, or a name has no address yet */
     bool fixed;       /* the URLs alone tell how many: none of their names may get more addresses */
     /* All that are connected, named or not, and take part in consensus, without this one. */
-    uint64_t peers[ROUTES_PEERS_MAX];
+    struct {
+        uint64_t node;
+        bool named;
+    } peers[ROUTES_PEERS_MAX];
     unsigned peer_count, named_peers;
 };
 /* Loop 0. */
 struct routes_named routes_named(const struct routes *routes);
+/* Nobody gets past the cluster port who cannot prove to belong to it: a user, or certificates. */
+bool routes_are_authenticated(const struct routes *routes);
 /* Loop 0: the server of that name is, or was last, at an address that the configuration names. */
 bool routes_name_server(const struct routes *routes, const char *name);
 

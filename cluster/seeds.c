@@ -351,6 +351,12 @@ bool routes_name_server(const struct routes *routes, const char *name)
     return false;
 }
 
+bool routes_are_authenticated(const struct routes *routes)
+{
+    const struct cluster_options *o = routes_options(routes);
+    return o->user != NULL || o->tls.set; /* its tls{} always verifies */
+}
+
 static void count_target(const struct routes *routes, const struct target *t,
                          struct routes_named *n)
 {
@@ -382,7 +388,8 @@ struct routes_named routes_named(const struct routes *routes)
         if (json_bool(remote->info, "trireme_peer") && n.peer_count < ROUTES_PEERS_MAX) {
             bool named = routes_name_server(routes, remote->name);
             n.named_peers += named;
-            n.peers[n.peer_count++] = hash_node_id(bytes_of(remote->name));
+            n.peers[n.peer_count].node = hash_node_id(bytes_of(remote->name));
+            n.peers[n.peer_count++].named = named;
         }
     }
     return n;

@@ -68,7 +68,12 @@ struct target *target_of_server(struct routes *routes, const char *host, int por
     if (!t->configured) {
         t->retired = false;
     }
-    (void)snprintf(t->remote_id, sizeof t->remote_id, "%s", id);
+    if (strcmp(t->remote_id, id) != 0) {
+        const struct remote *remote = remote_find(routes, id);
+        (void)snprintf(t->remote_id, sizeof t->remote_id, "%s", id);
+        (void)snprintf(t->remote_name, sizeof t->remote_name, "%s",
+                       remote == NULL ? "" : remote->name);
+    }
     return t;
 }
 

@@ -423,7 +423,11 @@ static void on_admit(void *arg)
 {
     struct asset *a = arg;
     uint64_t who;
-    const char *step = group_admit(a->group, a->peers, a->peer_count, &who);
+    struct group_candidate wanted[RAFT_MEMBERS_MAX];
+    for (unsigned i = 0; i < a->peer_count; i++) {
+        wanted[i] = (struct group_candidate){a->peers[i], true};
+    }
+    const char *step = group_admit(a->group, wanted, a->peer_count, &who);
     if (step != NULL) {
         const char *name = js_node_name(a->js, who);
         log_info("JetStream stream '%s > %s': %s %s", a->account->name, a->name,

@@ -70,7 +70,7 @@ static void deliver_mail(void *arg)
 }
 
 /* Sorts a frame's messages by the loops their groups live on. */
-static void on_raft_frame(struct jetstream *js, uint64_t from, struct bytes body)
+static void on_raft_frame(struct jetstream *js, struct raft_sender from, struct bytes body)
 {
     unsigned count = loops_count(js->loops);
     struct raft_mail *mails[LOOPS_MAX] = {0};
@@ -80,10 +80,10 @@ static void on_raft_frame(struct jetstream *js, uint64_t from, struct bytes body
         struct reader head = reader_make(message);
         uint64_t group = reader_varint(&head);
         if (r.bad || head.bad) {
-            peers_break_off(js->peers, from, "a frame is malformed");
+            peers_break_off(js->peers, from.node, "a frame is malformed");
             break;
         }
-        if (group == META_GROUP_ID && js->meta.forming != NULL) {
+        if (group == META_GROUP_ID && js->meta.forming != NULL && !from.stranger) {
             meta_forming_heard(js->meta.forming, message);
         }
         unsigned i = (unsigned)(group % count);
@@ -91,7 +91,7 @@ static void on_raft_frame(struct jetstream *js, uint64_t from, struct bytes body
             mails[i] = NEW(struct raft_mail);
             mails[i]->js = js;
             mails[i]->shard = js->shards[i];
-            mails[i]->from.node = from;
+            mails[i]->from = from;
         }
         buffer_put_bytes(&mails[i]->messages, message);
     }
@@ -110,9 +110,10 @@ static void on_frame(void *arg, uint64_t node, uint8_t type, struct bytes body)
     if (js->stopping) {
         return;
     }
+    const struct raft_sender from = {node, js_is_stranger(js, node)};
     switch (type) {
     case JS_FRAME_RAFT:
-        on_raft_frame(js, node, body);
+        on_raft_frame(js, from, body);
         return;
     case JS_FRAME_ASK:
         collect_on_ask(js, node, body);
@@ -121,7 +122,7 @@ static void on_frame(void *arg, uint64_t node, uint8_t type, struct bytes body)
         collect_on_answer(js, node, body);
         return;
     case JS_FRAME_FORM:
-        meta_forming_on_frame(js, node, body);
+        meta_forming_on_frame(js, from, body);
         return;
     default:
         return; /* of a newer version */
@@ -148,6 +149,9 @@ static void on_peer_change(void *arg, uint64_t node, const char *name, bool up)
 {
     (void)name;
     struct jetstream *js = arg;
+    if (up && js->meta.group != NULL) {
+        meta_tell_voters(js, node);
+    }
     for (unsigned i = 0; i < loops_count(js->loops); i++) {
         struct peer_news *news = NEW(struct peer_news);
         *news = (struct peer_news){js, i, node, up};
@@ -566,6 +570,17 @@ json_t *jetstream_meta_json(struct jetstream *js)
         (void)json_array_append_new(replicas, r);
     }
     json_put(o, "replicas", replicas);
+    unsigned waiting_count;
+    const char **waiting = meta_waiting(js, &waiting_count);
+    json_t *names = json_array();
+    for (unsigned i = 0; i < waiting_count; i++) {
+        (void)json_array_append_new(names, json_string(waiting[i]));
+    }
+    if (waiting_count > 0) {
+        json_put(o, "waiting", json_incref(names));
+    }
+    json_decref(names);
+    free(waiting);
     json_put_int(o, "cluster_size", count);
     json_put_int(o, "quorum_needed", voters / 2 + 1);
     json_put_u64(o, "pending", status.last - status.commit);

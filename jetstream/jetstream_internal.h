@@ -29,7 +29,11 @@ struct meta_group {
     unsigned voter_count;
     bool leading;
     uint64_t reported_leader;
-    int64_t leaderless_since_ns;  /* monotonic; 0: there is a leader */
+    int64_t leaderless_since_ns;    /* monotonic; 0: there is a leader */
+    uint64_t told[RAFT_VOTERS_MAX]; /* the voters, as a member has told last */
+    unsigned told_count;
+    uint64_t waiting[RAFT_MEMBERS_MAX]; /* leader: named in the log */
+    unsigned waiting_count;
     struct meta_forming *forming; /* owned; NULL: there is nothing to form any more */
     struct loop_timer watch_timer;
     uint64_t next_placement;
@@ -115,8 +119,16 @@ struct meta_forming *meta_forming_start(struct jetstream *js);
 void meta_forming_end(struct meta_forming *forming); /* NULL: nothing */
 /* A Raft message for the meta group, while there is none here. */
 void meta_forming_heard(struct meta_forming *forming, struct bytes message);
-/* A JS_FRAME_FORM, whether this server still forms or not. `node` is vouched for. */
-void meta_forming_on_frame(struct jetstream *js, uint64_t node, struct bytes body);
+/* A JS_FRAME_FORM, whether this server still forms or not. */
+void meta_forming_on_frame(struct jetstream *js, struct raft_sender from, struct bytes body);
+/* The group is there: who votes in it, to another server. */
+void meta_tell_voters(struct jetstream *js, uint64_t node);
+/* Nobody vouches for the node (raft.h, invariant (7)): it has not proven itself at the cluster
+ * port, no route names it, and it votes in no meta group that we, or a member, know of. Loop 0. */
+bool js_is_stranger(const struct jetstream *js, uint64_t node);
+/* Leader: connected servers that learn, but may not vote: the routes do not name them, or name no
+ * more. Names; the array is the caller's. */
+const char **meta_waiting(struct jetstream *js, unsigned *count);
 /* The servers of the meta group, learners included; *voters: how many of them vote. */
 unsigned meta_servers(const struct jetstream *js, uint64_t nodes[RAFT_MEMBERS_MAX],
                       unsigned *voters);

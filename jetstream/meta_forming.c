@@ -46,7 +46,7 @@ struct meta_forming {
     struct view seen;      /* as of the last look */
     int64_t seen_since_ns; /* monotonic */
     bool told;             /* it was told to the others */
-    bool changed;          /* after one was told */
+    struct view consent;   /* what was told last */
     struct {
         uint64_t node;
         struct view view;
@@ -118,16 +118,14 @@ static struct view *heard_of(struct meta_forming *f, uint64_t node)
     return &f->heard[f->heard_count++].view;
 }
 
-static void tell_voters(struct jetstream *js, uint64_t node)
+void meta_tell_voters(struct jetstream *js, uint64_t node)
 {
     struct view voters = {0};
     raft_node ids[RAFT_VOTERS_MAX];
     voters.count = raft_voters(group_raft(js->meta.group), ids);
     memcpy(voters.ids, ids, voters.count * sizeof *ids);
     qsort(voters.ids, voters.count, sizeof voters.ids[0], by_id);
-    if (contains(&voters, node)) {
-        send_view(js, node, FORM_VOTERS, &voters);
-    }
+    send_view(js, node, FORM_VOTERS, &voters);
 }
 
 static void form(struct meta_forming *f, const struct view *voters)
@@ -139,26 +137,36 @@ static void form(struct meta_forming *f, const struct view *voters)
     meta_forming_end(f);
 }
 
-void meta_forming_on_frame(struct jetstream *js, uint64_t node, struct bytes body)
+/* Whom a member vouches for: its membership may be newer than ours. */
+static void remember_told(struct jetstream *js, const struct view *voters)
+{
+    js->meta.told_count = 0;
+    for (unsigned i = 0; i < voters->count && i < RAFT_VOTERS_MAX; i++) {
+        js->meta.told[js->meta.told_count++] = voters->ids[i];
+    }
+}
+
+void meta_forming_on_frame(struct jetstream *js, struct raft_sender from, struct bytes body)
 {
     uint8_t kind;
     struct view view;
     if (!parse(body, &kind, &view)) {
-        peers_break_off(js->peers, node, "a frame is malformed");
+        peers_break_off(js->peers, from.node, "a frame is malformed");
         return;
     }
     struct meta_forming *f = js->meta.forming;
-    if (f == NULL) {
-        if (kind == FORM_VIEW && js->meta.group != NULL) {
-            tell_voters(js, node);
+    if (kind == FORM_VOTERS && !from.stranger) {
+        remember_told(js, &view);
+        if (f != NULL && view.count <= RAFT_VOTERS_MAX && contains(&view, js->self)) {
+            form(f, &view);
         }
-    } else if (kind == FORM_VIEW) {
-        struct view *known = heard_of(f, node);
+    } else if (kind == FORM_VIEW && f != NULL) {
+        struct view *known = heard_of(f, from.node);
         if (known != NULL) {
             *known = view;
         }
-    } else if (kind == FORM_VOTERS && view.count <= RAFT_VOTERS_MAX && contains(&view, js->self)) {
-        form(f, &view);
+    } else if (kind == FORM_VIEW && js->meta.group != NULL) {
+        meta_tell_voters(js, from.node);
     }
 }
 
@@ -178,7 +186,7 @@ void meta_forming_heard(struct meta_forming *f, struct bytes message)
     struct peer_node *nodes = peers_nodes(js->peers, &count);
     struct view up = {0};
     for (unsigned i = 0; i < count && up.count < RAFT_VOTERS_MAX; i++) {
-        if (nodes[i].up) {
+        if (nodes[i].up && !js_is_stranger(js, nodes[i].id)) {
             up.ids[up.count++] = nodes[i].id;
         }
     }
@@ -192,6 +200,21 @@ void meta_forming_heard(struct meta_forming *f, struct bytes message)
 
 /* --- looking --- */
 
+/* Who takes part: named servers; of the others, without credentials on the cluster port, those
+ * that form, too, as their words show. */
+static bool takes_part(struct meta_forming *f, const struct routes_named *named, unsigned i)
+{
+    if (named->peers[i].named || routes_are_authenticated(f->js->routes)) {
+        return true;
+    }
+    for (unsigned k = 0; k < f->heard_count; k++) {
+        if (f->heard[k].node == named->peers[i].node) {
+            return f->heard[k].view.count > 0;
+        }
+    }
+    return false;
+}
+
 /* Fills the view; false: it is not whole, for want of what is logged now and then. */
 static bool look(struct meta_forming *f, const struct routes_named *named, struct view *view)
 {
@@ -199,8 +222,10 @@ static bool look(struct meta_forming *f, const struct routes_named *named, struc
     unsigned missing = 0;
     *view = (struct view){.count = 1, .ids = {js->self}};
     for (unsigned i = 0; i < named->peer_count; i++) {
-        missing += !peers_is_up(js->peers, named->peers[i]);
-        view->ids[view->count++] = named->peers[i];
+        if (takes_part(f, named, i)) {
+            missing += !peers_is_up(js->peers, named->peers[i].node);
+            view->ids[view->count++] = named->peers[i].node;
+        }
     }
     qsort(view->ids, view->count, sizeof view->ids[0], by_id);
     bool many = view->count > 1 && 2 * (named->named_peers + 1) > named->servers;
@@ -210,17 +235,15 @@ static bool look(struct meta_forming *f, const struct routes_named *named, struc
         log_warn("JetStream cluster: the meta group is not formed yet: of %u servers that the "
                  "routes name %u have not been reached, %u take part in JetStream, %u of them "
                  "without a connection for consensus",
-                 named->servers, named->unknown, named->peer_count + 1, missing);
+                 named->servers, named->unknown, view->count, missing);
     }
     return whole;
 }
 
-static void tell(struct meta_forming *f)
+static void tell(struct meta_forming *f, const struct routes_named *named)
 {
-    for (unsigned i = 0; i < f->seen.count; i++) {
-        if (f->seen.ids[i] != f->js->self) {
-            send_view(f->js, f->seen.ids[i], FORM_VIEW, &f->seen);
-        }
+    for (unsigned i = 0; i < named->peer_count; i++) {
+        send_view(f->js, named->peers[i].node, FORM_VIEW, &f->seen);
     }
 }
 
@@ -252,28 +275,26 @@ static void on_timer(void *arg)
     int64_t now = clock_mono_ns();
     struct routes_named named = routes_named(f->js->routes);
     struct view view;
-    bool whole = look(f, &named, &view);
     forget_who_is_down(f);
+    bool whole = look(f, &named, &view);
     if (!whole) {
         view.count = 0;
     }
     if (!same(&view, &f->seen)) {
         if (f->told) { /* it does not hold any more */
-            f->changed = true;
-            struct view before = f->seen;
             f->seen.count = 0;
-            for (unsigned i = 0; i < before.count; i++) {
-                send_view(f->js, before.ids[i], FORM_VIEW, &f->seen);
-            }
+            tell(f, &named);
         }
         f->seen = view;
         f->seen_since_ns = now;
         f->told = false;
     }
-    bool sure = named.fixed && named.named_peers == named.peer_count && !f->changed;
+    bool sure = named.fixed && named.named_peers + 1 == view.count &&
+                (f->consent.count == 0 || same(&view, &f->consent));
     if (whole && (sure || now - f->seen_since_ns >= SETTLE_MS * NS_PER_MS)) {
         f->told = true;
-        tell(f);
+        f->consent = view;
+        tell(f, &named);
         if (f->seen.ids[0] == f->js->self && all_agree(f)) {
             const struct view voters = f->seen;
             form(f, &voters);

@@ -398,24 +398,111 @@ static void watch(struct jetstream *js)
                    clock_mono_ns() + WATCH_MS * NS_PER_MS, on_watch, js);
 }
 
-/* Whoever is there belongs to the meta group. One step at a time: the next one when this one is
- * committed. */
+bool js_is_stranger(const struct jetstream *js, uint64_t node)
+{
+    const char *name = peers_name(js->peers, node);
+    if (node == js->self || routes_are_authenticated(js->routes) ||
+        (name != NULL && routes_name_server(js->routes, name))) {
+        return false;
+    }
+    for (unsigned i = 0; i < js->meta.told_count; i++) {
+        if (js->meta.told[i] == node) {
+            return false;
+        }
+    }
+    if (js->meta.group == NULL) {
+        return true;
+    }
+    const struct raft_members *members = raft_members(group_raft(js->meta.group));
+    unsigned at = raft_members_find(members, node);
+    return at == members->count || members->list[at].learner;
+}
+
+/* Who may vote. With credentials on the cluster port everybody who is there belongs to the meta
+ * group; without, those whom this server's routes name, and no more voters than they name servers,
+ * for who comes again and again under new names would leave the others without a majority. */
+static struct group_candidate *candidates(struct jetstream *js, unsigned *count)
+{
+    struct peer_node *nodes = peers_nodes(js->peers, count);
+    struct group_candidate *list = mem_alloc((*count + 1) * sizeof *list);
+    raft_node voters[RAFT_VOTERS_MAX];
+    unsigned voter_count = raft_voters(group_raft(js->meta.group), voters);
+    bool open = routes_are_authenticated(js->routes);
+    bool room = voter_count < routes_named(js->routes).servers;
+    for (unsigned i = 0; i < *count; i++) {
+        bool named = room && routes_name_server(js->routes, nodes[i].name);
+        list[i] = (struct group_candidate){nodes[i].id, open || named};
+    }
+    for (unsigned i = 0; i < *count; i++) {
+        for (unsigned k = 0; k < voter_count; k++) {
+            list[i].may_vote = list[i].may_vote || list[i].node == voters[k];
+        }
+    }
+    free(nodes);
+    return list;
+}
+
+static unsigned find_waiting(struct jetstream *js, const struct group_candidate *list,
+                             unsigned count, uint64_t waiting[RAFT_MEMBERS_MAX])
+{
+    const struct raft_members *members = raft_members(group_raft(js->meta.group));
+    unsigned found = 0;
+    for (unsigned i = 0; i < count; i++) {
+        bool member = raft_members_find(members, list[i].node) < members->count;
+        if (member && !list[i].may_vote && found < RAFT_MEMBERS_MAX) {
+            waiting[found++] = list[i].node;
+        }
+    }
+    return found;
+}
+
+const char **meta_waiting(struct jetstream *js, unsigned *count)
+{
+    const char **names = mem_zalloc(RAFT_MEMBERS_MAX * sizeof *names);
+    *count = 0;
+    for (unsigned i = 0; js->meta.leading && i < js->meta.waiting_count; i++) {
+        const char *name = js_node_name(js, js->meta.waiting[i]);
+        if (name != NULL) {
+            names[(*count)++] = name;
+        }
+    }
+    return names;
+}
+
+static bool is_waiting(const struct jetstream *js, uint64_t node)
+{
+    bool found = false;
+    for (unsigned i = 0; i < js->meta.waiting_count && !found; i++) {
+        found = js->meta.waiting[i] == node;
+    }
+    return found;
+}
+
+/* One step at a time: the next one when this one is committed. */
 static void welcome(struct jetstream *js)
 {
     unsigned count;
-    struct peer_node *nodes = peers_nodes(js->peers, &count);
-    uint64_t *ids = mem_alloc((count + 1) * sizeof *ids);
-    for (unsigned i = 0; i < count; i++) {
-        ids[i] = nodes[i].id;
-    }
+    struct group_candidate *list = candidates(js, &count);
     uint64_t who;
-    const char *step = group_admit(js->meta.group, ids, count, &who);
+    const char *step = group_admit(js->meta.group, list, count, &who);
+    const char *name = step == NULL ? NULL : js_node_name(js, who);
     if (step != NULL) {
-        const char *name = js_node_name(js, who);
         log_info("JetStream cluster: %s %s", name == NULL ? "?" : name, step);
     }
-    free(ids);
-    free(nodes);
+    uint64_t waiting[RAFT_MEMBERS_MAX];
+    unsigned waiting_count = find_waiting(js, list, count, waiting);
+    for (unsigned i = 0; i < waiting_count; i++) {
+        name = js_node_name(js, waiting[i]);
+        if (!is_waiting(js, waiting[i])) {
+            log_warn("JetStream cluster: %s waits as a learner: the cluster port asks for no "
+                     "credentials, and this server's routes do not name it, or name no more "
+                     "servers than vote already",
+                     name == NULL ? "?" : name);
+        }
+    }
+    memcpy(js->meta.waiting, waiting, waiting_count * sizeof *waiting);
+    js->meta.waiting_count = waiting_count;
+    free(list);
 }
 
 static void on_watch(void *arg)
@@ -679,6 +766,9 @@ static bool place(struct jetstream *js, const struct stream_config *config, json
     uint64_t turn = js->meta.next_placement++;
     for (unsigned i = 0; i < server_count; i++) {
         uint64_t node = servers[(i + turn) % server_count];
+        if (is_waiting(js, node)) {
+            continue;
+        }
         if (!has_room(js, node, config, NULL)) {
             full = true;
         } else if (js->peers == NULL || peers_is_up(js->peers, node)) {

@@ -135,10 +135,16 @@ MUST_USE enum err group_propose(struct group *group, struct blob *data, uint64_t
 /* The same for bytes. */
 MUST_USE enum err group_propose_bytes(struct group *group, struct bytes data, uint64_t *index,
                                       uint64_t *term);
-/* Leader: one step towards a membership that has all of `wanted` as voters: a learner that has
- * caught up votes, or one of them that is up becomes a learner. Returns what that was, for the log,
+/* Leader: one step towards a membership that has all of `wanted` that may vote as voters: such a
+ * learner that has caught up votes, or one of them that is up becomes a learner. Those that may not
+ * vote learn as long as nobody needs their place, and are up. Returns what that was, for the log,
  * and *who; NULL: nothing to do now. */
-const char *group_admit(struct group *group, const uint64_t *wanted, unsigned count, uint64_t *who);
+struct group_candidate {
+    uint64_t node;
+    bool may_vote;
+};
+const char *group_admit(struct group *group, const struct group_candidate *wanted, unsigned count,
+                        uint64_t *who);
 /* raft_read(): on_read of the ops answers. */
 MUST_USE enum err group_read_barrier(struct group *group, uint64_t *id);
 /* A data entry of the log, from memory or the store; NULL when it cannot be read. If there are

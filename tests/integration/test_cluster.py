@@ -196,9 +196,11 @@ async def test_a_server_that_comes_later_becomes_a_member(cluster):
     await js.add_stream(name="S", subjects=["s"], num_replicas=3)
     for i in range(100):
         await js.publish("s", b"%d" % i)
-    seed = cluster[0].get("/varz")["cluster"]["urls"][0]
-    late = Server(cluster.folder, "nats-4", 'cluster { name: C1, listen: "127.0.0.1:%d", routes: [ "nats-route://%s" ] }\n'
-                  % (free_port(), seed), jetstream=True).start()
+    urls = [f'127.0.0.1:{s.get("/varz")["cluster"]["cluster_port"]}' for s in cluster.servers] + [f"127.0.0.1:{free_port()}"]
+    conf = "cluster { name: C1, listen: \"%s\", routes: [ " + ", ".join(f'"nats-route://{u}"' for u in urls) + " ] }\n"
+    for s, url in zip(cluster.servers, urls):
+        s.reload(conf % url)
+    late = Server(cluster.folder, "nats-4", conf % urls[3], jetstream=True).start()
     cluster.servers.append(late)
 
     def settled(size):

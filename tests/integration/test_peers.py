@@ -133,12 +133,12 @@ def test_a_dead_connection_that_nobody_ends_is_replaced(tmp_path):
     proxy = Proxy(ports[1])
     servers = []
     for i, name in enumerate(["n2", "n4"]):  # the first has the smaller id, and dials
-        other = proxy.port if i == 0 else ports[1]
+        # The second dials nobody: all connections go through the proxy.
+        urls = [ports[0], proxy.port] if i == 0 else [ports[1]]
+        routes = ", ".join(f'"nats-route://u:p@127.0.0.1:{p}"' for p in urls)
         servers.append(Server(tmp_path, name, jetstream=True, conf=f'''
-            cluster {{ name: C1, listen: "127.0.0.1:{ports[i]}",
-                       authorization {{ user: u, password: p }}
-                       routes: [ "nats-route://u:p@127.0.0.1:{ports[0]}", "nats-route://u:p@127.0.0.1:{other}" ] }}
-            ''').start(wait=False))
+            cluster {{ name: C1, listen: "127.0.0.1:{ports[i]}", routes: [ {routes} ]
+                       authorization {{ user: u, password: p }} }}''').start(wait=False))
     for s in servers:
         eventually(lambda: missing(s) is None and s.healthy(), 20, f"{s.name} being healthy")
     assert proxy.sockets
