@@ -103,6 +103,7 @@ struct api_call {
     struct bytes rest; /* behind tokens[1], for filters */
     struct bytes body, header, reply;
     const char *type;
+    const struct api_request *request; /* as it came */
 };
 
 enum who { META_LEADER, STREAM_LEADER };
@@ -112,6 +113,7 @@ struct api_row {
     unsigned tokens_min, tokens_max; /* after it */
     const char *type;                /* of the response */
     enum who who;
+    bool changes;                    /* META_LEADER: not only looks */
     bool empty_body;                 /* a body is an error */
     void (*run)(struct api_call *c); /* META_LEADER */
     enum asset_verb asset_verb;      /* STREAM_LEADER */
@@ -240,23 +242,23 @@ static void on_stream_list(struct api_call *c)
     fields_deinit(&stream_list_fields, &asked);
 }
 
-#define META(verb, min, max, type, empty, run)                                                     \
+#define META(verb, min, max, type, changes, empty, run)                                            \
     {                                                                                              \
-        verb, min, max, type, META_LEADER, empty, run, 0                                           \
+        verb, min, max, type, META_LEADER, changes, empty, run, 0                                  \
     }
 #define STREAM(verb, min, max, type, empty, asset)                                                 \
     {                                                                                              \
-        verb, min, max, type, STREAM_LEADER, empty, NULL, asset                                    \
+        verb, min, max, type, STREAM_LEADER, true, empty, NULL, asset                              \
     }
 
 /* Longer verbs first where one begins another. */
 static const struct api_row rows[] = {
-    META("INFO", 0, 0, "account_info_response", false, on_account_info),
-    META("STREAM.CREATE", 1, 1, "stream_create_response", false, on_stream_create),
-    META("STREAM.UPDATE", 1, 1, "stream_update_response", false, on_stream_update),
-    META("STREAM.NAMES", 0, 0, "stream_names_response", false, on_stream_names),
-    META("STREAM.LIST", 0, 0, "stream_list_response", false, on_stream_list),
-    META("STREAM.DELETE", 1, 1, "stream_delete_response", true, on_stream_delete),
+    META("INFO", 0, 0, "account_info_response", false, false, on_account_info),
+    META("STREAM.CREATE", 1, 1, "stream_create_response", true, false, on_stream_create),
+    META("STREAM.UPDATE", 1, 1, "stream_update_response", true, false, on_stream_update),
+    META("STREAM.NAMES", 0, 0, "stream_names_response", false, false, on_stream_names),
+    META("STREAM.LIST", 0, 0, "stream_list_response", false, false, on_stream_list),
+    META("STREAM.DELETE", 1, 1, "stream_delete_response", true, true, on_stream_delete),
     STREAM("STREAM.INFO", 1, 1, "stream_info_response", false, ASSET_INFO),
     STREAM("STREAM.PURGE", 1, 1, "stream_purge_response", false, ASSET_PURGE),
     STREAM("STREAM.MSG.GET", 1, 1, "stream_msg_get_response", false, ASSET_MSG_GET),
@@ -298,6 +300,16 @@ static char *copy_text(struct bytes b)
     return b.ptr == NULL ? NULL : mem_dup(b.ptr, b.len);
 }
 
+static bool is_anybody_there(struct api_call *c, const struct assignment *a)
+{
+    bool there = c->js->peers == NULL;
+    for (unsigned i = 0; i < a->peer_count; i++) {
+        there = there || peers_is_up(c->js->peers, a->peers[i]);
+    }
+    return there;
+}
+
+/* The leader among its servers answers; when there is none, the meta leader. */
 static void to_stream(struct api_call *c, const struct api_row *row)
 {
     struct hosted *h = js_hosted(c->js, bytes_of(c->account->name), c->tokens[0]);
@@ -306,10 +318,12 @@ static void to_stream(struct api_call *c, const struct api_row *row)
         offline_answer(c->js, h, c->account, c->reply, row->type, info);
         return;
     }
+    const struct assignment *a = assigned(c);
     if (h != NULL && h->asset != NULL) {
         struct asset_request *q = NEW(struct asset_request);
         q->asset = h->asset;
         q->verb = row->asset_verb;
+        q->type = row->type;
         q->durable_form = strcmp(row->verb, "CONSUMER.DURABLE.CREATE") == 0;
         q->consumer = c->token_count > 1 ? copy_text(c->tokens[1]) : NULL;
         q->filter = copy_text(c->rest);
@@ -317,42 +331,29 @@ static void to_stream(struct api_call *c, const struct api_row *row)
         q->body_len = c->body.len;
         q->reply = copy_text(c->reply);
         asset_request(h->shard, q);
-    }
-    if (meta_is_leader(c->js) && assigned(c) == NULL) {
+    } else if (!meta_is_leader(c->js)) {
+        if (a == NULL) {
+            api_hold(c->js, c->request, row->type, true);
+        }
+    } else if (a == NULL) {
         refuse(c, JS_STREAM_NOT_FOUND);
+    } else if (!is_anybody_there(c, a)) {
+        refuse(c, JS_NOT_AVAILABLE);
     }
 }
 
-/* May this server answer at all, and is the request acceptable before it is looked at? */
-static bool admit(struct api_call *c, const struct api_row *row)
+/* Is the request acceptable before it is looked at? *err: why not. */
+static bool is_well_formed(const struct api_call *c, const struct api_row *row, enum js_err *err)
 {
     struct bytes level;
     uint64_t required;
-    bool answers = row->who == STREAM_LEADER
-                       ? js_hosted(c->js, bytes_of(c->account->name), c->tokens[0]) != NULL ||
-                             meta_is_leader(c->js)
-                       : meta_is_leader(c->js);
-    if (row->who == META_LEADER && !answers) {
-        if (meta_is_leaderless(c->js)) {
-            refuse(c, JS_NOT_AVAILABLE);
-        }
-        return false;
-    }
-    bool refuses = meta_is_leader(c->js); /* errors of form come from one server */
     if (header_find(c->header, "Nats-Required-Api-Level", &level) &&
         (!bytes_to_u64(level, &required) || required > JETSTREAM_API_LEVEL)) {
-        if (refuses) {
-            refuse(c, JS_REQUIRED_LEVEL);
-        }
+        *err = JS_REQUIRED_LEVEL;
         return false;
     }
-    if (row->empty_body && !fields_text_is_empty(c->body)) {
-        if (refuses) {
-            refuse(c, JS_NOT_EMPTY_REQUEST);
-        }
-        return false;
-    }
-    return answers;
+    *err = JS_NOT_EMPTY_REQUEST;
+    return !row->empty_body || fields_text_is_empty(c->body);
 }
 
 /* Splits what follows the verb. False when the token count is wrong: no answer. */
@@ -377,33 +378,68 @@ static bool has_verb(struct bytes subject, const char *verb, struct bytes *rest)
     return true;
 }
 
+/* For the meta leader: by this server, or held until there is one that may be asked. */
+static bool is_mine(struct api_call *c, bool changes)
+{
+    if (meta_is_leader(c->js)) {
+        return true;
+    }
+    if (meta_is_leaderless(c->js)) {
+        refuse(c, JS_NOT_AVAILABLE);
+    } else {
+        api_hold(c->js, c->request, c->type, changes);
+    }
+    return false;
+}
+
+static void run_row(struct api_call *c, const struct api_row *row)
+{
+    enum js_err err;
+    if (!is_well_formed(c, row, &err)) { /* one server says so */
+        if (is_mine(c, false)) {
+            refuse(c, err);
+        }
+    } else if (row->who == STREAM_LEADER) {
+        to_stream(c, row);
+    } else if (is_mine(c, row->changes)) {
+        row->run(c);
+    }
+}
+
 static void dispatch(struct api_call *c, struct bytes subject)
 {
     struct bytes rest;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        const struct api_row *row = &rows[i];
-        if (!has_verb(subject, row->verb, &rest)) {
-            continue;
-        }
-        c->type = row->type;
-        if (!split_tokens(c, rest, row) || !admit(c, row)) {
+        if (has_verb(subject, rows[i].verb, &rest)) {
+            c->type = rows[i].type;
+            if (split_tokens(c, rest, &rows[i])) {
+                run_row(c, &rows[i]);
+            }
             return;
         }
-        if (row->who == STREAM_LEADER) {
-            to_stream(c, row);
-        } else {
-            row->run(c);
-        }
-        return;
     }
-    for (size_t i = 0; i < sizeof missing / sizeof missing[0] && meta_is_leader(c->js); i++) {
+    for (size_t i = 0; i < sizeof missing / sizeof missing[0]; i++) {
         if (has_verb(subject, missing[i].verb, &rest)) {
             struct js_error error;
-            (void)js_unsupported(&error, missing[i].verb);
-            js_reply_error(c->js, c->account, c->reply, missing[i].type, &error);
+            c->type = missing[i].type;
+            if (is_mine(c, false)) {
+                (void)js_unsupported(&error, missing[i].verb);
+                js_reply_error(c->js, c->account, c->reply, c->type, &error);
+            }
             return;
         }
     }
+}
+
+void api_answer(struct jetstream *js, const struct api_request *r)
+{
+    struct api_call c = {.js = js,
+                         .account = r->account,
+                         .body = bytes_skip(r->payload, r->header_len),
+                         .header = bytes_make(r->payload.ptr, r->header_len),
+                         .reply = r->reply,
+                         .request = r};
+    dispatch(&c, r->subject);
 }
 
 static void on_requests(void *arg, struct inbound_batch *batch)
@@ -411,17 +447,16 @@ static void on_requests(void *arg, struct inbound_batch *batch)
     struct jetstream *js = arg;
     struct inbound m;
     while (inbound_next(batch, &m)) {
-        struct bytes subject = bytes_skip(m.subject, sizeof "$JS.API." - 1);
-        if (js->stopping || js->meta.group == NULL) {
+        if (js->stopping) {
             continue;
         }
         atomic_fetch_add(&js->api_total, 1);
-        struct api_call c = {.js = js,
-                             .account = inbound_account(batch),
-                             .body = bytes_skip(m.payload, m.header_len),
-                             .header = bytes_make(m.payload.ptr, m.header_len),
-                             .reply = m.reply};
-        dispatch(&c, subject);
+        const struct api_request r = {.account = inbound_account(batch),
+                                      .subject = bytes_skip(m.subject, sizeof "$JS.API." - 1),
+                                      .reply = m.reply,
+                                      .payload = m.payload,
+                                      .header_len = m.header_len};
+        api_answer(js, &r);
     }
 }
 

@@ -12,6 +12,7 @@
 #include "core/base/mem.h"
 #include "jetstream/asset_internal.h"
 #include "jetstream/offline.h"
+#include "jetstream/held.h"
 
 struct waiter {
     uint64_t term;
@@ -237,6 +238,11 @@ static enum err apply(void *owner, uint64_t index, uint64_t term, struct bytes e
             result.consumer->leader = pulls_new(a, result.consumer);
         }
     }
+    a->applied_data = index;
+    if (kind == ENTRY_PURGE || kind == ENTRY_DELETE || kind == ENTRY_CONFIG ||
+        kind == ENTRY_CONSUMER || kind == ENTRY_CONSUMER_DELETE) {
+        a->changed_ns = clock_mono_ns();
+    }
     struct waiter *w = map_remove_u64(&a->waiting, index);
     if (w != NULL) {
         call_waiter(a, w, w->term == term, &result);
@@ -324,6 +330,7 @@ static enum err decode_end(void *owner, bool whole)
     }
     asset_replace_stream(a, loaded);
     drop_waiters(a, true); /* whether their entries are in it nobody knows */
+    a->changed_ns = clock_mono_ns();
     return OK;
 }
 
@@ -456,6 +463,7 @@ static void lead(struct asset *a)
     answer_creates(a);
     arm_expiry(a, 0);
     watch_members(a);
+    asset_look_at_held(a);
 }
 
 /* `status`: what waiting pull requests are told. */
@@ -493,8 +501,8 @@ static void on_read(void *owner, uint64_t id, bool allowed)
     struct asset_request *q = map_remove_u64(&a->reads, id);
     if (q != NULL && allowed) {
         asset_answer(a, q);
-    } else {
-        asset_request_free(q);
+    } else if (q != NULL) {
+        asset_hold(a, q); /* somebody else leads, or nobody */
     }
 }
 
@@ -551,6 +559,16 @@ void asset_request_free(struct asset_request *q)
     free(q);
 }
 
+void asset_run(struct asset *a, struct asset_request *q)
+{
+    uint64_t read;
+    if (q->verb == ASSET_MSG_GET && group_read_barrier(a->group, &read) == OK) {
+        (void)map_put_u64(&a->reads, read, q); /* nobody may be told what is not so any more */
+    } else {
+        asset_answer(a, q);
+    }
+}
+
 static void run_request(void *arg)
 {
     struct asset_request *q = arg;
@@ -558,16 +576,12 @@ static void run_request(void *arg)
     while (a != NULL && a != q->asset) { /* it may have been deleted while the request travelled */
         a = a->next;
     }
-    uint64_t read;
-    bool leads = a != NULL && a->leading && !a->broken;
-    if (leads && q->verb == ASSET_MSG_GET && group_read_barrier(a->group, &read) == OK) {
-        (void)map_put_u64(&a->reads, read, q); /* nobody may be told what is not so any more */
-        return;
-    }
-    if (leads) {
-        asset_answer(a, q);
-    } else {
+    if (a == NULL) {
         asset_request_free(q);
+    } else if (a->leading && !a->broken) {
+        asset_run(a, q);
+    } else {
+        asset_hold(a, q);
     }
 }
 
@@ -717,6 +731,7 @@ static void asset_free(struct asset *a)
             break;
         }
     }
+    held_free(a->held);
     stream_free(a->stream);
     publisher_deinit(&a->publisher);
     buffer_deinit(&a->builder.data);

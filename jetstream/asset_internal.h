@@ -5,6 +5,7 @@
  *   asset_acks.c      acknowledgements and pull requests that come in
  *   pull.c            deliveries
  *   asset_api.c       requests of the API
+ *   asset_held.c      those that wait for a leader
  *   asset_describe.c  descriptions, for the API and /jsz
  *   asset_recovery.c  what is left of a stream that is damaged
  *   advisory.c        events it tells
@@ -63,6 +64,9 @@ struct asset {
     bool expiring;           /* an EXPIRE entry is under way */
     struct loop_timer admit; /* leader: while not all of `peers` are in the group */
     struct asset *next;      /* on its loop's list */
+    struct held *held;       /* requests that came while nobody led; NULL: none yet */
+    uint64_t applied_data;   /* index of the last entry that was applied */
+    int64_t changed_ns;      /* monotonic: when one that a request had asked for was; 0: never */
     bool broken, deleted;
 };
 
@@ -97,6 +101,16 @@ void asset_replace_stream(struct asset *asset, struct stream *stream);
 /* --- asset_recovery.c --- */
 
 extern const struct recovery_ops asset_recovery_ops;
+
+/* Takes a request that this replica, the leader, is to answer. */
+void asset_run(struct asset *asset, struct asset_request *request);
+
+/* --- asset_held.c --- */
+
+/* Takes a request that came to a replica that does not lead. */
+void asset_hold(struct asset *asset, struct asset_request *request);
+/* It leads now. */
+void asset_look_at_held(struct asset *asset);
 
 /* --- asset_publish.c; the leader --- */
 

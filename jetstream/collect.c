@@ -18,7 +18,9 @@ struct question {
     json_t *response; /* STREAM.LIST: begun; NULL: account info */
     json_t *names;
     json_t *streams;  /* what has come in */
-    unsigned missing; /* answers not yet here */
+    unsigned missing; /* answers not yet here: ours, … */
+    uint64_t *asked;  /* … and those of these nodes; owned */
+    unsigned asked_count;
     struct loop_timer timer;
 };
 
@@ -171,6 +173,7 @@ static void question_free(struct question *q)
     json_decref(q->names);
     json_decref(q->streams);
     free(q->reply);
+    free(q->asked);
     free(q);
 }
 
@@ -195,6 +198,33 @@ static void take_answer(struct question *q, json_t *streams)
     if (--q->missing == 0) {
         finish(q);
     }
+}
+
+/* False: no answer of that node is waited for. */
+static bool is_awaited(struct question *q, uint64_t node)
+{
+    for (unsigned i = 0; i < q->asked_count; i++) {
+        if (q->asked[i] == node) {
+            q->asked[i] = q->asked[--q->asked_count];
+            return true;
+        }
+    }
+    return false;
+}
+
+void collect_peer_gone(struct jetstream *js, uint64_t node)
+{
+    struct map_entry *e;
+    json_t *nothing = json_array();
+    for (uint32_t i = 0; (e = map_next(&js->questions, &i)) != NULL;) {
+        struct question *q = e->value;
+        bool last = q->missing == 1;
+        if (is_awaited(q, node)) {
+            take_answer(q, nothing);
+            i = last ? 0 : i; /* it is gone, and others may have its place */
+        }
+    }
+    json_decref(nothing);
 }
 
 struct own_answer {
@@ -237,7 +267,7 @@ static void ask(struct jetstream *js, struct account *account, struct bytes repl
     q->response = response;
     q->names = names;
     q->streams = json_array();
-    q->missing = 1;
+    q->missing = 1; /* our own */
     (void)map_put_u64(&js->questions, q->id, q);
     loop_timer_arm(loops_at(js->loops, 0), &q->timer, clock_mono_ns() + COLLECT_MS * NS_PER_MS,
                    on_timeout, q);
@@ -247,8 +277,10 @@ static void ask(struct jetstream *js, struct account *account, struct bytes repl
         struct buffer body = {0};
         put_ask(&body, q);
         struct bytes part = buffer_bytes(&body);
+        q->asked = mem_alloc((count + 1) * sizeof *q->asked);
         for (unsigned i = 1; i < count; i++) {
             if (nodes[i].up && peers_send(js->peers, nodes[i].id, JS_FRAME_ASK, &part, 1)) {
+                q->asked[q->asked_count++] = nodes[i].id;
                 q->missing++;
             }
         }
@@ -318,7 +350,6 @@ void collect_on_ask(struct jetstream *js, uint64_t node, struct bytes body)
 
 void collect_on_answer(struct jetstream *js, uint64_t node, struct bytes body)
 {
-    (void)node;
     struct reader r = reader_make(body);
     uint64_t id = reader_u64(&r);
     struct question *q = r.bad ? NULL : map_get_u64(&js->questions, id);
@@ -326,7 +357,7 @@ void collect_on_answer(struct jetstream *js, uint64_t node, struct bytes body)
         return; /* too late */
     }
     json_t *streams = json_loadb((const char *)r.at, (size_t)(r.end - r.at), 0, NULL);
-    if (json_is_array(streams)) {
+    if (json_is_array(streams) && is_awaited(q, node)) {
         take_answer(q, streams);
     }
     json_decref(streams);

@@ -12,9 +12,21 @@
 #include "jetstream/collect.h"
 #include "jetstream/asset_internal.h"
 #include "jetstream/offline.h"
+#include "jetstream/held.h"
 #include "jetstream/scrub.h"
 
 #define STANDALONE_NODE 1
+
+int64_t js_leader_heard_ns(const struct jetstream *js, const struct group *group)
+{
+    uint64_t leader = group_status(group).leader_node;
+    bool other = leader != 0 && leader != js->self && js->peers != NULL;
+    if (!other || !peers_is_up(js->peers, leader)) {
+        return 0;
+    }
+    int64_t silence = peers_silence_ns(js->peers, leader); /* 0: never heard of */
+    return silence == 0 ? 0 : clock_mono_ns() - silence;
+}
 
 struct shard *js_shard_of(struct jetstream *js, uint64_t group)
 {
@@ -151,6 +163,9 @@ static void on_peer_change(void *arg, uint64_t node, const char *name, bool up)
     struct jetstream *js = arg;
     if (up && js->meta.group != NULL) {
         meta_tell_voters(js, node);
+    }
+    if (!up) {
+        collect_peer_gone(js, node);
     }
     for (unsigned i = 0; i < loops_count(js->loops); i++) {
         struct peer_news *news = NEW(struct peer_news);
@@ -372,6 +387,8 @@ static void close_all(void *arg)
         api_unsubscribe(js, &js->api_subs[i]);
     }
     js->api_sub_count = 0;
+    held_free(js->held);
+    js->held = NULL;
     collect_stop(js);
     offline_stop(js);
     struct scrub *scrub = js->scrub;

@@ -22,12 +22,15 @@ struct hosted {
     unsigned peer_count;
 };
 
+#define META_REPLIES 256 /* of entries that one may be asked to do once more */
+
 struct meta_group {
     struct group *group; /* NULL until its voters are known */
     struct meta meta;
     uint64_t voters[RAFT_VOTERS_MAX];
     unsigned voter_count;
     bool leading;
+    int64_t leading_since_ns; /* monotonic */
     uint64_t reported_leader;
     int64_t leaderless_since_ns;    /* monotonic; 0: there is a leader */
     uint64_t told[RAFT_VOTERS_MAX]; /* the voters, as a member has told last */
@@ -37,7 +40,10 @@ struct meta_group {
     struct meta_forming *forming; /* owned; NULL: there is nothing to form any more */
     struct loop_timer watch_timer;
     uint64_t next_placement;
-    char problem[640];      /* why it is not opened; "": it is, or is about to be */
+    char problem[640];              /* why it is not opened; "": it is, or is about to be */
+    uint64_t last_change;           /* index of the last entry that was applied */
+    uint64_t replies[META_REPLIES]; /* hashes, in a circle: where answers to the last ones went */
+    unsigned next_reply;
     uint64_t last_at_start; /* index: what an earlier life may have acted on */
 };
 
@@ -67,6 +73,7 @@ struct jetstream {
     uint32_t api_sub_count, api_sub_cap;
     struct late_answer *late; /* loop 0: offline.c */
     uint32_t late_count;
+    struct held *held; /* loop 0: requests that came while nobody led; NULL none yet (api_held.c) */
     struct map questions; /* loop 0: id → struct question (collect.c) */
     uint64_t next_question;
     atomic_uint_fast64_t api_total, api_errors;
@@ -86,6 +93,9 @@ static inline bool js_is_clustered(const struct jetstream *js)
 {
     return js->peers != NULL;
 }
+/* Monotonic: when the group's leader, another server, was heard of last; 0: there is none. Any loop
+ * that owns the group. */
+int64_t js_leader_heard_ns(const struct jetstream *js, const struct group *group);
 struct shard *js_shard_of(struct jetstream *js, uint64_t group);
 const char *js_node_name(struct jetstream *js, uint64_t node);
 /* The 8-character id clients know a node by. */
@@ -96,6 +106,19 @@ void js_node_id8(struct jetstream *js, uint64_t node, char id[9]);
 /* Loop 0. From now on requests in sub->account are answered; or no more. */
 void api_subscribe(struct jetstream *js, struct api_sub *sub);
 void api_unsubscribe(struct jetstream *js, struct api_sub *sub);
+
+/* A request, as it came. Everything borrowed. */
+struct api_request {
+    struct account *account;
+    struct bytes subject; /* behind "$JS.API." */
+    struct bytes reply, payload;
+    uint32_t header_len;
+};
+void api_answer(struct jetstream *js, const struct api_request *request);
+/* Until this server leads the meta group, or knows that another one had the request; a copy is
+ * made. `type` of the response, for the error when neither comes. `changes`: not only looks. */
+void api_hold(struct jetstream *js, const struct api_request *request, const char *type,
+              bool changes);
 
 /* {"type":"io.nats.jetstream.api.v1.<type>"}, to which the caller adds. */
 json_t *js_response(const char *type);
@@ -160,6 +183,7 @@ struct asset_request {
     struct asset_request *next; /* of those that wait */
     struct asset *asset;
     enum asset_verb verb;
+    const char *type;  /* of the response */
     bool durable_form; /* CONSUMER.DURABLE.CREATE */
     char *consumer;    /* from the subject; NULL none */
     char *filter;      /* from the subject; NULL none */

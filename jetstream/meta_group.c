@@ -7,10 +7,12 @@
 #include <stdlib.h>
 
 #include "core/base/clock.h"
+#include "core/base/hash.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
 #include "core/subject/subject.h"
 #include "jetstream/asset_internal.h"
+#include "jetstream/held.h"
 #include "jetstream/offline.h"
 #include "raft/wire.h"
 
@@ -267,14 +269,26 @@ static void unhost(struct jetstream *js, const struct assignment *a, const char 
 
 /* --- the state machine --- */
 
-/* No member of the stream's group can answer: the meta leader does. */
-static bool nobody_leads(struct jetstream *js, const struct assignment *a)
+/* Heartbeats come several times as often: who misses so many may be gone, which is not known yet.
+ */
+#define SILENT_NS (250 * NS_PER_MS)
+/* Whose predecessor may be silent, without having been so for long. */
+#define NEW_LEADER_NS NS_PER_SEC
+
+static bool is_silent(const struct jetstream *js, uint64_t node)
 {
-    unsigned up = 0;
+    return js->peers != NULL && node != js->self &&
+           (!peers_is_up(js->peers, node) || peers_silence_ns(js->peers, node) > SILENT_NS);
+}
+
+/* Whoever leads the stream's group may be one of those: the meta leader answers, too. */
+static bool some_are_silent(const struct jetstream *js, const struct assignment *a)
+{
+    bool silent = clock_mono_ns() - js->meta.leading_since_ns < NEW_LEADER_NS;
     for (unsigned i = 0; i < a->peer_count; i++) {
-        up += js->peers == NULL || peers_is_up(js->peers, a->peers[i]);
+        silent = silent || is_silent(js, a->peers[i]);
     }
-    return up < a->peer_count / 2 + 1;
+    return silent;
 }
 
 static enum err apply(void *owner, uint64_t index, uint64_t term, struct bytes entry)
@@ -282,6 +296,7 @@ static enum err apply(void *owner, uint64_t index, uint64_t term, struct bytes e
     (void)term;
     struct jetstream *js = owner;
     struct meta_change change;
+    js->meta.last_change = index;
     enum err err = meta_apply(&js->meta.meta, index, entry, &change);
     if (err != OK) { /* left out, it would make of this server one that knows other streams */
         free(change.reply);
@@ -289,6 +304,9 @@ static enum err apply(void *owner, uint64_t index, uint64_t term, struct bytes e
     }
     bool live = time_sub(clock_now_ns(), change.time_ns) < LIVE_WINDOW_NS;
     const char *reply = live ? change.reply : NULL;
+    if (reply != NULL) {
+        js->meta.replies[js->meta.next_reply++ % META_REPLIES] = hash_bytes(bytes_of(reply));
+    }
     switch (change.kind) {
     case META_CREATED:
         host(js, change.assignment, reply);
@@ -300,7 +318,7 @@ static enum err apply(void *owner, uint64_t index, uint64_t term, struct bytes e
         send_errand(js, change.assignment, do_echo, NULL, reply);
         break;
     case META_DELETED:
-        if (reply != NULL && js->meta.leading && nobody_leads(js, change.assignment)) {
+        if (reply != NULL && js->meta.leading && some_are_silent(js, change.assignment)) {
             json_t *o = js_response("stream_delete_response");
             json_put_bool(o, "success", true);
             answer(js, change.assignment->account, reply, o);
@@ -361,6 +379,7 @@ static enum err decode(void *owner, struct bytes state)
     }
     meta_deinit(&js->meta.meta);
     js->meta.meta = fresh;
+    js->meta.last_change = js->meta.group == NULL ? 0 : group_status(js->meta.group).commit;
     return OK;
 }
 
@@ -368,8 +387,12 @@ static void on_leader(void *owner, bool leader)
 {
     struct jetstream *js = owner;
     js->meta.leading = leader;
+    js->meta.leading_since_ns = clock_mono_ns();
     if (leader) {
         log_info("Self is new JetStream cluster metadata leader");
+        if (js->held != NULL) {
+            held_look(js->held);
+        }
     }
 }
 
@@ -706,6 +729,8 @@ static json_t *new_op(const char *op, struct account *account, struct bytes stre
     return o;
 }
 
+#define SILENT_LOAD 1000000 /* taken when there are no others */
+
 /* How many streams of the account each server has: the emptiest are chosen. */
 static unsigned load_of(const struct jetstream *js, uint64_t node)
 {
@@ -773,7 +798,7 @@ static bool place(struct jetstream *js, const struct stream_config *config, json
             full = true;
         } else if (js->peers == NULL || peers_is_up(js->peers, node)) {
             candidates[count].node = node;
-            candidates[count++].load = load_of(js, node);
+            candidates[count++].load = load_of(js, node) + (is_silent(js, node) ? SILENT_LOAD : 0);
         } else {
             offline = true;
         }

@@ -6,7 +6,7 @@ import nats
 import pytest
 from nats.js.api import ConsumerConfig
 
-from harness import Cluster, Server, eventually, eventually_async
+from harness import SLOW, Cluster, Server, eventually, eventually_async
 from peer import both
 from raw import Raw
 
@@ -84,3 +84,97 @@ async def test_what_nobody_answers_is_told_through_a_service_import(tmp_path, bi
     await nc.close()
     await other.close()
     s.stop()
+
+
+async def ask(nc, subject, body=b""):
+    """The answer and how long it took."""
+    begin = asyncio.get_running_loop().time()
+    try:
+        answer = json.loads((await nc.request(f"$JS.API.{subject}", body, timeout=10)).data)
+    except (nats.errors.TimeoutError, asyncio.TimeoutError):
+        raise AssertionError(f"{subject} was not answered") from None
+    return answer, asyncio.get_running_loop().time() - begin
+
+
+def meta_leader(cluster):
+    name = cluster[0].get("/jsz")["meta_cluster"]["leader"]
+    return next(s for s in cluster.servers if s.name == name)
+
+
+def new_stream(name, replicas=3):
+    return json.dumps({"name": name, "subjects": [name.lower()], "num_replicas": replicas}).encode()
+
+
+async def test_requests_wait_for_a_meta_leader(tmp_path):
+    """One that stands still is noticed late, and comes back with what had been sent to it."""
+    cluster = Cluster(tmp_path).start()
+    leader = meta_leader(cluster)
+    nc = await nats.connect(next(s for s in cluster.servers if s is not leader).url)
+    await ask(nc, "STREAM.CREATE.S", new_stream("S"))
+    leader.pause()
+    (info, took), *others = await asyncio.gather(
+        ask(nc, "INFO"), ask(nc, "STREAM.NAMES"), ask(nc, "STREAM.DELETE.S"), ask(nc, "STREAM.INFO.NO"),
+        ask(nc, "STREAM.CREATE.T", new_stream("T", 1)))
+    names, deleted, missing, created = [a for a, _ in others]
+    assert "api" in info and took < 3 * SLOW  # who is found to be gone is not waited for
+    assert names["streams"] == ["S"]
+    assert deleted["success"] is True
+    assert missing["error"]["err_code"] == 10059
+    assert created["config"]["name"] == "T"
+    again, _ = await ask(nc, "STREAM.CREATE.S", new_stream("S", 1))
+    assert again["config"]["name"] == "S"
+    await nc.jetstream().publish("s", b"kept")
+    leader.go_on()
+    await asyncio.to_thread(cluster.wait_healthy)
+    info, _ = await ask(nc, "STREAM.INFO.S")  # nobody has deleted it once more
+    assert info["state"]["messages"] == 1
+    await nc.close()
+    cluster.stop()
+
+
+async def test_requests_wait_for_a_stream_leader(tmp_path):
+    cluster = Cluster(tmp_path).start()
+    nc = await nats.connect(cluster[0].url)
+    await ask(nc, "STREAM.CREATE.S", new_stream("S"))
+    await nc.jetstream().publish("s", b"x")
+    await asyncio.to_thread(eventually, lambda: cluster.replicas_agree("S"), 10, "replicas agreeing")
+    leader = cluster.leader("S")
+    await nc.close()
+    nc = await nats.connect(next(s for s in cluster.servers if s is not leader).url)
+    leader.pause()
+    consumer = {"stream_name": "S", "config": {"durable_name": "c", "ack_policy": "explicit"}}
+    info, message, made = [a for a, _ in await asyncio.gather(
+        ask(nc, "STREAM.INFO.S"), ask(nc, "STREAM.MSG.GET.S", b'{"seq":1}'),
+        ask(nc, "CONSUMER.DURABLE.CREATE.S.c", json.dumps(consumer).encode()))]
+    assert info["state"]["messages"] == 1
+    assert message["message"]["seq"] == 1
+    # it may have been made by the leader that nobody has heard of since
+    assert made.get("name") == "c" or made["error"]["err_code"] == 10008
+    purged, _ = await ask(nc, "STREAM.PURGE.S")
+    assert purged["purged"] == 1
+    await nc.jetstream().publish("s", b"kept")
+    leader.go_on()
+    await asyncio.to_thread(cluster.wait_healthy)
+    info, _ = await ask(nc, "STREAM.INFO.S")
+    assert info["state"]["messages"] == 1
+    await nc.close()
+    cluster.stop()
+
+
+async def test_requests_are_refused_when_no_leader_comes(tmp_path):
+    cluster = Cluster(tmp_path).start()
+    nc = await nats.connect(cluster[0].url)
+    await ask(nc, "STREAM.CREATE.S", new_stream("S"))
+    cluster[1].kill()
+    cluster[2].kill()
+
+    def leaderless():
+        meta = cluster[0].get("/jsz")["meta_cluster"]
+        return not meta.get("leader") and not cluster.stream(cluster[0], "S")["cluster"].get("leader")
+    await asyncio.to_thread(eventually, leaderless, what="the last one noticing")
+    for answer, took in await asyncio.gather(ask(nc, "STREAM.NAMES"), ask(nc, "STREAM.INFO.S"),
+                                             ask(nc, "STREAM.DELETE.S"), ask(nc, "STREAM.INFO.NO")):
+        assert answer["error"] == {"code": 503, "err_code": 10008, "description": "JetStream system temporarily unavailable"}
+        assert took > 3  # somebody might have come
+    await nc.close()
+    cluster.kill()
