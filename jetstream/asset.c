@@ -608,6 +608,13 @@ void asset_echo(struct asset *a, const char *reply)
     }
 }
 
+static void answer_update(struct asset *a, const char *reply)
+{
+    json_t *o = js_response("stream_update_response");
+    asset_add_stream_info(a, o);
+    js_reply(a->js, a->account, bytes_of(reply), o);
+}
+
 static void on_updated(struct asset *a, void *arg, bool applied, const struct apply_result *result)
 {
     char *reply = arg; /* NULL: nobody waits */
@@ -620,18 +627,34 @@ static void on_updated(struct asset *a, void *arg, bool applied, const struct ap
         subscribe(a);
         publisher_recount(&a->publisher);
         if (reply != NULL) {
-            json_t *o = js_response("stream_update_response");
-            asset_add_stream_info(a, o);
-            js_reply(a->js, a->account, bytes_of(reply), o);
+            answer_update(a, reply);
         }
     }
     free(reply);
     asset_config_settled(a);
 }
 
+/* A leader before this one has proposed it, and it is applied. */
+static bool has_wanted_config(const struct asset *a)
+{
+    json_t *now = stream_config_json(&a->stream->config, false);
+    bool same = a->config_under_way == 0 && json_equal(now, a->wanted_config) != 0;
+    json_decref(now);
+    return same;
+}
+
 static void propose_wanted_config(struct asset *a)
 {
     if (a->wanted_config == NULL || !a->leading) {
+        return;
+    }
+    if (has_wanted_config(a)) {
+        if (a->update_reply != NULL) {
+            answer_update(a, a->update_reply);
+            option_set(&a->update_reply, NULL);
+        }
+        json_decref(a->wanted_config);
+        a->wanted_config = NULL;
         return;
     }
     struct buffer text = {0};

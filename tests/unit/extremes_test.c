@@ -358,6 +358,7 @@ Test(extremes, what_the_meta_group_is_asked_for_can_be_applied_and_survives, .ti
             if (change.kind == META_DELETED) {
                 assignment_free(change.assignment);
             }
+            free(change.account);
             free(change.reply);
             meta_survives_a_round_trip(&meta);
             applied++;
@@ -387,6 +388,7 @@ Test(extremes, entries_of_a_newer_version_are_not_understood)
         struct meta_change change;
         struct bytes text = bytes_of(texts[i]);
         cr_expect_neq(meta_apply(&meta, 1, text, &change), OK, "%s", texts[i]);
+        free(change.account);
         free(change.reply);
         cr_expect(!meta_entry_is_understood(text) && !entry_is_understood(text) &&
                   !entry_is_known(text));
