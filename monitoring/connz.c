@@ -9,11 +9,11 @@
 #include "core/base/mem.h"
 #include "monitoring/monitoring_internal.h"
 
-static void connz_gather(void *arg, struct loop *loop)
+static bool connz_gather(void *arg, struct loop *loop)
 {
     (void)loop;
     struct scrape *s = arg;
-    broker_describe_clients(s->m->broker, &s->connz, s->list);
+    return broker_walk_clients(s->m->broker, &s->connz, &s->walk.at, s->list);
 }
 
 struct sort_key {
@@ -90,6 +90,67 @@ static json_t *sorted(const struct scrape *s)
     return list;
 }
 
+/* --- the subscriptions of those on the page --- */
+
+static int compare_numbers(const void *a, const void *b)
+{
+    uint64_t x = ((const struct client_subscriptions *)a)->cid;
+    uint64_t y = ((const struct client_subscriptions *)b)->cid;
+    return (x > y) - (x < y);
+}
+
+static bool subscriptions_gather(void *arg, struct loop *loop)
+{
+    (void)loop;
+    struct scrape *s = arg;
+    return broker_walk_clients_subscriptions(s->m->broker, s->connz.detail, &s->walk.at, s->listed,
+                                             s->listed_count);
+}
+
+/* The client as one line, with its list at the end. */
+static void append_client(struct buffer *out, const struct scrape *s, const json_t *client)
+{
+    struct client_subscriptions wanted = {.cid = (uint64_t)json_int(client, "cid")};
+    const struct client_subscriptions *found =
+        bsearch(&wanted, s->listed, s->listed_count, sizeof *s->listed, compare_numbers);
+    buffer_append_text(out, out->len == 0 ? "    " : ",\n    ");
+    json_write(out, client, 0);
+    if (found != NULL && found->list.len > 0) {
+        CHECK(out->data[out->len - 1] == '}');
+        out->len--;
+        buffer_printf(out, ",\"%s\":[",
+                      s->connz.detail ? "subscriptions_list_detail" : "subscriptions_list");
+        buffer_append_bytes(out, buffer_bytes(&found->list));
+        buffer_append_text(out, "]}");
+    }
+}
+
+static void subscriptions_done(void *arg)
+{
+    struct scrape *s = arg;
+    struct buffer text = {0};
+    json_t *clients = json_incref(json_object_get(s->body, "connections"));
+    (void)json_object_del(s->body, "connections");
+    for (size_t i = 0; i < json_array_size(clients); i++) {
+        append_client(&text, s, json_array_get(clients, i));
+    }
+    reply_json_list(s->request, s->body, "connections", buffer_bytes(&text));
+    buffer_deinit(&text);
+    json_decref(clients);
+    scrape_free(s);
+}
+
+static void gather_subscriptions(struct scrape *s, const json_t *page)
+{
+    s->listed_count = json_array_size(page);
+    s->listed = mem_zalloc((s->listed_count + 1) * sizeof *s->listed);
+    for (size_t i = 0; i < s->listed_count; i++) {
+        s->listed[i].cid = (uint64_t)json_int(json_array_get(page, i), "cid");
+    }
+    qsort(s->listed, s->listed_count, sizeof *s->listed, compare_numbers);
+    broker_gather_in_slices(s->m->broker, subscriptions_gather, subscriptions_done, s);
+}
+
 static void connz_done(void *arg)
 {
     struct scrape *s = arg;
@@ -104,6 +165,11 @@ static void connz_done(void *arg)
     json_put_int(o, "offset", s->offset);
     json_put_int(o, "limit", s->limit);
     json_put(o, "connections", page);
+    if ((s->connz.subscriptions || s->connz.detail) && json_array_size(page) > 0) {
+        s->body = o;
+        gather_subscriptions(s, page);
+        return;
+    }
     reply_json(s->request, 200, o, 2);
     scrape_free(s);
 }
@@ -191,5 +257,5 @@ void on_connz(struct monitoring *m, struct http_request *q)
     if (s->has_cid) {
         s->limit = 1;
     }
-    broker_gather(m->broker, connz_gather, connz_done, s);
+    broker_gather_in_slices(m->broker, connz_gather, connz_done, s);
 }

@@ -25,6 +25,10 @@ void scrape_free(struct scrape *s)
     free(s->user);
     free(s->test);
     buffer_deinit(&s->walk.page);
+    for (size_t i = 0; i < s->listed_count; i++) {
+        buffer_deinit(&s->listed[i].list);
+    }
+    free(s->listed);
     free(s);
 }
 

@@ -25,11 +25,13 @@ struct scrape {
     json_t *list;
     struct connz_options connz;
     uint64_t cid;
-    const struct sort_key *sorting; /* connz */
-    char *user;                     /* connz: only this one's */
-    char *test;                     /* subsz: only what this subject reaches */
-    struct interest_stats interest; /* subsz: summed over the loops */
-    struct subscription_walk walk;  /* subsz */
+    const struct sort_key *sorting;      /* connz */
+    char *user;                          /* connz: only this one's */
+    char *test;                          /* subsz: only what this subject reaches */
+    struct interest_stats interest;      /* subsz: summed over the loops */
+    struct subscription_walk walk;       /* subsz; connz: where it stands */
+    struct client_subscriptions *listed; /* owned; connz: of the page */
+    size_t listed_count;
     int64_t offset, limit;
     bool has_cid;
     bool accounts, streams, consumers, config;

@@ -196,16 +196,6 @@ void broker_gather(struct broker *broker, void (*gather)(void *arg, struct loop 
  * true there. */
 void broker_gather_in_slices(struct broker *broker, bool (*gather)(void *arg, struct loop *loop),
                              void (*done)(void *arg), void *arg);
-/* Appends one connz object per client of the current loop to `array`, with members for sorting and
- * filtering that are not to be shown: "trireme_…", and without `auth` user and account. */
-enum connz_state { CONNZ_OPEN, CONNZ_CLOSED, CONNZ_ALL };
-struct connz_options {
-    bool subscriptions, detail, auth;
-    enum connz_state state;
-};
-void broker_describe_clients(struct broker *broker, const struct connz_options *options,
-                             json_t *array);
-
 /* Where a walk over a loop's clients stands between two slices; all zero before. */
 struct client_walk {
     struct client *client; /* borrowed: the next one; a client that goes moves the walk on */
@@ -213,6 +203,26 @@ struct client_walk {
     bool begun;            /* on this loop, whose list it is in */
     struct client_walk *next;
 };
+
+/* Appends one connz object per client of the current loop to `array`, with members for sorting and
+ * filtering that are not to be shown: "trireme_…", and without `auth` user and account. A slice:
+ * false when there is more to do on the loop. */
+enum connz_state { CONNZ_OPEN, CONNZ_CLOSED, CONNZ_ALL };
+struct connz_options {
+    bool subscriptions, detail, auth;
+    enum connz_state state;
+};
+bool broker_walk_clients(struct broker *broker, const struct connz_options *options,
+                         struct client_walk *walk, json_t *array);
+
+/* The subscriptions of some clients, by their numbers. */
+struct client_subscriptions {
+    uint64_t cid;
+    struct buffer list; /* owned: subjects or, with detail, objects, with commas between */
+};
+/* A slice, as above; `clients` are in the order of their numbers. */
+bool broker_walk_clients_subscriptions(struct broker *broker, bool detail, struct client_walk *walk,
+                                       struct client_subscriptions *clients, size_t count);
 
 /* A page of the clients' subscriptions. The caller fills the first part and zeroes the rest. */
 struct subscription_walk {

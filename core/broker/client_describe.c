@@ -191,40 +191,15 @@ void client_put_subscription(json_t *o, const struct subscription *sub)
     json_put_u64(o, "cid", c->conn->id);
 }
 
-static void describe_subscriptions(const struct client *c, const struct connz_options *options,
-                                   json_t *object)
+json_t *client_describe(const struct client *c)
 {
-    json_t *list = json_array();
-    const struct subscription *sub;
-    for (uint32_t i = 0; (sub = table_next(&c->subs, &i)) != NULL;) {
-        if (!options->detail) {
-            (void)json_array_append_new(
-                list, json_bytes(bytes_make(sub->entry.text, sub->entry.subject_len)));
-            continue;
-        }
-        json_t *detail = json_object();
-        client_put_subscription(detail, sub);
-        (void)json_array_append_new(list, detail);
-    }
-    json_put(object, options->detail ? "subscriptions_list_detail" : "subscriptions_list", list);
+    struct client_facts f;
+    take_facts(c, &f);
+    return describe(&f);
 }
 
-void broker_describe_clients(struct broker *broker, const struct connz_options *options,
-                             json_t *array)
+json_t *client_describe_closed(const struct broker_loop *here, uint32_t index)
 {
-    struct broker_loop *here = broker_here(broker);
-    struct client_facts f;
-    for (const struct client *c = here->clients; c != NULL && options->state != CONNZ_CLOSED;
-         c = c->next) {
-        take_facts(c, &f);
-        json_t *o = describe(&f);
-        if (options->subscriptions || options->detail) {
-            describe_subscriptions(c, options, o);
-        }
-        (void)json_array_append_new(array, o);
-    }
-    for (uint32_t i = 0;
-         here->closed != NULL && i < here->closed->count && options->state != CONNZ_OPEN; i++) {
-        (void)json_array_append_new(array, describe(&here->closed->ring[i]));
-    }
+    const struct closed_clients *closed = here->closed;
+    return closed == NULL || index >= closed->count ? NULL : describe(&closed->ring[index]);
 }

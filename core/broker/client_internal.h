@@ -54,6 +54,9 @@ void client_on_connect(struct client *c, const struct proto_op *op);
  * or will be. */
 bool client_admit(struct client *c);
 
+/* An entry of /connz; of one that is gone (the index-th of those kept; NULL: no more). */
+json_t *client_describe(const struct client *c);
+json_t *client_describe_closed(const struct broker_loop *here, uint32_t index);
 /* The members of a subscription in /connz and /subsz. */
 void client_put_subscription(json_t *o, const struct subscription *sub);
 /* Walks that stand at the client go on to the next one: before it leaves its home's list. */

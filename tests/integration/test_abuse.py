@@ -445,11 +445,18 @@ def test_large_answers_of_monitoring_come_whole_and_page_by_page(tmp_path):
     assert subsz("test=foo.3.77")["subscriptions_list"][0]["sid"] == "77"
     assert subsz("test=foo.3.77")["total"] == 1 and subsz("offset=60000")["total"] == 60000
 
+    connz = s.get("/connz?subs=1&sort=subs&limit=7")["connections"]
+    assert [len(c.get("subscriptions_list", [])) for c in connz] == [10000] * 6
+    assert {x for c in connz for x in c["subscriptions_list"]} == {x["subject"] for x in listed}
+    detail = s.get("/connz?subs=detail&limit=1&offset=1")["connections"]
+    assert len(detail) == 1 and {d["cid"] for d in detail[0]["subscriptions_list_detail"]} == {detail[0]["cid"]}
+
     def churn():
         connect(s).send(b"SUB x.> 1\r\nPING\r\n").until(b"PONG\r\n")
     with Load(churn, churn):
         for c in clients[:4]:
             c.s.close()
             assert subsz("limit=1000000")["total"] > 0
+            assert s.get("/connz?subs=detail&state=all")["total"] > 0
     alive(s)
     s.stop()
