@@ -1,16 +1,11 @@
 """Logging in stays quick while others flood the server: each kind of work has its queue, each address its share."""
-import asyncio
 import json
 import os
 import socket
 import threading
 import time
 
-import nats
-import pytest
-
 from harness import SLOW, Server, eventually
-from peer import both
 
 SLOW_HASH = "$2a$11$abcdefghijklmnopqrstuu5s2v8.iXieOjg/.AySBTTZIIVFJeBui"  # of nothing that is said here: 100 ms
 BCRYPT = "$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW"  # "secret"
@@ -30,11 +25,14 @@ class Flood:
         self.refused = self.sent = 0
         self.lock = threading.Lock()
         self.over = threading.Event()
+        self.open = set()
         self.threads = [threading.Thread(target=self.run, daemon=True) for _ in range(threads)]
 
     def visit(self):
         with socket.create_connection(("127.0.0.1", self.server.port), timeout=3,
                                       source_address=(self.source, 0)) as s:
+            with self.lock:
+                self.open = {x for x in self.open if x.fileno() >= 0} | {s}
             s.recv(4096)
             s.sendall(self.say)
             with self.lock:
@@ -59,6 +57,12 @@ class Flood:
 
     def __exit__(self, *_):
         self.over.set()
+        with self.lock:
+            for s in self.open:
+                try:
+                    s.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass  # it has ended by itself
         for t in self.threads:
             t.join()
 

@@ -3,8 +3,9 @@ import asyncio
 import socket
 
 import nats
+import pytest
 
-from harness import Cluster, Server, eventually
+from harness import SLOW, Cluster, Server, eventually
 
 MB = 1 << 20
 
@@ -26,6 +27,7 @@ def silent_subscriber(server, subject):
     return s
 
 
+@pytest.mark.skipif(SLOW > 1, reason="a sanitizer keeps what is freed")
 async def test_memory_of_slow_consumers_is_given_back(tmp_path):
     server = Server(tmp_path, conf="max_pending: 4MB\n").start()
     slow = [silent_subscriber(server, "x") for _ in range(50)]
@@ -74,7 +76,7 @@ async def test_a_route_to_a_server_that_stands_still_is_bounded(tmp_path):
     for _ in range(800):  # 50 MB more
         await nc.publish("x", bytes(65536))
     await nc.flush()
-    assert resident(here) < before + 40 * MB
+    assert SLOW > 1 or resident(here) < before + 40 * MB
     there.go_on()
     while messages.pending_msgs:
         await messages.next_msg()
