@@ -68,6 +68,7 @@ static bool propose(struct asset *a, struct blob *entry, struct waiter waiter)
         blob_release(entry);
         return false;
     }
+    a->last_proposed = index;
     if (waiter.cb != NULL) {
         struct waiter *w = NEW(struct waiter);
         *w = waiter;
@@ -118,6 +119,52 @@ static void drop_waiters(struct asset *a, bool all)
         }
     }
     map_deinit(&old);
+}
+
+/* --- requests that see what was sent before them --- */
+
+/* A publish without reply tells nobody when it is stored; who asks for the stream then is to see
+ * it.
+ */
+static bool must_wait(const struct asset *a, const struct asset_request *q)
+{
+    bool reads =
+        q->verb == ASSET_INFO || q->verb == ASSET_MSG_GET || q->verb == ASSET_CONSUMER_INFO;
+    return reads && q->after == 0 && group_status(a->group).applied < a->last_proposed;
+}
+
+static void wait_behind(struct asset *a, struct asset_request *q)
+{
+    q->after = a->last_proposed;
+    *a->behind_end = q;
+    a->behind_end = &q->next;
+}
+
+static struct asset_request *take_behind(struct asset *a)
+{
+    struct asset_request *q = a->behind;
+    a->behind = q->next;
+    q->next = NULL;
+    if (a->behind == NULL) {
+        a->behind_end = &a->behind;
+    }
+    return q;
+}
+
+static void answer_behind(struct asset *a, uint64_t applied)
+{
+    while (a->behind != NULL && a->behind->after <= applied) {
+        asset_request(a->shard, take_behind(a)); /* in a turn of its own */
+    }
+}
+
+/* Whoever leads next is asked again. */
+static void drop_behind(struct asset *a)
+{
+    while (a->behind != NULL) {
+        asset_request_free(take_behind(a));
+    }
+    a->last_proposed = 0;
 }
 
 /* --- expiry --- */
@@ -247,6 +294,7 @@ static enum err apply(void *owner, uint64_t index, uint64_t term, struct bytes e
     if (w != NULL) {
         call_waiter(a, w, w->term == term, &result);
     }
+    answer_behind(a, index);
     if (a->leading) {
         asset_answer_duplicates(a, true);
         if (kind == ENTRY_MESSAGES) {
@@ -482,6 +530,7 @@ static void step_down(struct asset *a, const char *status)
         }
     }
     drop_waiters(a, false);
+    drop_behind(a);
     asset_forget_publishes(a);
 }
 
@@ -578,10 +627,12 @@ static void run_request(void *arg)
     }
     if (a == NULL) {
         asset_request_free(q);
-    } else if (a->leading && !a->broken) {
-        asset_run(a, q);
-    } else {
+    } else if (!a->leading || a->broken) {
         asset_hold(a, q);
+    } else if (must_wait(a, q)) {
+        wait_behind(a, q);
+    } else {
+        asset_run(a, q);
     }
 }
 
@@ -697,6 +748,7 @@ struct asset *asset_open(struct jetstream *js, struct shard *shard, const struct
     a->js = js;
     a->shard = shard;
     a->name = mem_strdup(as->stream);
+    a->behind_end = &a->behind;
     buffer_append_text(&a->ack, "{\"stream\":");
     json_write_text(&a->ack, a->name);
     buffer_append_text(&a->ack, ",\"seq\":");

@@ -64,20 +64,26 @@ static bool parse_ack_body(struct bytes body, enum ack_op *op, uint64_t *arg)
 
 /* Acks of one consumer that came in one batch. */
 struct ack_waiter {
+    char *consumer;        /* owned */
+    uint64_t settling;     /* pulls_settle()'s; 0: none of them is negative */
     struct buffer replies; /* varint length and reply subject, of those that want confirmation */
 };
 
 static void on_acked(struct asset *a, void *arg, bool applied, const struct apply_result *result)
 {
+    (void)result;
     struct ack_waiter *w = arg;
     struct reader r = reader_make(buffer_bytes(&w->replies));
     while (applied && r.at < r.end) {
         js_publish(a->js, a->account, reader_bytes(&r), BYTES_NONE, BYTES_NONE, BYTES_NONE);
     }
-    if (applied && result->consumer != NULL && result->consumer->leader != NULL) {
-        pulls_pump(result->consumer->leader);
+    struct consumer *c = map_get(&a->stream->consumers, bytes_of(w->consumer));
+    if (c != NULL && c->leader != NULL) {
+        pulls_settled(c->leader, w->settling);
+        pulls_pump(c->leader);
     }
     buffer_deinit(&w->replies);
+    free(w->consumer);
     free(w);
 }
 
@@ -85,6 +91,7 @@ struct ack_group {
     struct consumer *consumer;
     struct buffer ops;
     uint32_t count;
+    bool has_nak;
     struct ack_waiter *waiter;
 };
 
@@ -93,6 +100,10 @@ static void propose_acks(struct asset *a, struct ack_group *g)
     struct buffer entry = {0};
     int64_t now;
     bool right = asset_clock(&now);
+    g->waiter->consumer = mem_strdup(g->consumer->config.name);
+    if (g->has_nak) {
+        g->waiter->settling = pulls_settle(g->consumer->leader);
+    }
     buffer_put_u8(&entry, ENTRY_ACKS);
     buffer_put_bytes(&entry, bytes_of(g->consumer->config.name));
     buffer_put_u64(&entry, (uint64_t)now);
@@ -139,6 +150,7 @@ void asset_on_acks(void *arg, struct inbound_batch *batch)
             buffer_put_bytes(&groups[i].waiter->replies, m.reply);
         }
         if (op == ACK_OP_NAK) {
+            groups[i].has_nak = true;
             advise_nak(a, c, seq);
         }
     }

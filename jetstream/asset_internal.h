@@ -56,7 +56,9 @@ struct asset {
     struct request_list after_config; /* what waits for them */
     struct map waiting;               /* log index → struct waiter */
     struct map reads;                 /* group_read_barrier()'s id → struct asset_request */
-    struct dup_wait *dups;            /* duplicates of messages under way */
+    uint64_t last_proposed;           /* log index, of this leader */
+    struct asset_request *behind, **behind_end; /* until what was proposed before is applied */
+    struct dup_wait *dups;                      /* duplicates of messages under way */
     uint32_t dup_count, dup_cap;
     size_t in_flight;    /* bytes proposed and not applied */
     uint64_t pulls_made; /* how many struct pulls there have been */
@@ -165,6 +167,10 @@ void pulls_request(struct pulls *pulls, struct bytes reply, struct bytes header,
  * its name. */
 uint64_t pulls_hold(struct pulls *pulls);
 void pulls_release(struct pulls *pulls, uint64_t hold);
+/* Before negative acknowledgements are proposed: what they ask for again goes before what is new,
+ * so nothing new is chosen until they have been applied, and the number, never 0, given back. */
+uint64_t pulls_settle(struct pulls *pulls);
+void pulls_settled(struct pulls *pulls, uint64_t number);
 /* Something may have become deliverable. */
 void pulls_pump(struct pulls *pulls);
 uint32_t pulls_waiting(const struct pulls *pulls);

@@ -168,6 +168,12 @@ void asset_on_publish(void *arg, struct inbound_batch *batch)
             send_refusal(a, m.reply, &full);
             continue;
         }
+        if (UNLIKELY(bytes_ends(m.reply, BYTES_LIT(".$FI")))) { /* a fast-ingest batch: none here */
+            struct js_error disabled;
+            (void)js_fail(&disabled, JS_BATCH_DISABLED);
+            send_refusal(a, m.reply, &disabled);
+            continue;
+        }
         struct publish_decision d = publisher_decide(&a->publisher, m.subject, header, body, now);
         if (d.action == PUBLISH_REFUSED) {
             send_refusal(a, m.reply, &d.error);

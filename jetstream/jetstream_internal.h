@@ -191,6 +191,7 @@ struct asset_request {
     size_t body_len;
     char *reply;       /* NULL none */
     uint64_t searched; /* MSG_GET: up to here nothing has been found; 0 at first */
+    uint64_t after;    /* log index to be applied before it is answered */
 };
 /* Any loop: runs on the asset's loop. Takes the request. */
 void asset_request(struct shard *shard, struct asset_request *request);

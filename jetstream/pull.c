@@ -9,8 +9,10 @@
  * proposals under way included, does not match.
  * (2) While a change of the consumer is under way nothing is chosen: a DELIVER entry behind it in
  * the log would count as delivered, and as seen, what the consumer is now (not) meant to have.
- * (3) A request leaves the queue when it is full, over, or its inbox has no interest; if deliveries
- * for it are still under way it is freed, and its last status sent, when they are done. */
+ * The same while messages are given back: a client that does so and asks for the next one wants
+ * those first. (3) A request leaves the queue when it is full, over, or its inbox has no interest;
+ * if deliveries for it are still under way it is freed, and its last status sent, when they are
+ * done. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -21,7 +23,8 @@
 
 #define DELIVER_COUNT_MAX 256           /* messages of one DELIVER entry */
 #define DELIVER_BYTES_MAX (256u * 1024) /* and their bytes */
-#define CLOCK_RETRY_NS    NS_PER_SEC    /* while the clock is out of all bounds */
+#define ACK_SUBJECT_MAX   (2 * JS_NAME_MAX + 128)
+#define CLOCK_RETRY_NS    NS_PER_SEC /* while the clock is out of all bounds */
 
 struct request {
     struct pulls *pulls;
@@ -53,6 +56,7 @@ struct pulls {
     bool collected;                /* `due` is that of this turn */
     uint64_t next_seq, chosen_seq; /* chosen_seq: the last new one */
     uint32_t held;                 /* changes of the consumer under way */
+    uint32_t settling;             /* negative acknowledgements under way */
     uint32_t new_under_way;        /* first deliveries proposed and not applied */
     struct map redelivering;       /* stream seq → anything: redeliveries under way */
     uint64_t *due;                 /* sequences to redeliver, ascending */
@@ -60,6 +64,7 @@ struct pulls {
     struct loop_timer pump_timer; /* redeliveries, and searches */
     struct turn_task pump_task;
     struct delivery *under_way; /* list of DELIVER entries proposed */
+    uint32_t choices_under_way; /* in them */
     struct internal_sub *acks, *requests;
 };
 
@@ -496,36 +501,65 @@ static void take_choice(struct pulls *p, const struct choice *choice)
     }
 }
 
-/* Size of a delivery as max_bytes counts it: subject, ack reply, headers and payload. */
-static int64_t delivery_bytes(const struct pulls *p, const struct stored_message *m)
+/* Where the client acknowledges a message; `left`: what comes behind it. Consumers reference §4. */
+static size_t put_ack_subject(const struct pulls *p, char text[ACK_SUBJECT_MAX],
+                              const struct stored_message *m, uint64_t deliveries,
+                              uint64_t consumer_seq, uint64_t left)
 {
-    size_t reply = 60 + strlen(p->asset->name) + strlen(p->consumer->config.name);
-    return (int64_t)(m->subject.len + reply + m->header.len + m->body.len);
+    int n = snprintf(text, ACK_SUBJECT_MAX, "$JS.ACK.%s.%s.%llu.%llu.%llu.%lld.%llu",
+                     p->asset->name, p->consumer->config.name, (unsigned long long)deliveries,
+                     (unsigned long long)m->seq, (unsigned long long)consumer_seq,
+                     (long long)m->time_ns, (unsigned long long)left);
+    CHECK(n > 0 && n < ACK_SUBJECT_MAX);
+    return (size_t)n;
 }
 
-/* The head of the queue that can take the message; requests it does not fit are ended. */
-static struct request *taker(struct pulls *p, const struct stored_message *m)
+/* Size of a delivery as max_bytes counts it: subject, ack subject, headers and payload. `before`:
+ * how many go before it in its entry. */
+static int64_t delivery_bytes(struct pulls *p, const struct choice *choice,
+                              const struct stored_message *m, uint32_t before)
+{
+    char text[ACK_SUBJECT_MAX];
+    const struct pending_message *pending = consumer_pending(p->consumer, m->seq);
+    uint64_t deliveries = pending == NULL ? 1 : (uint64_t)pending->deliveries + 1;
+    uint64_t number = p->consumer->delivered_seq + p->choices_under_way + before + 1;
+    uint64_t left = fresh(p);
+    left -= choice->is_new && left > 0 ? 1 : 0;
+    size_t ack = put_ack_subject(p, text, m, deliveries, number, left);
+    return (int64_t)(m->subject.len + ack + m->header.len + m->body.len);
+}
+
+/* The head of the queue that can take the message, its bytes counted; requests it does not fit are
+ * ended. */
+static struct request *taker(struct pulls *p, const struct choice *choice,
+                             const struct stored_message *m, uint32_t before)
 {
     while (p->queue != NULL) {
         struct request *q = p->queue;
+        int64_t bytes = q->has_max_bytes ? delivery_bytes(p, choice, m, before) : 0;
         if (!broker_has_interest(p->asset->account, bytes_of(q->reply))) {
             finish(p, q, "");
-        } else if (q->has_max_bytes && delivery_bytes(p, m) > q->bytes_left) {
+        } else if (bytes > q->bytes_left) {
             finish(p, q, "409 Message Size Exceeds MaxBytes");
         } else {
+            q->bytes_left -= bytes;
+            /* What is full to the byte ends with this one. */
+            if (q->has_max_bytes && q->bytes_left == 0) {
+                p->promised -= (uint64_t)q->left - 1;
+                q->left = 1;
+            }
             return q;
         }
     }
     return NULL;
 }
 
-static void assign(struct pulls *p, struct request *q, const struct stored_message *m)
+static void assign(struct pulls *p, struct request *q)
 {
     q->left--;
     p->promised--;
     q->under_way++;
     add_ending(p, q);
-    q->bytes_left -= q->has_max_bytes ? delivery_bytes(p, m) : 0;
     q->next_heartbeat_ns = time_after(clock_mono_ns(), q->heartbeat_ns);
     if (q->left == 0) {
         finish(p, q, q->has_max_bytes && q->bytes_left > 0 ? "409 Batch Completed" : "");
@@ -546,11 +580,9 @@ static void send_message(struct pulls *p, const struct choice *choice, uint64_t 
         return; /* limits or a purge took it while it was under way */
     }
     struct pending_message *pending = consumer_pending(p->consumer, choice->seq);
-    char reply[2 * JS_NAME_MAX + 128];
-    int n = snprintf(reply, sizeof reply, "$JS.ACK.%s.%s.%u.%llu.%llu.%lld.%llu", a->name,
-                     p->consumer->config.name, pending == NULL ? 1 : pending->deliveries,
-                     (unsigned long long)choice->seq, (unsigned long long)consumer_seq,
-                     (long long)m.time_ns, (unsigned long long)left);
+    char reply[ACK_SUBJECT_MAX];
+    size_t n = put_ack_subject(p, reply, &m, pending == NULL ? 1 : pending->deliveries,
+                               consumer_seq, left);
     struct buffer payload = {0};
     struct bytes bytes = m.body;
     if (m.header.len > 0) {
@@ -560,7 +592,7 @@ static void send_message(struct pulls *p, const struct choice *choice, uint64_t 
     }
     struct message message = {.subject = bytes_of(choice->request->reply),
                               .shown = m.subject,
-                              .reply = bytes_make(reply, (size_t)n),
+                              .reply = bytes_make(reply, n),
                               .payload = bytes,
                               .header_len = (uint32_t)m.header.len};
     (void)broker_publish(a->js->broker, a->account, &message);
@@ -608,6 +640,8 @@ static void on_delivered(struct asset *a, void *arg, bool applied,
             break;
         }
     }
+    CHECK(p->choices_under_way >= d->count);
+    p->choices_under_way -= d->count;
     uint64_t left = consumer_left(p->asset->stream, p->consumer);
     uint64_t fresh = 0;
     for (uint32_t i = 0; i < d->count; i++) {
@@ -636,7 +670,7 @@ static void pump(void *arg)
 {
     struct pulls *p = arg;
     int64_t wall;
-    if (!p->asset->leading || p->held > 0) {
+    if (!p->asset->leading || p->held > 0 || p->settling > 0) {
         return;
     }
     collect_due(p);
@@ -652,7 +686,7 @@ static void pump(void *arg)
     while (p->queue != NULL &&
            (d == NULL || (d->count < DELIVER_COUNT_MAX && bytes < DELIVER_BYTES_MAX)) &&
            choose(p, &budget, &choice, &m)) {
-        struct request *q = taker(p, &m);
+        struct request *q = taker(p, &choice, &m, d == NULL ? 0 : d->count);
         if (q == NULL) {
             break;
         }
@@ -665,7 +699,7 @@ static void pump(void *arg)
         d->choices[d->count++] = choice;
         bytes += m.body.len;
         take_choice(p, &choice);
-        assign(p, q, &m);
+        assign(p, q);
     }
     if (d == NULL) {
         end_no_wait(p);
@@ -682,6 +716,7 @@ static void pump(void *arg)
     }
     d->next = p->under_way;
     p->under_way = d;
+    p->choices_under_way += d->count;
     if (!asset_propose(p->asset, buffer_bytes(&entry), on_delivered, d)) {
         on_delivered(p->asset, d, false, NULL);
         full = false;
@@ -698,6 +733,20 @@ void pulls_pump(struct pulls *p)
 {
     /* At the end of the turn: acks, stores and requests of one turn lead to one entry. */
     loop_at_turn_end(asset_loop(p->asset), &p->pump_task);
+}
+
+uint64_t pulls_settle(struct pulls *p)
+{
+    p->settling++;
+    return p->number;
+}
+
+void pulls_settled(struct pulls *p, uint64_t number)
+{
+    if (number == p->number) {
+        CHECK(p->settling > 0);
+        p->settling--;
+    }
 }
 
 uint64_t pulls_hold(struct pulls *p)

@@ -42,6 +42,12 @@ static inline bool bytes_starts(struct bytes a, struct bytes prefix)
     return a.len >= prefix.len && (prefix.len == 0 || memcmp(a.ptr, prefix.ptr, prefix.len) == 0);
 }
 
+static inline bool bytes_ends(struct bytes a, struct bytes suffix)
+{
+    return a.len >= suffix.len &&
+           (suffix.len == 0 || memcmp(a.ptr + (a.len - suffix.len), suffix.ptr, suffix.len) == 0);
+}
+
 static inline struct bytes bytes_skip(struct bytes a, size_t count)
 {
     return count >= a.len ? BYTES_NONE : (struct bytes){a.ptr + count, a.len - count};

@@ -220,6 +220,8 @@ struct routing {
     const struct bytes *queues; /* from_link: only these groups */
     uint32_t queue_count;
 };
+/* Nats-Trace-Only: it goes nowhere. */
+bool message_is_trace_only(const struct message *m);
 /* Returns how many took the message. Sets source->must_stall when a destination is full. */
 unsigned route_message(struct broker *broker, struct account *account, const struct message *m,
                        struct routing *routing);
@@ -255,6 +257,8 @@ bool responses_deliver(struct interest_entry *entry, const struct message *m,
                        const struct routing *routing);
 /* Has the message been in that account on its way? */
 bool routing_has_passed(const struct routing *outer, const struct account *account);
+/* Does who asked still listen? */
+bool responses_wanted(const struct interest_entry *entry, struct bytes subject);
 struct subscription *shadow_of(struct interest_entry *entry);
 bool shadow_deliver(struct interest_entry *entry, const struct message *m,
                     const struct routing *routing, size_t *pending);

@@ -271,6 +271,9 @@ static void on_pub(struct client *c, const struct proto_op *op)
                         .payload = op->payload,
                         .header_len = op->header_len,
                         .size_text = op->size_text};
+    if (UNLIKELY(message_is_trace_only(&m))) {
+        return;
+    }
     const struct mappings *mappings =
         atomic_load_explicit(&c->account->mappings, memory_order_acquire);
     unsigned taken = UNLIKELY(mappings != NULL || m.header_len > 0)

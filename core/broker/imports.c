@@ -267,7 +267,7 @@ bool responses_deliver(struct interest_entry *entry, const struct message *m,
     if (response != NULL) {
         importer = response->importer;
         buffer_append(&reply, response->reply, response->reply_len);
-        bool last = response->type == RESPONSE_SINGLETON || m->payload.len == m->header_len;
+        bool last = response->type == RESPONSE_SINGLETON || m->payload.len == 0;
         if (last) {
             forget(r, token, response);
         } else {
@@ -279,6 +279,7 @@ bool responses_deliver(struct interest_entry *entry, const struct message *m,
         return false;
     }
     struct message answer = {.subject = buffer_bytes(&reply),
+                             .shown = m->shown,
                              .reply = m->reply,
                              .payload = m->payload,
                              .header_len = m->header_len,
@@ -289,6 +290,23 @@ bool responses_deliver(struct interest_entry *entry, const struct message *m,
     bool taken = route_message(r->broker, importer, &answer, &onward) > 0;
     buffer_deinit(&reply);
     return taken;
+}
+
+bool responses_wanted(const struct interest_entry *entry, struct bytes subject)
+{
+    struct responses *r = (struct responses *)(uintptr_t)entry;
+    struct buffer reply = {0};
+    struct account *importer = NULL;
+    pthread_mutex_lock(&r->lock);
+    struct response *response = map_get(&r->waiting, bytes_skip(subject, PREFIX_LEN));
+    if (response != NULL) {
+        importer = response->importer;
+        buffer_append(&reply, response->reply, response->reply_len);
+    }
+    pthread_mutex_unlock(&r->lock);
+    bool wanted = importer != NULL && broker_has_interest(importer, buffer_bytes(&reply));
+    buffer_deinit(&reply);
+    return wanted;
 }
 
 /* --- shadows --- */

@@ -233,11 +233,21 @@ void broker_publish_from_link(struct broker *broker, struct account *account,
                               uint32_t queue_count)
 {
     struct routing routing = {.from_link = true, .queues = queues, .queue_count = queue_count};
+    if (UNLIKELY(message_is_trace_only(message))) {
+        return;
+    }
     (void)route_message(broker, account, message, &routing);
 }
 
 bool broker_has_interest(struct account *account, struct bytes subject)
 {
     const struct interest_result *r = account_match(account, subject);
-    return r->plain_count > 0 || r->group_count > 0;
+    struct interest_entry *responses = NULL;
+    for (uint32_t i = 0; i < r->plain_count; i++) {
+        if (r->plain[i]->kind != SUB_REPLIES) {
+            return true;
+        }
+        responses = r->plain[i];
+    }
+    return r->group_count > 0 || (responses != NULL && responses_wanted(responses, subject));
 }

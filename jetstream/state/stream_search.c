@@ -322,7 +322,8 @@ uint64_t stream_count_matching(struct stream *s, uint64_t from, struct filters f
 uint64_t stream_seq_at(struct stream *s, int64_t time_ns)
 {
     struct stored_message m;
-    uint64_t low = s->totals.first_seq;
+    uint64_t low =
+        s->totals.first_seq > 0 ? s->totals.first_seq : 1; /* 0: nothing ever was there */
     uint64_t high = s->totals.last_seq + 1;
     while (low < high) {
         uint64_t middle = low + (high - low) / 2;

@@ -9,8 +9,8 @@ import re
 
 import pytest
 
+from asker import Asker
 from harness import PEER, Server
-from raw import connect
 
 STREAM = ["name", "description", "subjects", "retention", "max_consumers", "max_msgs", "max_bytes", "max_age",
           "max_msgs_per_subject", "max_msg_size", "discard", "storage", "num_replicas", "no_ack", "duplicate_window",
@@ -81,24 +81,6 @@ def request(r):
     elif odd < .08:
         body = body[:r.randrange(len(body))]
     return verb, body
-
-
-class Asker:
-    def __init__(self, server):
-        self.c = connect(server, b'{"verbose":false,"headers":true,"no_responders":true}')
-        self.c.send(b"SUB _INBOX.* 1\r\n")
-        self.asked = 0
-
-    def ask(self, verb, body=""):
-        self.asked += 1
-        inbox, text, c = b"_INBOX.%d" % self.asked, body.encode(), self.c
-        c.send(b"PUB $JS.API.%s %s %d\r\n%s\r\n" % (verb.encode(), inbox, len(text), text))
-        c.until(b"MSG " + inbox + b" ")
-        size = int(c.until(b"\r\n").split()[-1])
-        while len(c.data) < size + 2:
-            c.data += c.s.recv(65536)
-        answer, c.data = c.data[:size], c.data[size + 2:]
-        return answer.decode()
 
 
 def prepare(server):
