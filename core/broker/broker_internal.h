@@ -123,6 +123,7 @@ struct broker_loop {
     struct internal_inbox **batched;   /* those with a batch being built */
     uint32_t batched_count, batched_cap;
     struct turn_task batch_task;
+    const struct internal_inbox *served; /* has the message that is being routed already */
     /* counters: written here, read by anyone */
     atomic_uint_fast64_t in_msgs, in_bytes, out_msgs, out_bytes;
     atomic_uint_fast64_t client_in_msgs, client_in_bytes, client_out_msgs, client_out_bytes;

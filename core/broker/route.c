@@ -70,6 +70,11 @@ static bool deliver_internal(struct internal_sub *sub, const struct message *m,
     if (UNLIKELY(origin_is_request(m->reply))) {
         return false; /* its answer would be a request */
     }
+    struct broker_loop *here = broker_here(sub->inbox->broker);
+    if (here->served == sub->inbox) {
+        return true; /* while subjects are changed two of one subscriber may overlap */
+    }
+    here->served = sub->inbox;
     internal_deliver(sub, m);
     if (UNLIKELY(atomic_load_explicit(&sub->inbox->backlog, memory_order_relaxed) >
                  INTERNAL_BACKLOG) &&
@@ -178,6 +183,7 @@ bool routing_has_passed(const struct routing *outer, const struct account *accou
 unsigned route_message(struct broker *broker, struct account *account, const struct message *m,
                        struct routing *routing)
 {
+    broker_here(broker)->served = NULL;
     routing->account = account;
     if (UNLIKELY(routing_has_passed(routing->outer, account))) {
         return 0; /* a circle of imports */
