@@ -347,7 +347,8 @@ static void recognise(const struct route *r, const json_t *info)
         t = target_find(r->routes, r->conn->remote_host, (int)json_int(info, "port"));
     }
     if (t != NULL && !t->is_self &&
-        (t->remote_id[0] == '\0' || remote_find(r->routes, t->remote_id) == NULL)) {
+        (strcmp(t->remote_id, r->remote_id) == 0 || t->remote_id[0] == '\0' ||
+         remote_find(r->routes, t->remote_id) == NULL)) {
         (void)snprintf(t->remote_id, sizeof t->remote_id, "%s", r->remote_id);
         (void)snprintf(t->remote_name, sizeof t->remote_name, "%s", r->remote_name);
     }

