@@ -95,6 +95,9 @@ static json_t *urls_of_remotes(const struct routes *routes)
 
 static void update_neighbour_urls(struct routes *routes)
 {
+    if (routes->stopping) { /* the clients have gone */
+        return;
+    }
     json_t *urls = urls_of_remotes(routes);
     add_urls(urls, routes->kept_urls);
     broker_set_neighbour_urls(routes->broker, urls);
