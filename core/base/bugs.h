@@ -54,6 +54,7 @@ enum {
     BUG_LIMIT_NOT_CHECKED_AGAIN = 41, /* of consumers, where one is applied */
     BUG_SWITCH_GOES_BACK = 42,        /* a configuration that was checked against an older one */
     BUG_WAIT_WRAPS = 43,              /* one without end: the state cannot be read as it was */
+    BUG_EXPIRES_BY_SEARCH = 44,       /* for a time, though a clock may have been set back */
     BUG_LEADS_UNPROVEN = 34 /* elusive; stays, though nobody is there who could be proven */
 };
 

@@ -2,7 +2,6 @@
 #include <stdlib.h>
 
 #include "core/base/bugs.h"
-#include "core/base/bugs.h"
 #include "core/base/check.h"
 #include "core/base/json.h"
 #include "core/base/mem.h"

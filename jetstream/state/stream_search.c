@@ -1,6 +1,7 @@
 /* Finding messages by subject and by time. */
 #include <stdlib.h>
 
+#include "core/base/bugs.h"
 #include "core/base/mem.h"
 #include "core/base/time_math.h"
 #include "core/subject/pattern_set.h"
@@ -343,6 +344,9 @@ uint64_t stream_expired_through(struct stream *s, int64_t now_ns)
         return 0;
     }
     int64_t horizon = time_sub(now_ns, s->config.max_age_ns);
+    if (BUG(BUG_EXPIRES_BY_SEARCH)) {
+        return stream_seq_at(s, time_add(horizon, 1)) - 1;
+    }
     uint64_t through = 0;
     uint64_t seq = s->totals.first_seq;
     struct stored_message m;

@@ -8,7 +8,7 @@ void publish(struct node *n, unsigned g)
     if (!r->leading) {
         return;
     }
-    int64_t now = START_NS + (int64_t)sim->now_us * 1000;
+    int64_t now = wall_clock(n);
     struct messages_builder b = {0};
     uint32_t count = 1 + (uint32_t)draw(5);
     struct waiting *w = NEW(struct waiting);
@@ -66,7 +66,7 @@ void read_all(struct replica *r)
 
 void consume(struct replica *r)
 {
-    int64_t now = START_NS + (int64_t)sim->now_us * 1000;
+    int64_t now = wall_clock(r->node);
     struct buffer b = {0};
     struct consumer *c = map_get(&r->stream->consumers, BYTES_LIT("C"));
     struct stored_message m;
@@ -100,6 +100,25 @@ void consume(struct replica *r)
         return;
     }
     (void)propose_bytes(r, &b);
+}
+
+void expire(struct replica *r)
+{
+    struct stream *s = r->stream;
+    int64_t now = wall_clock(r->node);
+    uint64_t through = stream_expired_through(s, now);
+    for (uint64_t seq = s->totals.first_seq; seq <= through; seq++) {
+        struct stored_message m;
+        if (stream_read(s, seq, &m) == OK && m.time_ns > now - s->config.max_age_ns) {
+            fail("a message would be removed before its max_age");
+        }
+    }
+    if (through > 0) {
+        struct buffer b = {0};
+        buffer_put_u8(&b, ENTRY_EXPIRE);
+        buffer_put_varint(&b, through);
+        (void)propose_bytes(r, &b);
+    }
 }
 
 void delete_some(struct replica *r)
@@ -184,7 +203,7 @@ static void request_consumer(struct replica *r)
                       "\"deliver_policy\":\"by_start_sequence\",\"opt_start_seq\":%llu}",
                       name, (unsigned long long)(1 + draw_request(INT64_MAX)));
         buffer_put_u8(&b, ENTRY_CONSUMER);
-        buffer_put_u64(&b, (uint64_t)START_NS + sim->now_us * 1000);
+        buffer_put_u64(&b, (uint64_t)wall_clock(r->node));
         buffer_put_bytes(&b, buffer_bytes(&text));
         buffer_deinit(&text);
     } else {
@@ -198,7 +217,7 @@ static void request_delivery(struct replica *r, enum entry_kind kind)
     struct buffer b = {0};
     buffer_put_u8(&b, (uint8_t)kind);
     buffer_put_bytes(&b, BYTES_LIT("C"));
-    buffer_put_u64(&b, (uint64_t)START_NS + sim->now_us * 1000);
+    buffer_put_u64(&b, (uint64_t)wall_clock(r->node));
     buffer_put_varint(&b, 1);
     if (kind == ENTRY_ACKS) {
         buffer_put_u8(&b, (uint8_t)draw_request(5));

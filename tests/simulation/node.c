@@ -282,6 +282,8 @@ static bool on_apply(void *arg, const struct raft_entry *e)
     return true;
 }
 
+#define MAX_AGE_NS INT64_C(700000000)
+
 static struct stream_config stream_config(void)
 {
     json_t *o = json_object();
@@ -289,6 +291,9 @@ static struct stream_config stream_config(void)
     struct js_error error;
     json_put_text(o, "name", "S");
     json_put_int(o, "max_msgs", sim->plan.max_msgs);
+    if (sim->plan.clocks) {
+        json_put_int(o, "max_age", MAX_AGE_NS);
+    }
     json_put_int(o, "num_replicas", 3);
     CHECK(stream_config_parse(o, true, &config, &error));
     json_decref(o);
@@ -433,6 +438,11 @@ static void start_replica(struct node *n, unsigned g)
     r->checkpointed = d->state_index;
     r->previous_checkpoint = d->first == 0 ? 0 : d->first - 1;
     r->since_checkpoint = 0;
+}
+
+int64_t wall_clock(const struct node *n)
+{
+    return START_NS + (int64_t)sim->now_us * 1000 + n->set_ns;
 }
 
 void tell_time(struct node *n)

@@ -120,6 +120,14 @@ static uint64_t restart_delay(void)
     return sim->plan.lease_ns > 0 && draw_lease(2) == 0 ? delay / 20 : delay;
 }
 
+/* By moments, as when it is corrected, or by hours. */
+static void set_clock(struct node *n)
+{
+    int64_t most = (draw_clock(2) == 0 ? 2 : 3600) * INT64_C(1000000000);
+    n->set_ns = (int64_t)draw_clock(2 * (uint64_t)most) - most;
+    note("clock", n->number, (uint64_t)n->set_ns, 0);
+}
+
 static void on_fault(void)
 {
     const struct plan *p = &sim->plan;
@@ -127,6 +135,9 @@ static void on_fault(void)
     unsigned other = (unsigned)draw(p->nodes);
     if (p->clogs && n != other && draw_clog(2) == 0) {
         clog_path(n, other);
+    }
+    if (p->clocks && draw_clock(3) == 0) {
+        set_clock(&sim->nodes[draw_clock(p->nodes)]);
     }
     switch (draw(4)) {
     case 0:
@@ -275,6 +286,10 @@ static void dispatch(struct event e)
                         draw_request(10) < 3) {
                         request_some(&sim->nodes[i].replicas[g]);
                     }
+                    if (sim->plan.clocks && sim->nodes[i].replicas[g].leading &&
+                        draw_clock(4) == 0) {
+                        expire(&sim->nodes[i].replicas[g]);
+                    }
                     process_soon(&sim->nodes[i]);
                 }
             }
@@ -372,6 +387,7 @@ static void draw_plan(struct plan *p)
     p->deletes = draw_delete(100) < 60;
     p->lease_ns = draw_lease(100) < 50 ? RAFT_LEASE_MAX_NS / (1 + (int64_t)draw_lease(3)) : 0;
     p->requests = draw_request(100) < 40;
+    p->clocks = draw_clock(100) < 30;
     p->clogs = p->nodes > 1 && draw_clog(100) < 40;
     p->cut_changes = p->changes && draw_cut(100) < 60;
     if (p->changes) {
@@ -390,9 +406,10 @@ static uint64_t run_seed(uint64_t seed, bool trace, struct sim *totals)
     random_seed(&s.cut_random, seed ^ 0xcafe);
     random_seed(&s.delete_random, seed ^ 0xde1e12);
     random_seed(&s.lease_random, seed ^ 0x1ea5e);
-    /* The seeds kept in regressions have neither of these. */
+    /* The seeds kept in regressions have none of these. */
     random_seed(&s.clog_random, seed ^ 0xc114);
     random_seed(&s.request_random, seed ^ 0x4e90e6c);
+    random_seed(&s.clock_random, seed ^ 0x71e);
     draw_plan(&s.plan);
     for (unsigned i = 0; i < s.plan.nodes; i++) {
         s.nodes[i].number = i;

@@ -51,6 +51,7 @@ struct plan {
     bool changes;     /* members come and go */
     bool deletes;     /* messages are deleted, in the middle of their records */
     bool requests;    /* of all kinds, with absurd numbers, and several at once */
+    bool clocks;      /* that are set forth and back, over messages that expire */
     int64_t lease_ns; /* leaders read by lease, on clocks of different speed; 0: by rounds */
     unsigned voters;  /* at first: so many of the nodes, in every group others */
     unsigned sync_mean_us;
@@ -147,6 +148,7 @@ struct node {
     bool failed;     /* one has */
     bool processing_due;
     uint64_t clock_rate; /* its clock's nanoseconds in a microsecond */
+    int64_t set_ns;      /* its wall clock, against the time of here */
 };
 
 struct acked {
@@ -158,7 +160,7 @@ struct sim {
     struct plan plan;
     /* The others are apart so that seeds keep their meaning. */
     struct random random, rot_random, cut_random, delete_random, lease_random, clog_random,
-        request_random;
+        request_random, clock_random;
     bool trace, calm;
     uint64_t now_us, event_number;
     struct event *heap;
@@ -213,13 +215,14 @@ __attribute__((noreturn)) void fail(const char *what);
 uint64_t draw(uint64_t bound);
 bool chance(unsigned percent);
 /* draw() for what rots, for what leaders do that are cut off, for what is deleted, for leases, for
- * paths that are clogged, and for requests. */
+ * paths that are clogged, for requests, and for clocks that are set. */
 uint64_t draw_rot(uint64_t bound);
 uint64_t draw_cut(uint64_t bound);
 uint64_t draw_delete(uint64_t bound);
 uint64_t draw_lease(uint64_t bound);
 uint64_t draw_clog(uint64_t bound);
 uint64_t draw_request(uint64_t bound);
+uint64_t draw_clock(uint64_t bound);
 /* A line of the trace, part of its hash. */
 void note(const char *what, uint64_t a, uint64_t b, uint64_t c);
 /* Events come out in the order of (time, number). Takes what the event owns. */
@@ -256,6 +259,8 @@ void damage_node(struct node *n);
 /* --- node.c --- */
 
 unsigned node_number(raft_node id);
+/* What its wall clock says. */
+int64_t wall_clock(const struct node *n);
 /* With a lease: the host's clock. */
 void tell_time(struct node *n);
 void start_node(struct node *n);
@@ -278,6 +283,8 @@ void delete_some(struct replica *r);
 /* Purges, changes of the configuration and of consumers, and others that concern what is not there;
  * what has been refused by the state as it is is not proposed. */
 void request_some(struct replica *r);
+/* What max_age has passed goes. */
+void expire(struct replica *r);
 /* `pick`: draw() or a like one. */
 void change_members(struct replica *r, uint64_t (*pick)(uint64_t bound));
 

@@ -40,6 +40,11 @@ uint64_t draw_request(uint64_t bound)
     return random_below(&sim->request_random, bound);
 }
 
+uint64_t draw_clock(uint64_t bound)
+{
+    return random_below(&sim->clock_random, bound);
+}
+
 uint64_t draw_cut(uint64_t bound)
 {
     return random_below(&sim->cut_random, bound);
