@@ -24,7 +24,7 @@
 
 /* The level of the NATS protocol that is implemented; clients gate features on it. */
 #define NATS_PROTOCOL_VERSION "2.15.2"
-#define TRIREME_VERSION       "0.3.0"
+#define TRIREME_VERSION       "0.4.0"
 /* JetStream API level: 0, because no feature of level 1 or above is implemented yet. */
 #define JETSTREAM_API_LEVEL 0
 
