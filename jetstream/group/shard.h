@@ -153,7 +153,7 @@ struct blob *group_read(struct group *group, uint64_t index);
 /* Are there other replicas to fetch from? */
 bool group_has_others(const struct group *group);
 struct group_status group_status(const struct group *group);
-/* {"name":cluster,"raft_group":…,"leader":…,"replicas":[…]} as clients expect it. */
+/* To look at. Borrowed, until the group is closed. */
 struct raft *group_raft(struct group *group);
 
 #endif

@@ -1,8 +1,12 @@
 /* Shared by the files that make up a shard:
  *
- *   shard.c    turns, checkpoints, the groups' life
- *   repair.c   records that cannot be read
- *   recover.c  a state that cannot be read, and that nobody else has
+ *   shard.c       the loop's turn: what all groups want written, and its completion
+ *   load.c        opening a group from what the store has of it; footprints
+ *   group.c       a group for Raft and for its owner: applying, reading, proposing, its end
+ *   checkpoint.c  the state to disk, and the log cut behind it
+ *   admit.c       steps towards another membership
+ *   repair.c      records that cannot be read
+ *   recover.c     a state that cannot be read, and that nobody else has
  */
 #ifndef JETSTREAM_GROUP_SHARD_INTERNAL_H
 #define JETSTREAM_GROUP_SHARD_INTERNAL_H
@@ -86,11 +90,53 @@ struct loaded {
 
 /* Something may have come out of the groups: look at the end of the turn, and tick while needed. */
 void shard_kick(struct shard *shard);
-/* The state as of now, to disk; false: there is none to write, or one is on its way. */
-bool group_checkpoint(struct group *group);
+/* What goes to that store at the end of this turn. Borrowed. */
+struct store_batch *shard_batch(struct shard *shard, struct writes *writes);
+/* The same, of the store that the group lives in. */
+struct store_batch *group_batch(struct group *group);
+
+enum done_what { DONE_PERSISTED, DONE_CHECKPOINT, DONE_FOOTPRINT };
+/* When this turn's batch of `writes` is on the disk the group goes on; if it fails, the group
+ * stops. number: PERSISTED: Raft's request; CHECKPOINT: the first index that is left; else 0. */
+void shard_await(struct group *group, struct writes *writes, enum done_what what, uint64_t number);
+enum raft_room shard_room(struct store *disk);
+
+/* --- load.c --- */
 
 /* A group in memory: the note on the disk that it has been here is written again. */
 void group_renew_footprint(struct group *group);
+/* To the owner; `stored`: with the rows that the store has. ERR_UNKNOWN: it is not understood;
+ * ERR_CORRUPT: rows of it are lost. */
+MUST_USE enum err group_decode_state(struct group *group, const struct blob *state, bool stored);
+
+/* --- group.c --- */
+
+extern const struct raft_group_ops group_raft_ops;
+
+static inline bool group_in_memory(const struct group *g)
+{
+    return g->writes == &g->shard->memory;
+}
+
+/* It takes part no more on this server, everything that is stored of it is kept. `why`: for the log
+ * and for group_problem(). */
+void group_break(struct group *group, const char *why);
+void group_forget_ahead(struct group *group);
+
+/* --- checkpoint.c --- */
+
+/* The state as of now, to disk; false: there is none to write, or one is on its way. */
+bool group_checkpoint(struct group *group);
+/* The same, when enough of log has gathered. */
+void group_checkpoint_if_due(struct group *group);
+/* The owner's state is whole, and that of applied(). */
+bool group_may_checkpoint(const struct group *group);
+/* Whether or not one is on its way. group_may_checkpoint(). */
+void group_write_checkpoint(struct group *group);
+/* Appends the record of a state at `index` as load.c reads it. */
+void group_put_state(struct buffer *out, struct group *group, raft_index index, struct bytes state);
+/* Test builds read what they have just written; others do nothing. */
+void group_check_state(struct group *group, struct bytes head);
 
 /* --- repair.c --- */
 
