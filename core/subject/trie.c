@@ -198,50 +198,72 @@ static void remove_own(struct node *node, const struct interest_entry *entry)
     }
 }
 
+static uint32_t branch_count(const struct node *node)
+{
+    return node->children.count + (node->star != 0) + (node->rest != 0);
+}
+
+/* The branch of a node that has one and nothing else, or 0. */
+static uintptr_t only_branch(const struct node *node)
+{
+    if (node->own_count != 0 || branch_count(node) != 1) {
+        return 0;
+    }
+    uint32_t i = 0;
+    return node->star != 0   ? node->star
+           : node->rest != 0 ? node->rest
+                             : (uintptr_t)table_next(&node->children, &i);
+}
+
 /* The only entry on the node and below it, or NULL when there are more. Invariant (1) saves the
  * look into nodes below: there are two at least. */
 static struct interest_entry *only_entry(const struct node *node)
 {
-    uint32_t branches = node->children.count + (node->star != 0) + (node->rest != 0);
-    if (node->own_count + branches != 1) {
-        return NULL;
-    }
-    if (node->own_count == 1) {
+    if (node->own_count == 1 && branch_count(node) == 0) {
         return node->own[0];
     }
-    uint32_t i = 0;
-    uintptr_t branch = node->star != 0   ? node->star
-                       : node->rest != 0 ? node->rest
-                                         : (uintptr_t)table_next(&node->children, &i);
+    uintptr_t branch = only_branch(node);
     return is_leaf(branch) ? leaf_of(branch) : NULL;
 }
 
-static void remove_below(struct node *node, struct interest_entry *entry)
+/* The nodes that lead to one entry only, from the branch down, become that entry. */
+static void collapse(uintptr_t *branch, struct interest_entry *only)
 {
-    if (ends_before(entry, node->offset)) {
-        remove_own(node, entry);
-        return;
-    }
-    struct bytes token = token_at(entry, node->offset);
-    uintptr_t *branch = find_branch(node, token);
-    CHECK(branch != NULL);
-    if (is_leaf(*branch)) {
-        CHECK(leaf_of(*branch) == entry);
-        drop_branch(node, token);
-        return;
-    }
-    struct node *below = node_of(*branch);
-    remove_below(below, entry);
-    struct interest_entry *only = only_entry(below);
-    if (only != NULL) {
-        *branch = leaf_branch(only); /* the same token: it may take the node's place */
-        node_free(below);
+    uintptr_t at = *branch;
+    *branch = leaf_branch(only); /* the same token: it may take the node's place */
+    while (at != 0 && !is_leaf(at)) {
+        struct node *node = node_of(at);
+        at = only_branch(node);
+        node_free(node);
     }
 }
 
 void trie_remove(struct trie *trie, struct interest_entry *entry)
 {
-    remove_below(trie->root, entry);
+    struct node *node = trie->root;
+    uintptr_t *chain = NULL; /* what leads to the node without a fork in between */
+    while (!ends_before(entry, node->offset)) {
+        struct bytes token = token_at(entry, node->offset);
+        uintptr_t *branch = find_branch(node, token);
+        CHECK(branch != NULL);
+        if (is_leaf(*branch)) {
+            CHECK(leaf_of(*branch) == entry);
+            drop_branch(node, token);
+            entry = NULL;
+            break;
+        }
+        if (chain == NULL || only_branch(node) == 0) {
+            chain = branch;
+        }
+        node = node_of(*branch);
+    }
+    if (entry != NULL) {
+        remove_own(node, entry);
+    }
+    struct interest_entry *only = chain == NULL ? NULL : only_entry(node);
+    if (only != NULL) {
+        collapse(chain, only);
+    }
 }
 
 /* --- matching --- */
@@ -282,18 +304,30 @@ static void take_leaf(struct trie_found *found, struct interest_entry *leaf, uin
     }
 }
 
-static void walk(const struct node *node, struct bytes rest, struct trie_found *found);
+/* A node, and what of the literal is to be found below it. */
+struct step {
+    const struct node *node;
+    struct bytes rest;
+};
 
-static void follow(uintptr_t branch, uint32_t offset, struct bytes rest, struct trie_found *found)
+struct steps {
+    struct step *items;
+    uint32_t count, cap;
+};
+
+static void follow(uintptr_t branch, uint32_t offset, struct bytes rest, struct trie_found *found,
+                   struct steps *ahead)
 {
     if (is_leaf(branch)) {
         take_leaf(found, leaf_of(branch), offset, rest);
     } else if (branch != 0) {
-        walk(node_of(branch), rest, found);
+        VEC_RESERVE(ahead->items, ahead->cap, ahead->count);
+        ahead->items[ahead->count++] = (struct step){node_of(branch), rest};
     }
 }
 
-static void walk(const struct node *node, struct bytes rest, struct trie_found *found)
+static void look_at(const struct node *node, struct bytes rest, struct trie_found *found,
+                    struct steps *ahead)
 {
     struct bytes token;
     if (!bytes_token(&rest, '.', &token)) {
@@ -301,12 +335,19 @@ static void walk(const struct node *node, struct bytes rest, struct trie_found *
         return;
     }
     take_rest(found, node->rest);
-    follow(node->star, node->offset + 2, rest, found);
+    follow(node->star, node->offset + 2, rest, found, ahead);
     uintptr_t branch = (uintptr_t)table_get(&node->children, token, branch_token, node->offset);
-    follow(branch, node->offset + (uint32_t)token.len + 1, rest, found);
+    follow(branch, node->offset + (uint32_t)token.len + 1, rest, found, ahead);
 }
 
+/* Not by recursion: a subject may have as many tokens as a control line has room for. */
 void trie_match(const struct trie *trie, struct bytes subject, struct trie_found *found)
 {
-    walk(trie->root, subject, found);
+    struct steps ahead = {0};
+    look_at(trie->root, subject, found, &ahead);
+    while (ahead.count > 0) {
+        struct step next = ahead.items[--ahead.count];
+        look_at(next.node, next.rest, found, &ahead);
+    }
+    free(ahead.items);
 }

@@ -109,6 +109,44 @@ Test(interest, an_empty_token_matches_nothing)
     interest_free(interest);
 }
 
+/* Subjects of as many tokens as a line can be made to hold: no step of the index is a step down the
+ * stack. */
+Test(interest, is_as_deep_as_its_subjects_are_long)
+{
+    enum { TOKENS = 200000 };
+    char *subject = malloc(2 * TOKENS), *text[4];
+    struct interest *interest = interest_new();
+    struct interest_cache *cache = interest_cache_new();
+    struct interest_entry entries[4];
+    for (int i = 0; i < 4; i++) { /* two that go through a and two through '*', each with a twin */
+        for (size_t k = 0; k < TOKENS; k++) {
+            memcpy(subject + 2 * k, i < 2 ? "a." : "*.", 2);
+        }
+        text[i] = malloc(2 * TOKENS);
+        interest_entry_init(&entries[i], text[i], bytes_make(subject, 2 * TOKENS - 1 - i % 2 * 2),
+                            BYTES_NONE, 0);
+        interest_add(interest, &entries[i]);
+    }
+    for (size_t k = 0; k < TOKENS; k++) {
+        memcpy(subject + 2 * k, "a.", 2);
+    }
+    for (size_t less = 0; less < 2; less++) {
+        struct bytes literal = bytes_make(subject, 2 * TOKENS - 1 - less * 2);
+        cr_assert_eq(interest_match(interest, cache, literal)->plain_count, 2);
+    }
+    for (uint32_t i = 0; i < 4; i++) { /* the twin takes the place of the whole chain */
+        interest_remove(interest, &entries[i]);
+        struct bytes literal = bytes_make(subject, 2 * TOKENS - 3);
+        cr_assert_eq(interest_match(interest, cache, literal)->plain_count, i < 1 ? 2 : i < 3);
+    }
+    for (int i = 0; i < 4; i++) {
+        free(text[i]);
+    }
+    free(subject);
+    interest_cache_free(cache);
+    interest_free(interest);
+}
+
 /* A result keeps the weights it was made with, however large, and whatever becomes of them. */
 Test(interest, draws_by_the_weights_that_it_found)
 {
