@@ -115,6 +115,7 @@ struct api_row {
     enum who who;
     bool changes;                    /* META_LEADER: not only looks */
     bool empty_body;                 /* a body is an error */
+    bool system;                     /* only for the system account */
     void (*run)(struct api_call *c); /* META_LEADER */
     enum asset_verb asset_verb;      /* STREAM_LEADER */
 };
@@ -242,13 +243,31 @@ static void on_stream_list(struct api_call *c)
     fields_deinit(&stream_list_fields, &asked);
 }
 
+static void on_server_admit(struct api_call *c)
+{
+    struct js_error error;
+    struct admit_request asked = {0};
+    if (!fields_read(&admit_fields, FIELDS_REQUEST, c->body, &asked, &error)) {
+        js_reply_error(c->js, c->account, c->reply, c->type, &error);
+    } else if (asked.peer == NULL || asked.peer[0] == '\0') {
+        refuse(c, JS_BAD_REQUEST);
+    } else {
+        meta_admit_server(c->js, c->account, asked.peer, c->reply);
+    }
+    fields_deinit(&admit_fields, &asked);
+}
+
 #define META(verb, min, max, type, changes, empty, run)                                            \
     {                                                                                              \
-        verb, min, max, type, META_LEADER, changes, empty, run, 0                                  \
+        verb, min, max, type, META_LEADER, changes, empty, false, run, 0                           \
+    }
+#define SYSTEM(verb, type, run)                                                                    \
+    {                                                                                              \
+        verb, 0, 0, type, META_LEADER, false, false, true, run, 0                                  \
     }
 #define STREAM(verb, min, max, type, empty, asset)                                                 \
     {                                                                                              \
-        verb, min, max, type, STREAM_LEADER, true, empty, NULL, asset                              \
+        verb, min, max, type, STREAM_LEADER, true, empty, false, NULL, asset                       \
     }
 
 /* Longer verbs first where one begins another. */
@@ -270,6 +289,7 @@ static const struct api_row rows[] = {
     STREAM("CONSUMER.INFO", 2, 2, "consumer_info_response", true, ASSET_CONSUMER_INFO),
     STREAM("CONSUMER.NAMES", 1, 1, "consumer_names_response", false, ASSET_CONSUMER_NAMES),
     STREAM("CONSUMER.LIST", 1, 1, "consumer_list_response", false, ASSET_CONSUMER_LIST),
+    SYSTEM("SERVER.ADMIT", "meta_server_admit_response", on_server_admit),
 };
 
 /* Calls of nats-server's API that this version does not have: the meta leader says so. */
@@ -399,6 +419,12 @@ static void run_row(struct api_call *c, const struct api_row *row)
         if (is_mine(c, false)) {
             refuse(c, err);
         }
+    } else if (row->system && !c->account->is_system) {
+        if (is_mine(c, false)) {
+            struct js_error error;
+            (void)js_failf(&error, JS_BAD_REQUEST, "only the system account may ask for that");
+            js_reply_error(c->js, c->account, c->reply, c->type, &error);
+        }
     } else if (row->who == STREAM_LEADER) {
         to_stream(c, row);
     } else if (is_mine(c, row->changes)) {
@@ -509,6 +535,13 @@ void api_subscribe(struct jetstream *js, struct api_sub *s)
                                               BYTES_NONE, loops_at(js->loops, 0), on_requests, js);
         buffer_deinit(&subject);
     }
+}
+
+struct internal_sub *api_subscribe_system(struct jetstream *js)
+{
+    return broker_subscribe(js->broker, broker_system_account(js->broker),
+                            BYTES_LIT("$JS.API.SERVER.ADMIT"), BYTES_NONE, loops_at(js->loops, 0),
+                            on_requests, js);
 }
 
 void api_unsubscribe(struct jetstream *js, struct api_sub *s)

@@ -306,6 +306,7 @@ static void start(void *arg)
 {
     struct jetstream *js = arg;
     jetstream_accounts_changed(js);
+    js->system_sub = api_subscribe_system(js);
     meta_group_start(js);
     js->scrub = scrub_start(js);
     js->ready_deadline_ns = clock_mono_ns() + READY_MAX_MS * NS_PER_MS;
@@ -387,6 +388,7 @@ static void close_all(void *arg)
         api_unsubscribe(js, &js->api_subs[i]);
     }
     js->api_sub_count = 0;
+    broker_unsubscribe(js->broker, js->system_sub);
     held_free(js->held);
     js->held = NULL;
     collect_stop(js);

@@ -37,6 +37,12 @@ struct meta_group {
     unsigned told_count;
     uint64_t waiting[RAFT_MEMBERS_MAX]; /* leader: named in the log */
     unsigned waiting_count;
+    struct admission {
+        uint64_t node;
+        struct account *account;    /* who is told at `reply` when it votes */
+        char *reply;                /* NULL: nobody */
+    } admissions[RAFT_MEMBERS_MAX]; /* leader: learners that an operator lets vote */
+    unsigned admission_count;
     struct meta_forming *forming; /* owned; NULL: there is nothing to form any more */
     struct loop_timer watch_timer;
     uint64_t next_placement;
@@ -71,7 +77,8 @@ struct jetstream {
     struct map hosted;        /* loop 0: "account\nstream" → struct hosted */
     struct api_sub *api_subs; /* one per account with JetStream; loop 0 */
     uint32_t api_sub_count, api_sub_cap;
-    struct late_answer *late; /* loop 0: offline.c */
+    struct internal_sub *system_sub; /* loop 0 */
+    struct late_answer *late;        /* loop 0: offline.c */
     uint32_t late_count;
     struct held *held; /* loop 0: requests that came while nobody led; NULL none yet (api_held.c) */
     struct map questions; /* loop 0: id → struct question (collect.c) */
@@ -106,6 +113,8 @@ void js_node_id8(struct jetstream *js, uint64_t node, char id[9]);
 /* Loop 0. From now on requests in sub->account are answered; or no more. */
 void api_subscribe(struct jetstream *js, struct api_sub *sub);
 void api_unsubscribe(struct jetstream *js, struct api_sub *sub);
+/* The same for what only the system account may ask. */
+struct internal_sub *api_subscribe_system(struct jetstream *js);
 
 /* A request, as it came. Everything borrowed. */
 struct api_request {
@@ -152,6 +161,10 @@ bool js_is_stranger(const struct jetstream *js, uint64_t node);
 /* Leader: connected servers that learn, but may not vote: the routes do not name them, or name no
  * more. Names; the array is the caller's. */
 const char **meta_waiting(struct jetstream *js, unsigned *count);
+/* Leader: the learner of this name, or id, may vote, whatever the routes say. Whoever asks is
+ * answered when it does, or can not. */
+void meta_admit_server(struct jetstream *js, struct account *account, const char *peer,
+                       struct bytes reply);
 /* The servers of the meta group, learners included; *voters: how many of them vote. */
 unsigned meta_servers(const struct jetstream *js, uint64_t nodes[RAFT_MEMBERS_MAX],
                       unsigned *voters);

@@ -383,6 +383,8 @@ static enum err decode(void *owner, struct bytes state)
     return OK;
 }
 
+static void forget_admissions(struct jetstream *js);
+
 static void on_leader(void *owner, bool leader)
 {
     struct jetstream *js = owner;
@@ -393,6 +395,8 @@ static void on_leader(void *owner, bool leader)
         if (js->held != NULL) {
             held_look(js->held);
         }
+    } else {
+        forget_admissions(js);
     }
 }
 
@@ -441,6 +445,117 @@ bool js_is_stranger(const struct jetstream *js, uint64_t node)
     return at == members->count || members->list[at].learner;
 }
 
+/* --- whom an operator lets in --- */
+
+/* The count: nobody asked for it. */
+static unsigned find_admission(const struct jetstream *js, uint64_t node)
+{
+    unsigned i = 0;
+    while (i < js->meta.admission_count && js->meta.admissions[i].node != node) {
+        i++;
+    }
+    return i;
+}
+
+static void answer_admission(struct jetstream *js, struct account *account, struct bytes reply,
+                             enum js_err err)
+{
+    static const char type[] = "meta_server_admit_response";
+    if (err != JS_OK) {
+        struct js_error error;
+        (void)js_fail(&error, err);
+        js_reply_error(js, account, reply, type, &error);
+        return;
+    }
+    json_t *o = js_response(type);
+    json_put_bool(o, "success", true);
+    js_reply(js, account, reply, o);
+}
+
+static void end_admission(struct jetstream *js, unsigned i, enum js_err err)
+{
+    struct admission ended = js->meta.admissions[i];
+    js->meta.admissions[i] = js->meta.admissions[--js->meta.admission_count];
+    if (!js->stopping) {
+        struct bytes reply = ended.reply == NULL ? BYTES_NONE : bytes_of(ended.reply);
+        answer_admission(js, ended.account, reply, err);
+    }
+    free(ended.reply);
+}
+
+/* The next leader may have to be asked again; what it knows already it says at once. */
+static void forget_admissions(struct jetstream *js)
+{
+    while (js->meta.admission_count > 0) {
+        end_admission(js, 0, JS_NOT_AVAILABLE);
+    }
+}
+
+static bool votes(const struct raft_members *members, uint64_t node)
+{
+    unsigned at = raft_members_find(members, node);
+    return at < members->count && !members->list[at].learner;
+}
+
+static void look_at_admissions(struct jetstream *js)
+{
+    const struct raft *raft = group_raft(js->meta.group);
+    for (unsigned i = 0; i < js->meta.admission_count;) {
+        uint64_t node = js->meta.admissions[i].node;
+        if (votes(raft_members_at(raft, raft_commit(raft)), node)) {
+            end_admission(js, i, JS_OK);
+        } else if (!peers_is_up(js->peers, node)) {
+            end_admission(js, i, JS_SERVER_NOT_MEMBER);
+        } else {
+            i++;
+        }
+    }
+}
+
+/* 0: no member, learners included, has that name or id. */
+static uint64_t find_member(struct jetstream *js, const struct raft_members *members,
+                            const char *peer)
+{
+    uint64_t found = 0;
+    for (unsigned i = 0; i < members->count && found == 0; i++) {
+        uint64_t node = members->list[i].node;
+        const char *name = js_node_name(js, node);
+        char id[9];
+        js_node_id8(js, node, id);
+        found = (name != NULL && strcmp(name, peer) == 0) || strcmp(id, peer) == 0 ? node : 0;
+    }
+    return found;
+}
+
+void meta_admit_server(struct jetstream *js, struct account *account, const char *peer,
+                       struct bytes reply)
+{
+    if (!js_is_clustered(js)) {
+        answer_admission(js, account, reply, JS_CLUSTER_REQUIRED);
+        return;
+    }
+    const struct raft *raft = group_raft(js->meta.group);
+    raft_node voters[RAFT_VOTERS_MAX];
+    uint64_t node = find_member(js, raft_members(raft), peer);
+    if (node == 0) {
+        answer_admission(js, account, reply, JS_SERVER_NOT_MEMBER);
+    } else if (votes(raft_members_at(raft, raft_commit(raft)), node)) {
+        answer_admission(js, account, reply, JS_OK);
+    } else if (raft_voters(raft, voters) == RAFT_VOTERS_MAX ||
+               js->meta.admission_count == RAFT_MEMBERS_MAX) {
+        answer_admission(js, account, reply, JS_INSUFFICIENT_RESOURCES);
+    } else {
+        unsigned i = find_admission(js, node);
+        if (i < js->meta.admission_count) { /* whoever asks last is told */
+            end_admission(js, i, JS_NOT_AVAILABLE);
+        }
+        log_info("JetStream cluster: the system account admits %s to the voters",
+                 js_node_name(js, node));
+        js->meta.admissions[js->meta.admission_count++] = (struct admission){
+            node, account, reply.len == 0 ? NULL : mem_dup(reply.ptr, reply.len)};
+    }
+}
+
 /* Who may vote. With credentials on the cluster port everybody who is there belongs to the meta
  * group; without, those whom this server's routes name, and no more voters than they name servers,
  * for who comes again and again under new names would leave the others without a majority. */
@@ -454,7 +569,8 @@ static struct group_candidate *candidates(struct jetstream *js, unsigned *count)
     bool room = voter_count < routes_named(js->routes).servers;
     for (unsigned i = 0; i < *count; i++) {
         bool named = room && routes_name_server(js->routes, nodes[i].name);
-        list[i] = (struct group_candidate){nodes[i].id, open || named};
+        bool admitted = find_admission(js, nodes[i].id) < js->meta.admission_count;
+        list[i] = (struct group_candidate){nodes[i].id, open || named || admitted};
     }
     for (unsigned i = 0; i < *count; i++) {
         for (unsigned k = 0; k < voter_count; k++) {
@@ -512,6 +628,7 @@ static void welcome(struct jetstream *js)
     if (step != NULL) {
         log_info("JetStream cluster: %s %s", name == NULL ? "?" : name, step);
     }
+    look_at_admissions(js);
     uint64_t waiting[RAFT_MEMBERS_MAX];
     unsigned waiting_count = find_waiting(js, list, count, waiting);
     for (unsigned i = 0; i < waiting_count; i++) {
@@ -679,6 +796,7 @@ void meta_group_stop(struct jetstream *js, bool checkpoint)
     meta_forming_end(js->meta.forming);
     js->meta.forming = NULL;
     loop_timer_cancel(loops_at(js->loops, 0), &js->meta.watch_timer);
+    forget_admissions(js);
     if (js->meta.group != NULL) {
         group_close(js->meta.group, checkpoint);
         js->meta.group = NULL;

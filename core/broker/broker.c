@@ -434,6 +434,11 @@ struct account *broker_global_account(const struct broker *b)
 {
     return b->global;
 }
+
+struct account *broker_system_account(const struct broker *b)
+{
+    return b->system;
+}
 const char *broker_server_id(const struct broker *b)
 {
     return b->server_id;

@@ -35,6 +35,7 @@ static const struct {
     {JS_NOT_EMPTY_REQUEST, 400, "expected an empty request payload"},
     {JS_NOT_ENABLED_FOR_ACCOUNT, 503, "JetStream not enabled for account"},
     {JS_SEQUENCE_NOT_FOUND, 400, "sequence not found"},
+    {JS_SERVER_NOT_MEMBER, 400, "server is not a member of the cluster"},
     {JS_STORAGE_RESOURCES, 500, "insufficient storage resources available"},
     {JS_STREAM_CONFIG, 500, ""},
     {JS_MESSAGE_TOO_BIG, 400, "message size exceeds maximum allowed"},

@@ -80,6 +80,10 @@ static const struct field next_rows[] = {
     {0}};
 const struct fields next_fields = {"JSApiConsumerGetNextRequest", next_rows, NULL};
 
+static const struct field admit_rows[] = {
+    {.name = "peer", .kind = FIELD_TEXT, FIELD_AT(struct admit_request, peer)}, {0}};
+const struct fields admit_fields = {"JSApiMetaServerAdmitRequest", admit_rows, NULL};
+
 static const struct field nak_rows[] = {
     {.name = "delay", .kind = FIELD_DURATION, FIELD_AT(struct nak_options, delay_ns)}, {0}};
 const struct fields nak_fields = {"ConsumerNakOptions", nak_rows, NULL};

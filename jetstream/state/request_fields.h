@@ -53,6 +53,12 @@ struct next_request {
 };
 extern const struct fields next_fields;
 
+/* SERVER.ADMIT, which is ours alone */
+struct admit_request {
+    char *peer;
+};
+extern const struct fields admit_fields;
+
 /* Behind -NAK */
 struct nak_options {
     int64_t delay_ns;

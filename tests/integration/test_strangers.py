@@ -1,4 +1,6 @@
 """Programs on the cluster port that belong to nobody: they do not vote, lead nobody, and end no server."""
+import json
+
 import nats
 import pytest
 
@@ -19,6 +21,11 @@ def meta(server):
 def leader_of(cluster):
     names = {meta(s).get("leader") for s in cluster.servers if s.process.poll() is None}
     return next((s for s in cluster.servers if s.name in names), None) if len(names) == 1 else None
+
+
+def waiting(cluster):
+    leader = leader_of(cluster)
+    return leader and meta(leader).get("waiting", [])
 
 
 async def can_create(js, name):
@@ -130,3 +137,48 @@ async def test_a_new_server_waits_until_the_routes_name_it(cluster):
     assert "nats-4" not in meta(leader_of(cluster)).get("waiting", [])
     for f in fakes:
         f.close()
+
+
+async def test_an_operator_admits_a_server_that_waits(tmp_path):
+    """By a request of the system account, to whoever leads; nobody else may, and nobody but the one who waits comes in."""
+    users = "accounts { $SYS { users: [ { user: admin, password: p } ] } }\n"
+    c = Cluster(tmp_path, conf=users).start()
+    port = free_port()
+    urls = ", ".join(f'"nats-route://127.0.0.1:{p}"' for p in [*map(port_of, c.servers), port])
+    late = Server(c.folder, "nats-4", users + f'cluster {{ name: C1, listen: "127.0.0.1:{port}", routes: [ {urls} ] }}\n',
+                  jetstream=True).start()
+    eventually(lambda: waiting(c) == ["nats-4"], 15, "the fourth waiting")
+    fake = FakePeer(port_of(leader_of(c)), "fake", acknowledges=False)
+    eventually(lambda: "fake" in (waiting(c) or []), 15, "a stranger waiting")
+    follower = next(s for s in c.servers if s is not leader_of(c))
+
+    async def admit(nc, body):
+        reply = json.loads((await nc.request("$JS.API.SERVER.ADMIT", body.encode(), timeout=10)).data)
+        assert reply["type"] == "io.nats.jetstream.api.v1.meta_server_admit_response"
+        return reply.get("error", {}).get("err_code", reply.get("success"))
+
+    user = await nats.connect(follower.url)
+    admin = await nats.connect(follower.url, user="admin", password="p")
+    assert await admit(user, '{"peer":"nats-4"}') == 10003
+    assert await admit(admin, '{"peer":"nats-5"}') == 10044
+    assert await admit(admin, "{") == 10025
+    assert await admit(admin, "{}") == 10003
+    assert meta(leader_of(c))["quorum_needed"] == 2
+    assert await admit(admin, '{"peer":"nats-4"}') is True
+    assert await admit(admin, '{"peer":"nats-4"}') is True  # it votes already
+    for s in (*c.servers, late):
+        eventually(lambda: meta(s)["quorum_needed"] == 3, 10, f"four voters, says {s.name}")
+    assert waiting(c) == ["fake"]
+    assert "the system account admits nats-4 to the voters" in leader_of(c).text()
+    js = user.jetstream()
+    for name in ("A", "B", "C", "D"):
+        await js.add_stream(name=name, subjects=[name])
+    assert all(any(c.stream(s, name) for name in "ABCD") for s in (*c.servers, late))  # it hosts, too
+    late.kill()
+    late.start()
+    eventually(lambda: late.healthy() and meta(late)["quorum_needed"] == 3, 15, "a voter after a restart, too")
+    fake.close()
+    await user.close()
+    await admin.close()
+    late.kill()
+    c.kill()
