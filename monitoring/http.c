@@ -27,7 +27,8 @@ struct http_server {
     http_handler handler;
     void *arg;
     struct tls_context *tls; /* counted; NULL: plain */
-    struct http_conn *list;
+    struct http_conn *list;  /* at most HTTP_CONNECTIONS_MAX */
+    unsigned count;
 };
 
 struct http_conn {
@@ -38,7 +39,9 @@ struct http_conn {
     struct http_request *request; /* being answered; NULL none */
     bool waits;                   /* answered; the answer has not gone out yet */
     bool last;                    /* that answer ends the connection */
-    struct loop_timer timer;
+    bool amid;                    /* a request has begun to come */
+    int64_t since_ns;             /* monotonic: accepted, or last answered */
+    struct loop_timer timer;      /* while a request is waited for */
 };
 
 struct http_request {
@@ -107,6 +110,7 @@ static void send_response(struct http_request *q, int status, const char *header
     }
     bool keep = q->head.keep_alive;
     c->request = NULL;
+    c->since_ns = clock_mono_ns();
     conn_write(c->conn, buffer_bytes(&out));
     buffer_deinit(&out);
     request_free(q);
@@ -142,6 +146,7 @@ static void begin_request(struct http_conn *c, struct http_head head, enum http_
     struct http_request *q = NEW(struct http_request);
     *q = (struct http_request){c, head};
     c->request = q;
+    c->amid = false;
     loop_timer_cancel(c->server->loop, &c->timer);
     if (status == HTTP_INPUT_BAD) {
         http_reply(q, 400, "text/plain; charset=utf-8", BYTES_LIT("400 Bad Request"));
@@ -151,6 +156,12 @@ static void begin_request(struct http_conn *c, struct http_head head, enum http_
     } else {
         c->server->handler(c->server->arg, q);
     }
+}
+
+static void wait_for_request(struct http_conn *c, int64_t seconds)
+{
+    loop_timer_arm(c->server->loop, &c->timer, clock_mono_ns() + seconds * NS_PER_SEC, on_timeout,
+                   c);
 }
 
 /* One request, or none while it is not whole. Its answer leads back here, in a later turn. */
@@ -165,9 +176,10 @@ static void read_request(struct http_conn *c)
         return;
     }
     conn_resume(c->conn);
-    if (http_input_is_amid(&c->input) && !loop_timer_armed(&c->timer)) {
-        loop_timer_arm(c->server->loop, &c->timer,
-                       clock_mono_ns() + HTTP_HEADER_WAIT_S * NS_PER_SEC, on_timeout, c);
+    bool amid = http_input_is_amid(&c->input);
+    if (amid != c->amid || !loop_timer_armed(&c->timer)) {
+        c->amid = amid;
+        wait_for_request(c, amid ? HTTP_HEADER_WAIT_S : HTTP_IDLE_WAIT_S);
     }
 }
 
@@ -209,6 +221,8 @@ static void on_close(struct conn *conn, enum close_reason reason)
             break;
         }
     }
+    CHECK(c->server->count > 0);
+    c->server->count--;
     if (c->request != NULL) {
         c->request->from = NULL;
     }
@@ -231,10 +245,30 @@ static void on_tls(struct conn *conn, const char *failure)
 static const struct conn_ops http_ops = {
     .on_data = on_data, .on_tls = on_tls, .on_drained = on_drained, .on_close = on_close};
 
+/* When there are as many as there may be, the one that has been of no use for the longest time
+ * goes. False when all of them are being answered. */
+static bool make_room(struct http_server *server)
+{
+    struct http_conn *oldest = NULL;
+    if (server->count < HTTP_CONNECTIONS_MAX) {
+        return true;
+    }
+    for (struct http_conn *c = server->list; c != NULL; c = c->next) {
+        bool answered = c->request == NULL && !c->waits;
+        if (answered && (oldest == NULL || c->since_ns < oldest->since_ns)) {
+            oldest = c;
+        }
+    }
+    if (oldest != NULL) {
+        conn_close(oldest->conn, CLOSE_STALE);
+    }
+    return oldest != NULL;
+}
+
 static void on_accept(void *arg, int fd, bool crowded)
 {
     struct http_server *server = arg;
-    if (crowded) {
+    if (crowded || !make_room(server)) {
         (void)close(fd);
         return;
     }
@@ -247,8 +281,9 @@ static void on_accept(void *arg, int fd, bool crowded)
     }
     c->next = server->list;
     server->list = c;
-    loop_timer_arm(server->loop, &c->timer, clock_mono_ns() + HTTP_HEADER_WAIT_S * NS_PER_SEC,
-                   on_timeout, c);
+    server->count++;
+    c->since_ns = clock_mono_ns();
+    wait_for_request(c, HTTP_HEADER_WAIT_S);
 }
 
 static void start(void *arg)

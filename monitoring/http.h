@@ -8,8 +8,10 @@
 #include "core/broker/broker.h"
 #include "core/net/tls.h"
 
-#define HTTP_HEADER_WAIT_S 5
-#define HTTP_READ          (16u * 1024) /* bytes that a connection takes at once */
+#define HTTP_HEADER_WAIT_S   5
+#define HTTP_IDLE_WAIT_S     120          /* between an answer and the next request */
+#define HTTP_CONNECTIONS_MAX 128          /* strangers do not use up the files that clients need */
+#define HTTP_READ            (16u * 1024) /* bytes that a connection takes at once */
 
 struct http_server;
 struct http_request;

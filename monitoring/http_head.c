@@ -18,8 +18,10 @@ static void decode(char *text)
 {
     char *out = text;
     for (const char *in = text; *in != '\0'; in++) {
-        if (in[0] == '%' && hex(in[1]) >= 0 && hex(in[2]) >= 0) {
-            *out++ = (char)(hex(in[1]) * 16 + hex(in[2]));
+        int byte =
+            in[0] == '%' && hex(in[1]) >= 0 && hex(in[2]) >= 0 ? hex(in[1]) * 16 + hex(in[2]) : 0;
+        if (byte != 0) { /* %00 stays as it is: it would end the text */
+            *out++ = (char)byte;
             in += 2;
         } else {
             *out++ = *in == '+' ? ' ' : *in;
@@ -81,11 +83,21 @@ static bool take_length(struct http_head *head, struct bytes line)
     if (length.ptr == NULL) {
         return true;
     }
-    if (!bytes_to_u64(length, &number) || (head->body_len > 0 && head->body_len != number)) {
+    if (!bytes_to_u64(length, &number) || (head->has_length && head->body_len != number)) {
         return false;
     }
+    head->has_length = true;
     head->body_len = number;
     return true;
+}
+
+/* A name and a colon, with nothing in between: others may take "Content-Length : 5" for the length
+ * that it is not. What begins with a blank belongs to the line above. */
+static bool is_header_line(struct bytes line)
+{
+    const char *colon = line.len == 0 ? NULL : memchr(line.ptr, ':', line.len);
+    bool folded = line.len > 0 && (line.ptr[0] == ' ' || line.ptr[0] == '\t');
+    return folded || (colon != NULL && colon > line.ptr && colon[-1] != ' ' && colon[-1] != '\t');
 }
 
 /* Neither blanks nor control characters, NUL among them: what follows works on C strings. */
@@ -110,6 +122,8 @@ bool http_head_parse(struct http_head *head, struct bytes text)
     head->keep_alive = ok && !bytes_starts(line, BYTES_LIT("HTTP/1.0"));
     head->target = ok ? mem_dup(target.ptr, target.len) : mem_strdup("/");
     while (bytes_token(&rest, '\n', &line)) {
+        bool over = line.len == 0 || bytes_is(line, "\r");
+        ok = ok && (over || is_header_line(line));
         struct bytes connection = header_value(line, "Connection");
         if (connection.ptr != NULL && bytes_eq_nocase(connection, BYTES_LIT("close"))) {
             head->keep_alive = false;

@@ -8,8 +8,9 @@
 #define HTTP_BODY_MAX       65536 /* behind a longer one the connection ends */
 
 struct http_head {
-    bool is_head;      /* HEAD: the answer has no body */
-    bool keep_alive;   /* the connection stays for further requests */
+    bool is_head;    /* HEAD: the answer has no body */
+    bool keep_alive; /* the connection stays for further requests */
+    bool has_length;
     uint64_t body_len; /* bytes behind the head that are not the next request */
     char *query;       /* owned: as it came, without its question mark; NULL: none, or empty */
     char *target;      /* owned; the texts below are parts of it */

@@ -1,5 +1,6 @@
 """The monitoring endpoints: true values, filters, paging; nats-server's field names beside ours."""
 import json
+import os
 import shutil
 import socket
 import urllib.error
@@ -195,6 +196,8 @@ def test_a_path_cannot_write_headers(core_server):
     (b"Content-Length: 36", 2),           # the body is not a request, what follows is one
     (b"content-length:36", 2),
     (b"Content-Length: 36\r\nContent-Length: 35", 1),
+    (b"Content-Length: 0\r\nContent-Length: 36", 1),
+    (b"Content-Length : 36", 1),          # some take this for a length, and some do not
     (b"Content-Length: x", 1),
     (b"Content-Length: -1", 1),
     (b"Transfer-Encoding: chunked", 1),   # its end is not looked for
@@ -206,6 +209,29 @@ def test_a_body_is_not_a_request(core_server, head, answers):
                  b"GET /nowhere HTTP/1.1\r\nConnection: close\r\n\r\n")
     assert out.count(b"HTTP/1.1 ") == answers and b'"status"' not in out
     assert (b"404 page not found" in out) == (answers == 2)
+
+
+def ask_and_stay(server):
+    """A connection that has had an answer."""
+    s = socket.create_connection(("127.0.0.1", server.http), timeout=10)
+    s.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert s.recv(4096).startswith(b"HTTP/1.1 200 OK")
+    return s
+
+
+def test_who_stays_takes_nobodys_place(core_server):
+    """More connections than there may be: the one that has been idle longest goes, and each new one is answered."""
+    idle = []
+    for _ in range(300):
+        idle.append(ask_and_stay(core_server))
+    assert idle[0].recv(4096) == b"" and idle[100].recv(4096) == b"", "closed for those that came later"
+    assert core_server.get("/healthz") == {"status": "ok"}
+    idle[-1].sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert idle[-1].recv(4096).startswith(b"HTTP/1.1 200 OK"), "the last ones are there"
+    assert sum(len(os.readlink(f"/proc/{core_server.process.pid}/fd/{fd}").partition("socket:")[1]) > 0
+               for fd in os.listdir(f"/proc/{core_server.process.pid}/fd")) < 200
+    for s in idle:
+        s.close()
 
 
 def test_names_cannot_break_json_or_metrics(tmp_path):
