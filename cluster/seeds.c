@@ -1,4 +1,4 @@
-/* What the configuration names to dial: URLs, and the addresses that their hosts have.
+/* What the configuration names to dial: URLs, and the addresses that their hosts have. Loop 0.
  *
  *   seed → lookup in the work pool → its addresses → a configured target for each → again, later
  *
@@ -20,6 +20,7 @@
 #include "core/base/log.h"
 #include "core/base/mem.h"
 #include "core/base/url.h"
+#include "core/runtime/work.h"
 
 #define ADDRESSES_MAX 64
 #define RETRY_MS      1000
@@ -46,8 +47,7 @@ struct seed {
 };
 
 struct lookup {
-    uv_work_t work;
-    struct loop *loop;
+    struct work work;  /* first: where the rest is */
     struct seed *seed; /* NULL: nobody waits any more */
     char *host;
     struct address *found;
@@ -148,9 +148,9 @@ static void take_family(struct lookup *l, const struct addrinfo *list, int famil
     }
 }
 
-static void on_work(uv_work_t *work)
+static void on_work(struct work *work)
 {
-    struct lookup *l = work->data;
+    struct lookup *l = (struct lookup *)work;
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
     struct addrinfo *list = NULL;
     l->rc = getaddrinfo(l->host, NULL, &hints, &list);
@@ -201,14 +201,15 @@ static void found(struct seed *seed, struct lookup *l)
     again(seed, young ? AGAIN_SOON_MS : AGAIN_MS);
 }
 
-static void on_done(uv_work_t *work, int status)
+static void on_done(struct work *work, bool ran)
 {
-    struct lookup *l = work->data;
+    struct lookup *l = (struct lookup *)work;
     struct seed *seed = l->seed;
-    loop_enter(l->loop);
     if (seed != NULL) {
         seed->lookup = NULL;
-        if (status == 0 && l->count > 0) {
+        if (!ran) {
+            again(seed, RETRY_MS);
+        } else if (l->count > 0) {
             found(seed, l);
         } else {
             failed(seed, l);
@@ -223,12 +224,11 @@ static void look_up(void *arg)
 {
     struct seed *seed = arg;
     struct lookup *l = NEW(struct lookup);
-    l->loop = seed->routes->loop;
     l->seed = seed;
     l->host = mem_strdup(seed->url.host);
-    l->work.data = l;
+    l->work = (struct work){.run = on_work, .done = on_done};
     seed->lookup = l;
-    CHECK(uv_queue_work(loop_uv(l->loop), &l->work, on_work, on_done) == 0);
+    work_submit(seed->routes->loop, WORK_NAMES, &l->work);
 }
 
 /* --- life --- */

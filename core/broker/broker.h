@@ -162,11 +162,11 @@ int64_t broker_start_ns(const struct broker *broker);
 /* When the current options came into force. */
 int64_t broker_config_time_ns(const struct broker *broker);
 uint64_t broker_next_id(struct broker *broker);
-/* Client URLs of this server ("host:port"), for INFO and for neighbours. */
 /* Is anybody asked who it is? */
 bool broker_auth_required(const struct broker *broker);
 /* Where clients may connect: here first, then at the neighbours. */
 json_t *broker_connect_urls(struct broker *broker);
+/* Client URLs of this server ("host:port"), for INFO and for neighbours. */
 json_t *broker_own_urls(const struct broker *broker);
 /* Loop 0: client URLs of all neighbours; clients that understand it are told. Steals nothing. */
 void broker_set_neighbour_urls(struct broker *broker, const json_t *urls);

@@ -8,8 +8,8 @@
 #include "core/base/table.h"
 #include "core/broker/broker.h"
 #include "core/broker/login_limits.h"
-#include "core/net/listener.h"
 #include "core/broker/origin.h"
+#include "core/net/listener.h"
 #include "core/protocol/parser.h"
 
 enum sub_kind {

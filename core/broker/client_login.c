@@ -402,7 +402,9 @@ static void log_in(struct client *c, const struct connect *said, struct bytes li
         client_send_ok(c);
         return;
     }
-    if (c->state == CLIENT_READY && auth_required(broker_auth(c->broker))) {
+    /* A reload may have opened the door a moment ago, and this client is judged by it later. */
+    bool moves = auth_required(broker_auth(c->broker)) || account_of(c, NULL) != c->account;
+    if (c->state == CLIENT_READY && moves) {
         log_out(c);
     }
     int64_t wait = attempt_waits(c, &credentials);

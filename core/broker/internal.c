@@ -19,8 +19,8 @@ struct record {
     uint32_t subject_len, reply_len, payload_len, header_len;
 };
 #define NO_REPLY UINT32_MAX
-#define BACKLOG_MAX                                                                                \
-    (256u << 20) /* bytes under way to one inbox; a stopped loop must not cost more */
+/* Bytes under way to one inbox; a stopped loop must not cost more. */
+#define BACKLOG_MAX (256u << 20)
 
 static void inbox_release(struct internal_inbox *inbox)
 {

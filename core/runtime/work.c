@@ -173,13 +173,13 @@ static void *thread_main(void *arg)
     return NULL;
 }
 
-/* Lock held. */
+/* Lock held. The system may have none to give: then those that there are do it. */
 static void add_thread(struct queue *q)
 {
     char name[16];
     pthread_t *thread = &q->threads[q->thread_count];
     if (pthread_create(thread, NULL, thread_main, q) != 0) {
-        CHECK(q->thread_count > 0); /* else nobody would ever do it */
+        pthread_cond_signal(&q->wake);
         return;
     }
     (void)snprintf(name, sizeof name, "%s-%u", q->rule->name, q->thread_count);
@@ -214,6 +214,12 @@ void work_submit(struct loop *loop, enum work_queue queue, struct work *work)
     if (taken) {
         append(q, lane, work);
         wake_one(q, pool->cores);
+        if (q->thread_count == 0) { /* nobody would ever do it */
+            CHECK(q->waiting == 1);
+            struct work *back = take(q);
+            CHECK(back == work);
+            taken = false;
+        }
     }
     pthread_mutex_unlock(&q->lock);
     if (!taken) {
