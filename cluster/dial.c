@@ -119,7 +119,7 @@ struct dial *dial_start(const char *host, int port, int timeout_ms, dial_cb cb, 
     d->arg = arg;
     d->fd = -1;
     d->work = (struct work){.run = on_resolve_work, .done = on_resolved};
-    work_submit(d->loop, WORK_NAMES, &d->work);
+    work_submit(d->loop, WORK_DIALS, &d->work);
     return d;
 }
 

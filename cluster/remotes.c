@@ -55,8 +55,8 @@ static struct route *occupant(const struct remote *remote, const struct route_pl
 
 /* --- client URLs --- */
 
-#define KEEP_URLS_NS                                                                               \
-    (3 * NS_PER_SEC) /* those that dial anew, perhaps crosswise, are back by then */
+/* Those that dial anew, perhaps crosswise, are back by then. */
+#define KEEP_URLS_NS (3 * NS_PER_SEC)
 
 static bool has_url(const json_t *urls, const json_t *wanted)
 {

@@ -11,8 +11,8 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
-#include "core/net/listener.h"
 #include "core/base/url.h"
+#include "core/net/listener.h"
 
 /* Messages are left out beyond max_pending; interest cannot be, so it has this times as much before
  * the route is closed. */

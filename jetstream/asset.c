@@ -124,8 +124,7 @@ static void drop_waiters(struct asset *a, bool all)
 /* --- requests that see what was sent before them --- */
 
 /* A publish without reply tells nobody when it is stored; who asks for the stream then is to see
- * it.
- */
+ * it. */
 static bool must_wait(const struct asset *a, const struct asset_request *q)
 {
     bool reads =
@@ -158,11 +157,19 @@ static void answer_behind(struct asset *a, uint64_t applied)
     }
 }
 
-/* Whoever leads next is asked again. */
-static void drop_behind(struct asset *a)
+/* Whoever leads next answers, and that may be this replica again. */
+static void hold_behind(struct asset *a)
 {
     while (a->behind != NULL) {
-        asset_request_free(take_behind(a));
+        struct asset_request *q = take_behind(a);
+        if (a->deleted && q->reply != NULL) {
+            struct js_error error;
+            (void)js_fail(&error, JS_STREAM_NOT_FOUND);
+            js_reply_error(a->js, a->account, bytes_of(q->reply), q->type, &error);
+            asset_request_free(q);
+        } else {
+            asset_hold(a, q);
+        }
     }
     a->last_proposed = 0;
 }
@@ -530,7 +537,7 @@ static void step_down(struct asset *a, const char *status)
         }
     }
     drop_waiters(a, false);
-    drop_behind(a);
+    hold_behind(a);
     asset_forget_publishes(a);
 }
 

@@ -601,7 +601,7 @@ static void on_consumer_page(struct asset *a, const struct asset_request *q, boo
     struct page_request asked = {0};
     if (!read_optional(q, &consumer_page_fields, &asked, &error)) {
         reply_error(a, q, type, &error);
-        return;
+        return; /* the table owns nothing */
     }
     struct map_entry **sorted = map_sorted(&a->stream->consumers);
     int64_t total = a->stream->consumers.count;

@@ -142,7 +142,8 @@ void js_publish(struct jetstream *js, struct account *account, struct bytes subj
 /* --- the meta group (meta_group.c); loop 0 --- */
 
 void meta_group_start(struct jetstream *js);
-/* These are the first voters: the group is opened when that is on disk. Once. */
+/* These, in ascending order, are the first voters: the group is opened when that is on disk. Once.
+ */
 void meta_group_formed(struct jetstream *js, const uint64_t *voters, unsigned count);
 void meta_group_stop(struct jetstream *js, bool checkpoint);
 bool meta_is_leader(const struct jetstream *js);

@@ -193,6 +193,7 @@ void meta_forming_heard(struct meta_forming *f, struct bytes message)
         }
     }
     free(nodes);
+    qsort(up.ids, up.count, sizeof up.ids[0], by_id);
     if (leads && up.count > 1) {
         log_info("JetStream cluster: the meta group's leader knows this server, which has nothing "
                  "of it: it catches up");

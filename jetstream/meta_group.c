@@ -751,19 +751,11 @@ static void save_voters(struct jetstream *js)
     buffer_deinit(&b);
 }
 
-static int by_id(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a;
-    uint64_t y = *(const uint64_t *)b;
-    return x < y ? -1 : x > y;
-}
-
 void meta_group_formed(struct jetstream *js, const uint64_t *voters, unsigned count)
 {
     CHECK(count > 0 && count <= RAFT_VOTERS_MAX && js->meta.voter_count == 0);
     memcpy(js->meta.voters, voters, count * sizeof *voters);
     js->meta.voter_count = count;
-    qsort(js->meta.voters, count, sizeof *voters, by_id);
     save_voters(js);
 }
 

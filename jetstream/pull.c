@@ -10,9 +10,9 @@
  * (2) While a change of the consumer is under way nothing is chosen: a DELIVER entry behind it in
  * the log would count as delivered, and as seen, what the consumer is now (not) meant to have.
  * The same while messages are given back: a client that does so and asks for the next one wants
- * those first. (3) A request leaves the queue when it is full, over, or its inbox has no interest;
- * if deliveries for it are still under way it is freed, and its last status sent, when they are
- * done. */
+ * those first.
+ * (3) A request leaves the queue when it is full, over, or its inbox has no interest; if deliveries
+ * for it are still under way it is freed, and its last status sent, when they are done. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -245,8 +245,10 @@ static bool read_next(struct bytes body, struct next_request *n, char status[STA
     body = trim(body);
     if (body.len > 0 && body.ptr[0] == '{') {
         if (!fields_read(&next_fields, FIELDS_LOOSE, body, n, &error)) {
-            (void)snprintf(status, STATUS_MAX, "400 Bad Request - %s",
-                           error.text + strlen("invalid JSON: "));
+            struct bytes why = bytes_of(error.text);
+            const struct bytes prefix = BYTES_LIT("invalid JSON: ");
+            why = bytes_starts(why, prefix) ? bytes_skip(why, prefix.len) : why;
+            (void)snprintf(status, STATUS_MAX, "400 Bad Request - %.*s", BYTES_ARG(why));
             return false;
         }
     } else if (to_int(body, &batch)) {

@@ -79,6 +79,7 @@ static const struct queue_rule rules[WORK_QUEUES] = {
     [WORK_SIGNATURES] = {"signatures", half_the_cores, 5, 1024, 8192},
     [WORK_HANDSHAKES] = {"handshakes", all_cores, 5, 512, 8192},
     [WORK_NAMES] = {"names", four, 0, 1024, 1024},
+    [WORK_DIALS] = {"dials", four, 0, 1024, 1024},
     [WORK_STORE] = {"store", one, 10, 1024, 1024},
 };
 

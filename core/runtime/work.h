@@ -18,6 +18,7 @@ enum work_queue {
     WORK_SIGNATURES, /* 0.1 ms */
     WORK_HANDSHAKES, /* a flight of TLS: 1 ms and more */
     WORK_NAMES,      /* DNS: seconds, waiting */
+    WORK_DIALS,      /* an address and a connect(): never behind a name that nobody answers for */
     WORK_STORE,      /* walks through the disk */
     WORK_QUEUES
 };
