@@ -51,6 +51,7 @@ struct meta_group {
     uint64_t replies[META_REPLIES]; /* hashes, in a circle: where answers to the last ones went */
     unsigned next_reply;
     uint64_t last_at_start; /* index: what an earlier life may have acted on */
+    bool caught_up;         /* has been, since this process began */
 };
 
 struct scrub;

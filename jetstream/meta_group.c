@@ -17,7 +17,7 @@
 #include "raft/wire.h"
 
 #define LEADERLESS_NS  (10 * NS_PER_SEC)
-#define LIVE_WINDOW_NS (30 * NS_PER_SEC) /* entries older than this answer nobody */
+#define LIVE_WINDOW_NS (30 * NS_PER_SEC) /* is_live() */
 
 static struct shard *meta_shard(struct jetstream *js)
 {
@@ -291,6 +291,20 @@ static bool some_are_silent(const struct jetstream *js, const struct assignment 
     return silent;
 }
 
+static void note_caught_up(struct jetstream *js)
+{
+    js->meta.caught_up =
+        js->meta.caught_up || (js->meta.group != NULL && group_status(js->meta.group).current);
+}
+
+/* While this server learns of what has been decided, the entries' times tell for whom somebody may
+ * still wait. Then whatever comes is new, and the leader's clock need not agree with ours. */
+static bool is_live(struct jetstream *js, int64_t time_ns)
+{
+    note_caught_up(js);
+    return js->meta.caught_up || time_sub(clock_now_ns(), time_ns) < LIVE_WINDOW_NS;
+}
+
 static enum err apply(void *owner, uint64_t index, uint64_t term, struct bytes entry)
 {
     (void)term;
@@ -302,10 +316,9 @@ static enum err apply(void *owner, uint64_t index, uint64_t term, struct bytes e
         free(change.reply);
         return err;
     }
-    bool live = time_sub(clock_now_ns(), change.time_ns) < LIVE_WINDOW_NS;
-    const char *reply = live ? change.reply : NULL;
-    if (reply != NULL) {
-        js->meta.replies[js->meta.next_reply++ % META_REPLIES] = hash_bytes(bytes_of(reply));
+    const char *reply = is_live(js, change.time_ns) ? change.reply : NULL;
+    if (change.reply != NULL) {
+        js->meta.replies[js->meta.next_reply++ % META_REPLIES] = hash_bytes(bytes_of(change.reply));
     }
     switch (change.kind) {
     case META_CREATED:
@@ -649,6 +662,7 @@ static void on_watch(void *arg)
 {
     struct jetstream *js = arg;
     struct group_status status = group_status(js->meta.group);
+    note_caught_up(js);
     if (status.leader_node == 0 && js->meta.leaderless_since_ns == 0) {
         js->meta.leaderless_since_ns = clock_mono_ns();
     } else if (status.leader_node != 0) {

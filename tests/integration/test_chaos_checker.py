@@ -25,6 +25,10 @@ def delivered(t, seq, value):
     return {"t": t, "op": "deliver", "stream": "S", "consumer": "c", "seq": seq, "value": value, "sent": t}
 
 
+def made(t, at, step, answer):
+    return {"t": t, "op": "made", "stream": "M", "at": at, "step": step, "answer": answer, "sent": t}
+
+
 GOOD = [publish(10, "a", 1, id="a"), publish(20, "b", 2), delivered(30, 1, "a"),
         {"t": 31, "op": "acked", "stream": "S", "consumer": "c", "seq": 1}, content(1, "a"), content(2, "b"),
         {"t": 40, "op": "killed", "node": "c0", "stream": "S", "took": 0.4, "bound": 15},
@@ -47,6 +51,22 @@ def test_nothing_is_found_where_nothing_is():
      "went back"),
     ([{"t": 1, "op": "killed", "node": "c0", "stream": "S", "took": None, "bound": 15}], "within 15 s"),
     ([{"t": 1, "op": "replicas", "stream": "S", "hashes": ["x", "y", "x"], "of": 3}], "replicas differ"),
+    ([made(1, 4, "STREAM.PURGE.M", {"purged": 2})], "STREAM.PURGE.M was answered"),
+    ([made(1, 3, "publish", [2])], "publish was answered"),
+    ([made(1, 9, "STREAM.DELETE.M", {"error": {"err_code": 10059}})], "10059"),
+    ([made(1, 10, "STREAM.INFO.M", {"state": {}})], "though it was deleted"),
+    ([{"t": 5, "op": "amnesia", "streams": ["S"]}, publish(50, "c", 3)], "c was acknowledged at 3"),
     ([{"t": 1, "op": "trouble", "what": "c1 ended by itself"}], "ended by itself")])
 def test_a_violation_is_found(more, said):
     assert any(said in problem for problem in _module.check(GOOD + more))
+
+
+def test_what_memory_has_forgotten_is_not_missed():
+    assert _module.check(GOOD + [publish(15, "c", 3), {"t": 17, "op": "amnesia", "streams": ["S"]}]) == []
+
+
+def test_a_stream_that_was_made_and_deleted_as_it_was_told_is_right():
+    gone = {"error": {"err_code": 10059}}
+    state = {"state": {"messages": 0, "last_seq": 2, "consumer_count": 0}}
+    assert _module.check(GOOD + [made(1, 0, "STREAM.CREATE.M", {}), made(2, 3, "publish", [1, 2]), made(3, 4, "STREAM.PURGE.M", {"purged": 2}),
+                                 made(4, 8, "STREAM.INFO.M", state), made(5, 9, "STREAM.DELETE.M", {}), made(6, 10, "STREAM.INFO.M", gone)]) == []

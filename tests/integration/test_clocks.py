@@ -7,7 +7,7 @@ import time
 import nats
 import pytest
 
-from harness import BINARY, Server, eventually_async
+from harness import BINARY, Cluster, Server, eventually_async
 
 LIBRARY = os.path.join(os.path.dirname(os.path.dirname(BINARY)), "tests", "libclock_faults.so")
 HOUR = 3600
@@ -121,3 +121,18 @@ async def test_a_clock_out_of_all_bounds_writes_nothing(clocked, year):
         return (await api(nc, "STREAM.INFO.S")).get("state")
     assert (await eventually_async(is_there))["messages"] == 2
     await nc.close()
+
+
+async def test_streams_are_made_while_the_meta_leader_is_behind_by_an_hour(tmp_path):
+    """Whoever leads the new stream answers, and its own clock does not tell how old the request is."""
+    c = Cluster(tmp_path)
+    clocks = {s: Clock(s) for s in c.servers}
+    c.start()
+    leader = c[0].get("/jsz")["meta_cluster"]["leader"]
+    next(clock for s, clock in clocks.items() if s.name == leader).is_set(-HOUR)
+    nc = await nats.connect(c[0].url)
+    for i in range(6):
+        answer = await api(nc, f"STREAM.CREATE.S{i}", {"name": f"S{i}", "subjects": [f"s{i}"], "num_replicas": 3})
+        assert "error" not in answer, answer
+    await nc.close()
+    c.stop()

@@ -279,7 +279,9 @@ bool is_damaged(const struct node *n)
     bool damaged = false;
     for (unsigned g = 0; g < sim->plan.groups; g++) {
         const struct disk_group *d = &n->replicas[g].disk;
-        damaged = damaged || d->unproven || disk_next_rotten(d, 0) != UINT64_MAX;
+        /* One that has stalled needs a state from the others, however whole its log is by now. */
+        bool stalled = n->alive && raft_is_stalled(raft_group_raft(n->replicas[g].group));
+        damaged = damaged || stalled || d->unproven || disk_next_rotten(d, 0) != UINT64_MAX;
     }
     return damaged;
 }
