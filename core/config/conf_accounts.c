@@ -10,29 +10,52 @@
 
 /* --- permissions and users --- */
 
+/* The next of the words that blanks separate, off the rest; false at its end. */
+static bool next_word(struct bytes *rest, struct bytes *word)
+{
+    static const char blanks[] = " \t\r\n";
+    do {
+        if (rest->len == 0) {
+            return false;
+        }
+        *word = (struct bytes){rest->ptr, 0};
+        while (word->len < rest->len && strchr(blanks, rest->ptr[word->len]) == NULL) {
+            word->len++;
+        }
+        *rest = bytes_skip(*rest, word->len < rest->len ? word->len + 1 : word->len);
+    } while (word->len == 0);
+    return true;
+}
+
+/* "subject", or where queues may be named "subject queue". */
 static void add_rule(struct context *c, const struct conf_member *at, struct bytes text,
-                     struct permission_rules *rules)
+                     bool queues, struct permission_rules *rules)
 {
     struct bytes rest = text;
     struct bytes subject;
-    (void)bytes_token(&rest, ' ', &subject);
-    while (rest.len > 0 && rest.ptr[0] == ' ') {
-        rest = bytes_skip(rest, 1);
-    }
-    if (!subject_is_valid(subject) || memchr(rest.ptr == NULL ? "" : rest.ptr, ' ', rest.len)) {
+    struct bytes queue;
+    bool any = next_word(&rest, &subject);
+    bool has_queue = next_word(&rest, &queue);
+    bool more = next_word(&rest, &(struct bytes){0});
+    if (!any || !subject_is_valid(subject) || more ||
+        (has_queue ? !queues : subject.len != text.len)) {
         complain(c, at, "subject \"%.*s\" is not a valid subject", BYTES_ARG(text));
+        return;
+    }
+    if (has_queue && !subject_is_valid(queue)) {
+        complain(c, at, "queue \"%.*s\" is not a valid queue", BYTES_ARG(queue));
         return;
     }
     VEC_RESERVE(rules->rules, rules->cap, rules->count);
     rules->rules[rules->count++] = (struct permission_rule){
-        mem_dup(subject.ptr, subject.len), rest.len > 0 ? mem_dup(rest.ptr, rest.len) : NULL};
+        mem_dup(subject.ptr, subject.len), has_queue ? mem_dup(queue.ptr, queue.len) : NULL};
 }
 
-static void take_rules(struct context *c, const struct conf_member *m,
+static void take_rules(struct context *c, const struct conf_member *m, bool queues,
                        struct permission_rules *rules)
 {
     if (m->value.type == CONF_STRING) {
-        add_rule(c, m, m->value.text, rules);
+        add_rule(c, m, m->value.text, queues, rules);
         return;
     }
     if (m->value.type != CONF_ARRAY) {
@@ -45,26 +68,26 @@ static void take_rules(struct context *c, const struct conf_member *m,
         if (v->type != CONF_STRING) {
             complain(c, m, "Subject in permissions array cannot be cast to string");
         } else {
-            add_rule(c, m, v->text, rules);
+            add_rule(c, m, v->text, queues, rules);
         }
     }
 }
 
-static void take_side(struct context *c, const struct conf_member *m, bool *allow_set,
+static void take_side(struct context *c, const struct conf_member *m, bool queues, bool *allow_set,
                       struct permission_rules *allow, struct permission_rules *deny)
 {
     if (m->value.type != CONF_MAP) {
         *allow_set = true;
-        take_rules(c, m, allow);
+        take_rules(c, m, queues, allow);
         return;
     }
     for (uint32_t i = 0; i < m->value.count; i++) {
         const struct conf_member *side = &m->value.members[i];
         if (bytes_eq_nocase(side->key, BYTES_LIT("allow"))) {
             *allow_set = true;
-            take_rules(c, side, allow);
+            take_rules(c, side, queues, allow);
         } else if (bytes_eq_nocase(side->key, BYTES_LIT("deny"))) {
-            take_rules(c, side, deny);
+            take_rules(c, side, queues, deny);
         } else {
             complain(c, side,
                      "Unknown field name \"%.*s\" parsing subject permissions, only 'allow' or "
@@ -127,9 +150,10 @@ void take_permissions(struct context *c, const struct conf_member *m, struct per
     for (uint32_t i = 0; i < m->value.count; i++) {
         const struct conf_member *side = &m->value.members[i];
         if (key_in(side->key, publish)) {
-            take_side(c, side, &p->publish_allow_set, &p->publish_allow, &p->publish_deny);
+            take_side(c, side, false, &p->publish_allow_set, &p->publish_allow, &p->publish_deny);
         } else if (key_in(side->key, subscribe)) {
-            take_side(c, side, &p->subscribe_allow_set, &p->subscribe_allow, &p->subscribe_deny);
+            take_side(c, side, true, &p->subscribe_allow_set, &p->subscribe_allow,
+                      &p->subscribe_deny);
         } else if (key_in(side->key, responses)) {
             take_responses(c, side, p);
         } else {
@@ -350,7 +374,7 @@ void on_authorization(struct context *c, const struct conf_member *m)
             complain(c, f, "unknown field \"%.*s\"", BYTES_ARG(f->key));
         }
     }
-    if (c->o->token != NULL && c->o->user != NULL) {
+    if (c->o->token != NULL && (c->o->user != NULL || c->o->password != NULL)) {
         complain(c, m, "Cannot have a user/pass and token");
     }
     if (users && c->o->user != NULL) {
@@ -364,18 +388,41 @@ void on_authorization(struct context *c, const struct conf_member *m)
 static void account_jetstream(struct context *c, const struct conf_member *m,
                               struct account_options *account)
 {
-    if (m->value.type == CONF_BOOL) {
-        account->jetstream = m->value.integer != 0;
-    } else if (m->value.type == CONF_STRING) {
-        account->jetstream = bytes_eq_nocase(m->value.text, BYTES_LIT("enabled")) ||
-                             bytes_eq_nocase(m->value.text, BYTES_LIT("enable"));
-    } else if (m->value.type == CONF_MAP) {
-        account->jetstream = true;
-        for (uint32_t i = 0; i < m->value.count; i++) {
-            note_no_effect(c, &m->value.members[i]);
+    static const char *const limits[] = {"max_memory",
+                                         "max_mem",
+                                         "mem",
+                                         "memory",
+                                         "max_store",
+                                         "max_file",
+                                         "max_disk",
+                                         "store",
+                                         "disk",
+                                         "max_streams",
+                                         "streams",
+                                         "max_consumers",
+                                         "consumers",
+                                         "max_bytes_required",
+                                         "max_stream_bytes",
+                                         "max_bytes",
+                                         "mem_max_stream_bytes",
+                                         "memory_max_stream_bytes",
+                                         "disk_max_stream_bytes",
+                                         "store_max_stream_bytes",
+                                         "max_ack_pending",
+                                         "cluster_traffic",
+                                         NULL};
+    if (m->value.type != CONF_MAP) {
+        take_switch(c, m, &account->jetstream);
+        return;
+    }
+    account->jetstream = true;
+    for (uint32_t i = 0; i < m->value.count; i++) {
+        const struct conf_member *f = &m->value.members[i];
+        if (key_in(f->key, limits)) {
+            note_no_effect(c, f);
+        } else if (!f->used_as_variable) {
+            complain(c, f, "unknown field \"%.*s\"", BYTES_ARG(f->key));
         }
-    } else {
-        complain(c, m, "Expected jetstream of an account to be a bool, a word or a map");
     }
 }
 

@@ -8,7 +8,7 @@
 
 static void on_cluster_name(struct context *c, const struct conf_member *m)
 {
-    take_text(c, m, &c->o->cluster.name);
+    take_name(c, m, "cluster name", &c->o->cluster.name);
 }
 static void on_cluster_listen(struct context *c, const struct conf_member *m)
 {

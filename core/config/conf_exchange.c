@@ -198,6 +198,17 @@ static void take_subject_of(struct context *c, const struct conf_member *m, bool
     }
 }
 
+/* Is the token at this place, the first being 1, a "*"? */
+static bool is_wildcard_at(struct bytes subject, int64_t position)
+{
+    struct bytes token = {0};
+    int64_t at = 0;
+    while (at < position && bytes_token(&subject, '.', &token)) {
+        at++;
+    }
+    return at > 0 && at == position && bytes_eq(token, BYTES_LIT("*"));
+}
+
 static void take_export(struct context *c, const struct conf_member *m, struct export_options *e)
 {
     static const char *const response[] = {"response", "response_type", NULL};
@@ -233,11 +244,18 @@ static void take_export(struct context *c, const struct conf_member *m, struct e
             complain(c, f, "unknown field \"%.*s\"", BYTES_ARG(f->key));
         }
     }
-    e->token_position = position < 0 || position > 255 ? 0 : (uint32_t)position;
     if (e->subject == NULL) {
         complain(c, m, "Expected a stream or a service to export");
+    } else if (position != 0 && !is_wildcard_at(bytes_of(e->subject), position)) {
+        complain(
+            c, m,
+            "Error adding %s export \"%s\": invalid subject, account_token_position %lld is no "
+            "'*' in it",
+            e->service ? "service" : "stream", e->subject, (long long)position);
     } else if (only_services != NULL && !e->service) {
         complain(c, only_services, "Detected %s directive on non-service", directive);
+    } else {
+        e->token_position = (uint32_t)position;
     }
 }
 

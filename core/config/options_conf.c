@@ -19,6 +19,11 @@ static void on_js_max_mem(struct context *c, const struct conf_member *m)
 }
 static void on_store_dir(struct context *c, const struct conf_member *m)
 {
+    if (c->store_dir_set) { /* at the top and in jetstream{}: which of them? */
+        complain(c, m, "Duplicate 'store_dir' configuration");
+        return;
+    }
+    c->store_dir_set = true;
     take_text(c, m, &c->o->store_dir);
 }
 static void on_js_scrub_rate(struct context *c, const struct conf_member *m)
@@ -114,14 +119,11 @@ static const struct option_row jetstream_rows[] = {{"enabled", on_js_enabled},
 
 static void on_jetstream(struct context *c, const struct conf_member *m)
 {
-    if (m->value.type == CONF_BOOL) {
-        c->o->jetstream = m->value.integer != 0;
-    } else if (m->value.type == CONF_STRING) {
-        c->o->jetstream = bytes_eq_nocase(m->value.text, BYTES_LIT("enabled")) ||
-                          bytes_eq_nocase(m->value.text, BYTES_LIT("enable"));
-    } else if (expect_type(c, m, CONF_MAP)) {
+    if (m->value.type == CONF_MAP) {
         c->o->jetstream = true;
         apply_table(c, &m->value, jetstream_rows);
+    } else {
+        take_switch(c, m, &c->o->jetstream);
     }
 }
 
@@ -149,7 +151,10 @@ static void on_jetstream(struct context *c, const struct conf_member *m)
     }
 
 TEXT_OPTION(on_host, host)
-TEXT_OPTION(on_server_name, server_name)
+static void on_server_name(struct context *c, const struct conf_member *m)
+{
+    take_name(c, m, "server name", &c->o->server_name);
+}
 TEXT_OPTION(on_log_file, log_file)
 TEXT_OPTION(on_pid_file, pid_file)
 TEXT_OPTION(on_ports_file_dir, ports_file_dir)

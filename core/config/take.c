@@ -68,10 +68,35 @@ void take_text(struct context *c, const struct conf_member *m, char **field)
     }
 }
 
+void take_name(struct context *c, const struct conf_member *m, const char *what, char **field)
+{
+    take_text(c, m, field);
+    if (m->value.type == CONF_STRING && strchr(m->value.text.ptr, ' ') != NULL) {
+        complain(c, m, "%s cannot contain spaces", what);
+    }
+}
+
 void take_bool(struct context *c, const struct conf_member *m, bool *field)
 {
     if (expect_type(c, m, CONF_BOOL)) {
         *field = m->value.integer != 0;
+    }
+}
+
+void take_switch(struct context *c, const struct conf_member *m, bool *field)
+{
+    static const char *const on[] = {"enabled", "enable", NULL};
+    static const char *const off[] = {"disabled", "disable", NULL};
+    if (m->value.type == CONF_BOOL) {
+        *field = m->value.integer != 0;
+    } else if (m->value.type != CONF_STRING) {
+        complain(c, m, "Expected map, bool or string to define JetStream, got %s",
+                 conf_type_name(m->value.type));
+    } else if (key_in(m->value.text, on) || key_in(m->value.text, off)) {
+        *field = key_in(m->value.text, on);
+    } else {
+        complain(c, m, "Expected 'enabled' or 'disabled' for string value, got '%.*s'",
+                 BYTES_ARG(m->value.text));
     }
 }
 

@@ -9,6 +9,7 @@ struct context {
     struct options *o;
     struct option_report *report;
     bool account_users; /* accounts{} lists users */
+    bool store_dir_set; /* by this file; flags may have set it before */
 };
 
 typedef void (*option_handler)(struct context *c, const struct conf_member *m);
@@ -31,9 +32,13 @@ void note_no_effect(struct context *c, const struct conf_member *m);
 void note_instead(struct context *c, const struct conf_member *m, const char *instead);
 bool expect_type(struct context *c, const struct conf_member *m, enum conf_type type);
 void take_text(struct context *c, const struct conf_member *m, char **field);
+/* A string without spaces, which would part it in what others are told. `what` names it. */
+void take_name(struct context *c, const struct conf_member *m, const char *what, char **field);
 /* A string, or an array of strings. */
 void take_texts(struct context *c, const struct conf_member *m, struct text_list *list);
 void take_bool(struct context *c, const struct conf_member *m, bool *field);
+/* JetStream, of the server or an account: a boolean, "enabled" or "disabled". */
+void take_switch(struct context *c, const struct conf_member *m, bool *field);
 void take_int(struct context *c, const struct conf_member *m, int64_t *field);
 void take_int32(struct context *c, const struct conf_member *m, int64_t *field);
 /* A number of seconds; false when the value is no number. */

@@ -200,6 +200,14 @@ authorization: {nonsense: 1}
 authorization: {auth_callout: {auth_users: [a]}}
 authorization: {user: a, password: }
 authorization: {token: }
+authorization: {token: t, password: p}
+server_name: "a b"
+cluster: {name: "a b", port: -1}
+jetstream: maybe
+jetstream: "on"
+jetstream: {store_dir: "<STORE>", storedir: "<STORE>"}
+store_dir: "<STORE>", jetstream: {store_dir: "<STORE>"}
+accounts: {A: {jetstream: {nonsense: 1}}}
 listen: "127.0.0.1:x"
 """.strip().splitlines()
 
@@ -387,8 +395,16 @@ def test_monitoring_by_https_from_flags_alone(tmp_path):
     ('cluster { port: -1, routes: ["nats://u:s3cr3t/x@h:1"] }', "error parsing route url"),
     ('cluster { port: -1, routes: ["nats://u:s3cr3t%zz@h:1"] }', "error parsing route url"),
     ('listen: "h"', 'could not parse address string "h"'),
+    ('accounts: {A: {jetstream: "on", users: [{user: a}]}}', "Expected 'enabled' or 'disabled' for string value, got 'on'"),
+    *((f'accounts: {{A: {{exports: [{{{kind}: "{subject}", account_token_position: {at}}}]}}}}', f'Error adding {kind} export "{subject}"')
+      for kind, subject, at in [("stream", "b.>", 2), ("service", "b.*", 300), ("service", "b.c", 2), ("stream", "b.*", 1)]),
+    *((f"authorization {{ users: [ {{user: a, password: b, permissions: {{ {rule} }}}} ] }}", said) for rule, said in [
+        ('publish: "a b"', 'subject "a b" is not a valid subject'),
+        ('publish: { deny: ["a b"] }', 'subject "a b" is not a valid subject'),
+        ('subscribe: "a b c"', 'subject "a b c" is not a valid subject'),
+        ('subscribe: "a b..c"', 'queue "b..c" is not a valid queue')]),
 ])
-def test_what_is_no_url_or_address_is_refused(tmp_path, text, words, binary):
+def test_what_is_no_url_address_or_subject_is_refused(tmp_path, text, words, binary):
     path = tmp_path / "n.conf"
     path.write_text(text + "\n")
     done = subprocess.run([binary or BINARY, "-c", str(path), "-t"], capture_output=True, text=True, timeout=20)
