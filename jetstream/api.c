@@ -14,8 +14,8 @@
 #include "core/subject/subject.h"
 #include "jetstream/collect.h"
 #include "jetstream/jetstream_internal.h"
-#include "jetstream/state/request_fields.h"
 #include "jetstream/offline.h"
+#include "jetstream/state/request_fields.h"
 
 /* --- replies --- */
 

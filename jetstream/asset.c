@@ -11,8 +11,8 @@
 #include "core/base/log.h"
 #include "core/base/mem.h"
 #include "jetstream/asset_internal.h"
-#include "jetstream/offline.h"
 #include "jetstream/held.h"
+#include "jetstream/offline.h"
 
 struct waiter {
     uint64_t term;

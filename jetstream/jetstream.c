@@ -9,10 +9,10 @@
 #include "core/base/hash.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
-#include "jetstream/collect.h"
 #include "jetstream/asset_internal.h"
-#include "jetstream/offline.h"
+#include "jetstream/collect.h"
 #include "jetstream/held.h"
+#include "jetstream/offline.h"
 #include "jetstream/scrub.h"
 
 #define STANDALONE_NODE 1

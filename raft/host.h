@@ -67,13 +67,13 @@ void raft_host_set_time(struct raft_host *host, int64_t now_ns);
 /* raft_config's lease_ns, for groups added from now on. 0, as at first: none. */
 void raft_host_set_lease(struct raft_host *host, int64_t lease_ns);
 void raft_host_tick(struct raft_host *host);
-/* One encoded message. False: it is malformed, or nobody who keeps to the rules would send it
- * (raft_step()): it was dropped, and so should the connection be. A group that is unknown is not
- * the sender's fault. */
 struct raft_sender {
     raft_node node;
     bool stranger; /* raft_message.stranger */
 };
+/* One encoded message. False: it is malformed, or nobody who keeps to the rules would send it
+ * (raft_step()): it was dropped, and so should the connection be. A group that is unknown is not
+ * the sender's fault. */
 MUST_USE bool raft_host_receive(struct raft_host *host, struct raft_sender from, raft_node self,
                                 struct bytes message);
 /* What the storage has room for. With little of it the groups follow but do not lead if another

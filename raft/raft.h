@@ -33,9 +33,9 @@
  *  (7) The latest membership in the log counts, committed or not; a suffix that is cut off takes
  *     its memberships along. Two neighbouring ones differ by one voter at most, so their majorities
  *     meet (thesis §4.1). What comes from a leader, and requests for votes, are heeded also from
- *      those who are no voters: the sender may be in a membership that has not arrived here yet.
- * But somebody has to vouch for it then, the transport or the configuration. Of a stranger nothing
- *      counts but, when it is a learner, what it answers in our term.
+ *     those who are no voters: the sender may be in a membership that has not arrived here yet. But
+ *     somebody has to vouch for it then, the transport or the configuration. Of a stranger nothing
+ *     counts but, when it is a learner, what it answers in our term.
  *
  * The log is the data: entries below `first` may have been dropped one by one by the owner (those
  * that are no messages), which is why a follower that lacks some of them gets a snapshot: the

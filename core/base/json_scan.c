@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "core/base/check.h"
+#include "core/base/utf8.h"
 
 enum expects {
     A_VALUE,        /* after a colon, or at the beginning */
@@ -443,31 +444,19 @@ static void put_utf8(struct buffer *out, uint32_t c)
 
 #define NOT_UTF8 UINT32_MAX
 
-/* The character at the front and its length; NOT_UTF8 and 1. RFC 3629. */
+/* The character at the front and its length; NOT_UTF8 and 1. */
 static uint32_t utf8_at(struct bytes b, size_t *len)
 {
-    uint8_t c = (uint8_t)b.ptr[0];
-    size_t n = c < 0x80 ? 1 : c >= 0xc2 && c < 0xe0 ? 2 : c >= 0xe0 && c < 0xf0 ? 3 : 4;
-    *len = 1;
-    if (c < 0x80) {
-        return c;
-    }
-    if (c < 0xc2 || c > 0xf4 || b.len < n) {
+    size_t n = utf8_sequence(b);
+    *len = n == 0 ? 1 : n;
+    if (n == 0) {
         return NOT_UTF8;
     }
-    uint32_t value = c & (0xffu >> (n + 1));
+    uint32_t first = (uint8_t)b.ptr[0];
+    uint32_t value = n == 1 ? first : first & (0xffu >> (n + 1));
     for (size_t i = 1; i < n; i++) {
-        uint8_t more = (uint8_t)b.ptr[i];
-        if ((more & 0xc0) != 0x80) {
-            return NOT_UTF8;
-        }
-        value = value << 6 | (more & 0x3f);
+        value = value << 6 | ((uint8_t)b.ptr[i] & 0x3fu);
     }
-    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    if (value < least[n] || value > 0x10ffff || (value >= 0xd800 && value < 0xe000)) {
-        return NOT_UTF8;
-    }
-    *len = n;
     return value;
 }
 

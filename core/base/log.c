@@ -15,8 +15,8 @@
 #include <unistd.h>
 
 #include "core/base/clock.h"
-#include "core/base/mem.h"
 #include "core/base/file_mode.h"
+#include "core/base/mem.h"
 
 atomic_bool log_debugging, log_tracing;
 
@@ -193,9 +193,8 @@ static void rotate(void)
 }
 
 /* Copies `text` so that it stays one line, whatever is in it: names and subjects come from outside.
- * Control characters, those of Unicode's second block included, become \n, \r, \t, \xNN or
- * \uNNNN. Returns
- * the length written, at most `cap`. */
+ * Control characters, those of Unicode's second block included, become \n, \r, \t, \xNN or \uNNNN.
+ * Returns the length written, at most `cap`. */
 static size_t put_line(char *out, size_t cap, const char *text, size_t len)
 {
     size_t n = 0;

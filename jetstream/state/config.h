@@ -45,6 +45,8 @@ bool stream_config_read(struct bytes text, struct bytes name, bool clustered,
 /* The same from what stream_config_json() has made, of this version or an older one. */
 bool stream_config_parse(json_t *object, bool clustered, struct stream_config *config,
                          struct js_error *error);
+/* Would it be, whatever comes out? */
+bool stream_config_is_understood(json_t *object);
 void stream_config_deinit(struct stream_config *config);
 /* As STREAM.INFO prints it; or, not for clients, as short as it can be parsed from: every server
  * keeps one of every stream. */

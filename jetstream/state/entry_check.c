@@ -23,17 +23,6 @@ static bool is_time(struct reader *r)
     return ns <= INT64_MAX && time_is_storable((int64_t)ns);
 }
 
-static bool read_stream_config(json_t *json)
-{
-    struct stream_config config;
-    struct js_error error;
-    bool ok = stream_config_parse(json, true, &config, &error);
-    if (ok) {
-        stream_config_deinit(&config);
-    }
-    return ok;
-}
-
 static bool read_consumer_config(json_t *json)
 {
     struct consumer_config config;
@@ -94,7 +83,7 @@ bool entry_is_understood(struct bytes entry)
         ok = reader_varint(&r) <= SEQ_LAST;
         break;
     case ENTRY_CONFIG:
-        ok = is_config(&r, read_stream_config);
+        ok = is_config(&r, stream_config_is_understood);
         break;
     case ENTRY_CONSUMER:
         ok = is_time(&r) && is_config(&r, read_consumer_config);

@@ -13,19 +13,20 @@
 #include "core/base/json.h"
 #include "jetstream/state/api_error.h"
 
-enum field_kind {                  /* kept as */
-                  FIELD_TEXT,      /* char *, owned; NULL: "" */
-                  FIELD_BOOL,      /* bool */
-                  FIELD_INT,       /* int64_t, or a narrower one, then at most what fits */
-                  FIELD_UINT,      /* uint64_t */
-                  FIELD_DURATION,  /* int64_t, ns */
-                  FIELD_TIME,      /* int64_t, ns since 1970; 0: none */
-                  FIELD_WORD,      /* an enum or bool: a value of `words` */
-                  FIELD_TEXTS,     /* char **, owned, as is what it points to; NULL: none */
-                  FIELD_DURATIONS, /* int64_t *, owned; NULL: none */
-                  FIELD_MAP,       /* json_t *, owned: text to text; NULL: none */
-                  FIELD_OBJECT,    /* a struct, in place: `table` */
-                  FIELD_OBJECTS    /* a list of those; not kept: rows without a place only */
+/* And how it is kept. */
+enum field_kind {
+    FIELD_TEXT,      /* char *, owned; NULL: "" */
+    FIELD_BOOL,      /* bool */
+    FIELD_INT,       /* int64_t, or a narrower one, then at most what fits */
+    FIELD_UINT,      /* uint64_t */
+    FIELD_DURATION,  /* int64_t, ns */
+    FIELD_TIME,      /* int64_t, ns since 1970; 0: none */
+    FIELD_WORD,      /* an enum or bool: a value of `words` */
+    FIELD_TEXTS,     /* char **, owned, as is what it points to; NULL: none */
+    FIELD_DURATIONS, /* int64_t *, owned; NULL: none */
+    FIELD_MAP,       /* json_t *, owned: text to text; NULL: none */
+    FIELD_OBJECT,    /* a struct, in place: `table` */
+    FIELD_OBJECTS    /* a list of those; not kept: rows without a place only */
 };
 
 struct word {

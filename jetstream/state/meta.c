@@ -423,17 +423,6 @@ enum err meta_apply(struct meta *meta, uint64_t index, struct bytes entry,
     return err;
 }
 
-static bool is_config(json_t *config)
-{
-    struct stream_config parsed;
-    struct js_error error;
-    bool ok = stream_config_parse(config, true, &parsed, &error);
-    if (ok) {
-        stream_config_deinit(&parsed);
-    }
-    return ok;
-}
-
 bool meta_entry_is_understood(struct bytes entry)
 {
     json_t *o = json_read(entry);
@@ -447,7 +436,7 @@ bool meta_entry_is_understood(struct bytes entry)
         assignment_free(a);
     }
     if (ok && (op->what == CREATE || op->what == UPDATE)) {
-        ok = is_config(json_object_get(o, "config"));
+        ok = stream_config_is_understood(json_object_get(o, "config"));
     }
     json_decref(o);
     return ok;

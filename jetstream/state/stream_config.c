@@ -346,6 +346,17 @@ bool stream_config_parse(json_t *o, bool clustered, struct stream_config *c, str
     return ok;
 }
 
+bool stream_config_is_understood(json_t *o)
+{
+    struct stream_config config;
+    struct js_error error;
+    bool ok = stream_config_parse(o, true, &config, &error);
+    if (ok) {
+        stream_config_deinit(&config);
+    }
+    return ok;
+}
+
 json_t *stream_config_json(const struct stream_config *c, bool for_clients)
 {
     json_t *o = fields_json(&stream_fields, c, !for_clients);

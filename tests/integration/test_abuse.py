@@ -333,14 +333,13 @@ async def test_silent_connections_leave_descriptors_for_the_store_and_the_neighb
     limited = tmp_path / "limited"
     limited.write_text(f'#!/bin/sh\nulimit -n 256\nexec {BINARY} "$@"\n')
     limited.chmod(0o700)
-    route_port = free_port()
-    s = Server(tmp_path, jetstream=True, binary=str(limited),
-               conf=f'cluster {{ name: C1, listen: "127.0.0.1:{route_port}", routes: ["nats://127.0.0.1:{route_port}"] }}\n').start()
+    cluster = Cluster(tmp_path, 2, binaries=[str(limited), BINARY]).start()
+    s = cluster[0]
+    route_port = s.get("/varz")["cluster"]["cluster_port"]
     assert "leaves 128 to clients" in s.text()
-    eventually(s.healthy)
     nc = await nats.connect(s.url)
     js = nc.jetstream()
-    await js.add_stream(name="S", subjects=["s"])
+    await js.add_stream(name="S", subjects=["s"], num_replicas=2)
     strangers, refused = [], 0
     for port, count in ((s.port, 400), (route_port, 200), (s.http, 200)):
         for _ in range(count):
@@ -381,7 +380,7 @@ async def test_silent_connections_leave_descriptors_for_the_store_and_the_neighb
     with socket.create_connection(("127.0.0.1", route_port), timeout=10 * SLOW) as c:
         assert c.recv(5) == b"INFO "
     await nc.close()
-    s.stop()
+    cluster.stop()
 
 
 @pytest.mark.parametrize("said", [b"PUB x 1000000\r\n", b"PUB x", b"HPUB x 12 1000000\r\n", b"SUB a", b"UNSUB 1\r\n",
