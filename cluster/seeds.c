@@ -282,7 +282,28 @@ static void drop_unnamed(struct routes *routes)
     }
 }
 
-/* Takes the URL over, unless there is a seed of it. */
+static bool same_text(const char *a, const char *b)
+{
+    return (a == NULL) == (b == NULL) && (a == NULL || strcmp(a, b) == 0);
+}
+
+/* The next connections log in as the URL says now. */
+static void change_login(struct seed *seed, const struct url *url)
+{
+    if (same_text(seed->url.user, url->user) && same_text(seed->url.password, url->password)) {
+        return;
+    }
+    option_set(&seed->url.user, url->user);
+    option_set(&seed->url.password, url->password);
+    for (struct target *t = seed->routes->targets; t != NULL; t = t->next) {
+        if (t->configured && seed_has(seed, t) && strcmp(t->name, seed->url.host) == 0) {
+            option_set(&t->user, url->user);
+            option_set(&t->password, url->password);
+        }
+    }
+}
+
+/* Takes the URL over; of one that there is a seed of, the login. */
 static void add(struct routes *routes, struct url *url)
 {
     struct seed **at = &routes->seeds;
@@ -290,6 +311,7 @@ static void add(struct routes *routes, struct url *url)
         at = &(*at)->next;
     }
     if (*at != NULL) {
+        change_login(*at, url);
         url_deinit(url);
         return;
     }

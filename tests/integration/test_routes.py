@@ -522,6 +522,23 @@ def test_logins_in_route_urls_are_read_as_go_reads_them(tmp_path, user, password
 
 
 @both
+def test_another_password_in_a_route_url_counts_after_a_reload(tmp_path, binary):
+    port, own = free_port(), free_port()
+    one = Server(tmp_path, "one", conf=f'cluster {{ name: C, listen: "127.0.0.1:{port}", '
+                 'authorization { user: u, password: right } }\n').start()
+
+    def conf(password):
+        return (f'cluster {{ name: C, listen: "127.0.0.1:{own}", authorization {{ user: u, password: right }}\n'
+                f'routes: ["nats-route://u:{password}@127.0.0.1:{port}"] }}\n')
+    two = Server(tmp_path, "two", binary=binary, conf=conf("wrong")).start()
+    eventually(lambda: "Authorization Violation" in one.text() or "authentication error" in one.text(), what="a refusal")
+    two.reload(conf("right"))
+    eventually(lambda: two.get("/routez")["num_routes"] > 0, 15, what="a route")
+    two.stop()
+    one.stop()
+
+
+@both
 @pytest.mark.parametrize("user,good", [("CN=node,O=T", True), ("node.example", True), ("CN=other,O=T", False), (None, False)])
 def test_a_certificate_says_who_a_neighbour_is(tmp_path, user, good, binary):
     """verify_and_map: the certificate names the user of authorization{}, and no password is asked for."""
