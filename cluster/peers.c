@@ -41,7 +41,7 @@
 #define GREETING_BYTES_MAX 65536
 #define FRAME_INPUT_MAX    (PEERS_FRAME_MAX + (1u << 20)) /* a frame, and what came with its end */
 
-enum frame_type { FRAME_HEARTBEAT = 0 };
+enum frame_type { FRAME_HEARTBEAT = 0, FRAME_GROUP = 255 };
 
 struct peer {
     struct peers *peers;
@@ -58,8 +58,11 @@ struct peer {
     int64_t half_since_ns, conn_since_ns; /* monotonic */
     struct dial *dial;
     struct loop_timer redial;
-    unsigned tries;     /* in vain, since a connection was steady */
-    bool told_of_wrong; /* that somebody else answers at its address; once is enough */
+    unsigned tries;      /* in vain, since a connection was steady */
+    bool told_of_wrong;  /* that somebody else answers at its address; once is enough */
+    uint64_t group;      /* its meta group, as it has said last; 0: it has not */
+    uint64_t told_group; /* ours, as it was told by the connection, or the half one */
+    atomic_bool foreign; /* its group is not ours */
     atomic_bool up;
     atomic_int_fast64_t heard_ns; /* monotonic */
 };
@@ -69,6 +72,7 @@ struct peers {
     struct tls_context *tls; /* counted: for dialling; NULL: plain */
     struct loop *loop;
     uint64_t self;
+    uint64_t group; /* loop 0; 0: none, or it has no id */
     struct peers_callbacks callbacks;
     void *arg;
     pthread_mutex_t lock; /* guards list, count and every peer's conn */
@@ -131,6 +135,34 @@ static void set_up(struct peer *peer, bool up)
     }
 }
 
+/* Before a connection is there for others to send by, and whenever one of the two has said more. */
+static void compare_groups(struct peer *peer)
+{
+    uint64_t ours = peer->peers->group;
+    bool foreign = ours != 0 && peer->group != 0 && peer->group != ours;
+    if (atomic_exchange(&peer->foreign, foreign) == foreign) {
+        return;
+    }
+    if (foreign) {
+        log_error("Server \"%s\" belongs to another JetStream meta group (%016llx, this one to "
+                  "%016llx): no consensus with it. One of the two has to join the other anew, with "
+                  "an empty store",
+                  peer->name, (unsigned long long)peer->group, (unsigned long long)ours);
+        set_up(peer, false);
+    }
+}
+
+static void tell_group(struct peer *peer)
+{
+    struct buffer b = {0};
+    buffer_put_u64(&b, peer->peers->group);
+    struct bytes body = buffer_bytes(&b);
+    if (peers_send(peer->peers, peer->id, FRAME_GROUP, &body, 1)) {
+        peer->told_group = peer->peers->group;
+    }
+    buffer_deinit(&b);
+}
+
 static void dial(struct peer *peer);
 
 static void on_redial(void *arg)
@@ -185,13 +217,18 @@ static void on_close(struct conn *conn, enum close_reason reason)
     redial_later(peer);
 }
 
-static void send_hello(struct peers *peers, struct conn *conn)
+static void send_hello(struct peer *peer, struct conn *conn)
 {
+    struct peers *peers = peer->peers;
     const struct options *o = broker_options(peers->broker);
     json_t *hello = json_object();
     json_put_text(hello, "name", broker_server_name(peers->broker));
     json_put_text(hello, "cluster", o->cluster.name == NULL ? "" : o->cluster.name);
     json_put_int(hello, "version", PEERS_VERSION);
+    if (peers->group != 0) {
+        json_put_int(hello, "group", (int64_t)peers->group);
+    }
+    peer->told_group = peers->group;
     if (o->cluster.user != NULL) {
         json_put_text(hello, "user", o->cluster.user);
         json_put_text(hello, "pass", o->cluster.password == NULL ? "" : o->cluster.password);
@@ -205,8 +242,8 @@ static void send_hello(struct peers *peers, struct conn *conn)
     json_decref(hello);
 }
 
-/* Returns the peer that said hello, or NULL when it may not. */
-static struct peer *check_hello(struct peers *peers, struct bytes text)
+/* Returns the peer that said hello, and its group (0: none), or NULL when it may not. */
+static struct peer *check_hello(struct peers *peers, struct bytes text, uint64_t *group)
 {
     const struct options *o = broker_options(peers->broker);
     json_error_t reason;
@@ -225,19 +262,25 @@ static struct peer *check_hello(struct peers *peers, struct bytes text)
     if (ok && *name != '\0' && strcmp(name, broker_server_name(peers->broker)) != 0) {
         peer = find_or_add(peers, name);
     }
+    *group = (uint64_t)json_int(hello, "group");
     json_decref(hello);
     return peer;
 }
 
-static void become_up(struct peer *peer, struct conn *conn)
+static void become_up(struct peer *peer, struct conn *conn, uint64_t group)
 {
     conn->max_pending = 0;
+    peer->group = group;
+    compare_groups(peer);
     loop_timer_cancel(peer->peers->loop, &peer->redial);
     set_conn(peer, conn);
     peer->conn_since_ns = clock_mono_ns();
     peer->told_of_wrong = false;
     atomic_store(&peer->heard_ns, peer->conn_since_ns);
-    set_up(peer, true);
+    if (peer->told_group != peer->peers->group) {
+        tell_group(peer);
+    }
+    set_up(peer, !atomic_load(&peer->foreign));
 }
 
 /* --- frames --- */
@@ -246,6 +289,22 @@ static uint32_t frame_length(const char *p)
 {
     struct reader r = reader_make(bytes_make(p, 4));
     return reader_u32(&r);
+}
+
+/* False: nonsense. */
+static bool take_frame(struct peer *peer, uint8_t type, struct bytes body)
+{
+    if (type == FRAME_GROUP) {
+        struct reader r = reader_make(body);
+        peer->group = reader_u64(&r);
+        compare_groups(peer);
+        return reader_done(&r);
+    }
+    if (type != FRAME_HEARTBEAT && !atomic_load(&peer->foreign) &&
+        peer->peers->callbacks.on_frame != NULL) {
+        peer->peers->callbacks.on_frame(peer->peers->arg, peer->id, type, body);
+    }
+    return true;
 }
 
 /* Handles whole frames in data; returns the bytes used, or SIZE_MAX for nonsense. */
@@ -261,9 +320,8 @@ static size_t take_frames(struct peer *peer, struct conn *conn, const char *data
             break;
         }
         uint8_t type = (uint8_t)data[at + 4];
-        if (type != FRAME_HEARTBEAT && peer->peers->callbacks.on_frame != NULL) {
-            peer->peers->callbacks.on_frame(peer->peers->arg, peer->id, type,
-                                            bytes_make(data + at + 5, body - 1));
+        if (!take_frame(peer, type, bytes_make(data + at + 5, body - 1))) {
+            return SIZE_MAX;
         }
         if (peer->conn != conn) {
             return len; /* closed meanwhile */
@@ -285,13 +343,15 @@ static bool take_greeting_line(struct peer *peer, struct conn *conn, struct byte
             log_info("Peer connection to \"%s\" is stuck, and replaced", peer->name);
             conn_close(peer->conn, CLOSE_STALE);
         }
-        send_hello(peer->peers, conn);
+        send_hello(peer, conn);
     } else if (bytes_starts(line, BYTES_LIT("TRIREME "))) {
-        if (!peer->half_said_hello || check_hello(peer->peers, bytes_skip(line, 8)) != peer) {
+        uint64_t group;
+        if (!peer->half_said_hello ||
+            check_hello(peer->peers, bytes_skip(line, 8), &group) != peer) {
             return false;
         }
         peer->half = NULL;
-        become_up(peer, conn);
+        become_up(peer, conn, group);
     }
     return true;
 }
@@ -392,7 +452,8 @@ static const struct conn_ops refused_ops = {.on_close = on_refused_close};
 void peers_take_over(struct peers *peers, struct conn *conn, struct bytes hello, const char *rest,
                      size_t rest_len)
 {
-    struct peer *peer = peers->stopping ? NULL : check_hello(peers, hello);
+    uint64_t group;
+    struct peer *peer = peers->stopping ? NULL : check_hello(peers, hello, &group);
     bool taken = peer != NULL && atomic_load(&peer->up); /* invariant (4) */
     if (peer == NULL || taken) {
         log_error("%s - Peer connection refused: %s",
@@ -407,8 +468,8 @@ void peers_take_over(struct peers *peers, struct conn *conn, struct bytes hello,
         conn_close(peer->conn, CLOSE_DUPLICATE_ROUTE); /* the peer has started anew */
     }
     conn_hand_over(conn, &peer_ops, peer);
-    send_hello(peers, conn);
-    become_up(peer, conn);
+    send_hello(peer, conn);
+    become_up(peer, conn, group);
     if (rest_len > 0) {
         on_data(conn, rest, rest_len);
     }
@@ -485,7 +546,8 @@ static void on_beat(void *arg)
             (void)peers_send(peers, peer->id, FRAME_HEARTBEAT, NULL, 0);
             /* Silent but connected: paused, or behind a cut. The connection is kept, for then it
              * may come back; consensus must not count on the node meanwhile. */
-            set_up(peer, now - atomic_load(&peer->heard_ns) < PEERS_SILENCE_MS * NS_PER_MS);
+            bool heard = now - atomic_load(&peer->heard_ns) < PEERS_SILENCE_MS * NS_PER_MS;
+            set_up(peer, heard && !atomic_load(&peer->foreign));
         }
         redial_later(peer);
     }
@@ -500,8 +562,10 @@ bool peers_send(struct peers *peers, uint64_t node, uint8_t type, const struct b
     pthread_mutex_lock(&peers->lock);
     struct peer *peer = find_locked(peers, node);
     struct conn *conn = peer == NULL ? NULL : peer->conn;
+    bool ours = type == FRAME_HEARTBEAT || type == FRAME_GROUP;
+    bool refused = peer != NULL && atomic_load(&peer->foreign) && !ours;
     pthread_mutex_unlock(&peers->lock);
-    if (conn == NULL) {
+    if (conn == NULL || refused) {
         return false;
     }
     size_t len = 1;
@@ -560,6 +624,24 @@ void peers_set_tls(struct peers *peers, struct tls_context *dial)
     peers->tls = dial == NULL ? NULL : tls_context_retain(dial);
 }
 
+void peers_set_group(struct peers *peers, uint64_t group)
+{
+    CHECK(loop_is_current(peers->loop) && group != 0);
+    peers->group = group;
+    for (unsigned i = 0; i < peers->count; i++) {
+        compare_groups(peers->list[i]);
+        if (peers->list[i]->conn != NULL) {
+            tell_group(peers->list[i]);
+        }
+    }
+}
+
+uint64_t peers_group(struct peers *peers, uint64_t node)
+{
+    const struct peer *peer = find(peers, node);
+    return node == peers->self ? peers->group : peer == NULL ? 0 : peer->group;
+}
+
 void peers_shutdown(struct peers *peers)
 {
     CHECK(loop_is_current(peers->loop));
@@ -605,12 +687,13 @@ struct peer_node *peers_nodes(struct peers *peers, unsigned *count)
 {
     pthread_mutex_lock(&peers->lock);
     struct peer_node *nodes = mem_alloc((peers->count + 1) * sizeof *nodes);
-    nodes[0] =
-        (struct peer_node){peers->self, broker_server_name(peers->broker), true, clock_mono_ns()};
+    nodes[0] = (struct peer_node){peers->self, broker_server_name(peers->broker), true,
+                                  clock_mono_ns(), false};
     for (unsigned i = 0; i < peers->count; i++) {
         const struct peer *peer = peers->list[i];
         nodes[i + 1] = (struct peer_node){peer->id, peer->name, atomic_load(&peer->up),
-                                          atomic_load(&peer->heard_ns)};
+                                          atomic_load(&peer->heard_ns),
+                                          peer->conn != NULL && atomic_load(&peer->foreign)};
     }
     *count = peers->count + 1;
     pthread_mutex_unlock(&peers->lock);

@@ -9,7 +9,12 @@
  *     u32 length of the rest · u8 type · body          (little endian)
  *
  * Type 0 is the node's heartbeat, sent every PEERS_HEARTBEAT_MS: one for all Raft groups between
- * two nodes. Other types belong to the upper layer and are opaque here.
+ * two nodes. Type 255 says by its u64 which meta group the node belongs to, as does "group" in
+ * its first line. Other types belong to the upper layer and are opaque here.
+ *
+ * A node of another meta group than ours numbers its groups as we do, and means others: it never
+ * counts as up, and nothing of the upper layer goes to it or comes from it. Who says nothing of a
+ * group (it has none yet, or one from before they had ids) may belong to any.
  *
  * Owner: loop 0; peers_send() any loop. */
 #ifndef CLUSTER_PEERS_H
@@ -37,6 +42,11 @@ void peers_set_callbacks(struct peers *peers, const struct peers_callbacks *call
 void peers_start(struct peers *peers);
 /* Loop 0: secures connections to come; NULL: plain. Retained. */
 void peers_set_tls(struct peers *peers, struct tls_context *dial);
+/* Loop 0: the meta group that this node belongs to from now on, which the others are told before
+ * anything that is sent later. Not 0. */
+void peers_set_group(struct peers *peers, uint64_t group);
+/* Loop 0: the node's, as it has said last; 0: it has not, or the node is unknown. */
+uint64_t peers_group(struct peers *peers, uint64_t node);
 void peers_shutdown(struct peers *peers);
 void peers_free(struct peers *peers);
 
@@ -55,6 +65,7 @@ struct peer_node {
     const char *name;
     bool up;
     int64_t heard_ns; /* monotonic */
+    bool foreign;     /* it is connected, and belongs to another meta group */
 };
 struct peer_node *peers_nodes(struct peers *peers, unsigned *count);
 bool peers_is_up(struct peers *peers, uint64_t node);

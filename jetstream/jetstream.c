@@ -96,7 +96,7 @@ static void on_raft_frame(struct jetstream *js, struct raft_sender from, struct 
             break;
         }
         if (group == META_GROUP_ID && js->meta.forming != NULL && !from.stranger) {
-            meta_forming_heard(js->meta.forming, message);
+            meta_forming_heard(js->meta.forming, from.node, message);
         }
         unsigned i = (unsigned)(group % count);
         if (mails[i] == NULL) {
@@ -600,6 +600,11 @@ json_t *jetstream_meta_json(struct jetstream *js)
     }
     json_decref(names);
     free(waiting);
+    if (js->meta.id != 0) {
+        char hex[20];
+        (void)snprintf(hex, sizeof hex, "%016llx", (unsigned long long)js->meta.id);
+        json_put_text(o, "trireme_group_id", hex);
+    }
     json_put_int(o, "cluster_size", count);
     json_put_int(o, "quorum_needed", voters / 2 + 1);
     json_put_u64(o, "pending", status.last - status.commit);
@@ -626,6 +631,24 @@ json_t *jetstream_missing_peers(struct jetstream *js)
             (void)json_array_append_new(names, json_string(name == NULL ? id : name));
         }
     }
+    return names;
+}
+
+json_t *jetstream_foreign_peers(struct jetstream *js)
+{
+    if (!js_is_clustered(js)) {
+        return NULL;
+    }
+    unsigned count;
+    struct peer_node *nodes = peers_nodes(js->peers, &count);
+    json_t *names = NULL;
+    for (unsigned i = 0; i < count; i++) {
+        if (nodes[i].foreign) {
+            names = names == NULL ? json_array() : names;
+            (void)json_array_append_new(names, json_string(nodes[i].name));
+        }
+    }
+    free(nodes);
     return names;
 }
 

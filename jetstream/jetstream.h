@@ -42,6 +42,9 @@ void jetstream_health(struct jetstream *js, void (*done)(void *arg, const char *
 /* The names of servers of the meta group to which there is no consensus connection: with too many
  * of them missing nothing can be decided. NULL: there are none. New reference. */
 json_t *jetstream_missing_peers(struct jetstream *js);
+/* The names of servers that are connected and belong to another meta group, so that there is no
+ * consensus with them. NULL: there are none. New reference. */
+json_t *jetstream_foreign_peers(struct jetstream *js);
 /* Calls back on loop 0 with an array of all streams this server has a replica of: name, account,
  * leading, replicas, info (as STREAM.INFO), consumers. `summary`: of info only what sums are made
  * of. The array is borrowed. */

@@ -29,6 +29,7 @@ struct meta_group {
     struct meta meta;
     uint64_t voters[RAFT_VOTERS_MAX];
     unsigned voter_count;
+    uint64_t id; /* drawn when it formed, stored with the voters; 0: none, as before they had one */
     bool leading;
     int64_t leading_since_ns; /* monotonic */
     uint64_t reported_leader;
@@ -143,16 +144,16 @@ void js_publish(struct jetstream *js, struct account *account, struct bytes subj
 /* --- the meta group (meta_group.c); loop 0 --- */
 
 void meta_group_start(struct jetstream *js);
-/* These, in ascending order, are the first voters: the group is opened when that is on disk. Once.
- */
-void meta_group_formed(struct jetstream *js, const uint64_t *voters, unsigned count);
+/* These are the group's id (0: it has none) and, in ascending order, first voters: it is opened
+ * when that is on disk. Once. */
+void meta_group_formed(struct jetstream *js, uint64_t id, const uint64_t *voters, unsigned count);
 void meta_group_stop(struct jetstream *js, bool checkpoint);
 bool meta_is_leader(const struct jetstream *js);
 /* meta_forming.c. Never NULL. */
 struct meta_forming *meta_forming_start(struct jetstream *js);
 void meta_forming_end(struct meta_forming *forming); /* NULL: nothing */
-/* A Raft message for the meta group, while there is none here. */
-void meta_forming_heard(struct meta_forming *forming, struct bytes message);
+/* A Raft message of that node for the meta group, while there is none here. */
+void meta_forming_heard(struct meta_forming *forming, uint64_t node, struct bytes message);
 /* A JS_FRAME_FORM, whether this server still forms or not. */
 void meta_forming_on_frame(struct jetstream *js, struct raft_sender from, struct bytes body);
 /* The group is there: who votes in it, to another server. */

@@ -8,6 +8,9 @@
  *   view, when all of it have told the same, takes it for the first voters, on its disk → whoever
  *   still tells its view to a server that has a group is told that group's voters, and takes them
  *
+ * The group gets an id then, so that two of them, which two configurations make of one cluster, are
+ * told apart (cluster/peers.h).
+ *
  * (1) One server decides, and only with the consent of all that it decides for. So no two lists
  *     come from two servers that see each other, whatever their names resolve to.
  * (2) A view has a majority of the servers that the configuration names, and two at least: nobody
@@ -23,6 +26,7 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
+#include "core/base/random.h"
 #include "jetstream/asset_internal.h"
 #include "raft/wire.h"
 
@@ -128,11 +132,11 @@ void meta_tell_voters(struct jetstream *js, uint64_t node)
     send_view(js, node, FORM_VOTERS, &voters);
 }
 
-static void form(struct meta_forming *f, const struct view *voters)
+static void form(struct meta_forming *f, uint64_t id, const struct view *voters)
 {
     struct jetstream *js = f->js;
     js->meta.forming = NULL;
-    meta_group_formed(js, voters->ids,
+    meta_group_formed(js, id, voters->ids,
                       voters->count < RAFT_VOTERS_MAX ? voters->count : RAFT_VOTERS_MAX);
     meta_forming_end(f);
 }
@@ -160,7 +164,7 @@ void meta_forming_on_frame(struct jetstream *js, struct raft_sender from, struct
         if (f != NULL && view.count <= RAFT_VOTERS_MAX && contains(&view, js->self)) {
             log_info("JetStream cluster: \"%s\" has told who votes in the meta group",
                      peers_name(js->peers, from.node));
-            form(f, &view);
+            form(f, peers_group(js->peers, from.node), &view);
         }
     } else if (kind == FORM_VIEW && f != NULL) {
         struct view *known = heard_of(f, from.node);
@@ -175,7 +179,7 @@ void meta_forming_on_frame(struct jetstream *js, struct raft_sender from, struct
 /* The list may lack members that are down. It holds only until the leader's log or state says who
  * they are: before, this replica is unproven, and an election of all that it knows of would include
  * the leader, whose log is longer (raft.h, invariant (6)). */
-void meta_forming_heard(struct meta_forming *f, struct bytes message)
+void meta_forming_heard(struct meta_forming *f, uint64_t node, struct bytes message)
 {
     struct jetstream *js = f->js;
     struct raft_message m;
@@ -197,7 +201,7 @@ void meta_forming_heard(struct meta_forming *f, struct bytes message)
     if (leads && up.count > 1) {
         log_info("JetStream cluster: the meta group's leader knows this server, which has nothing "
                  "of it: it catches up");
-        form(f, &up);
+        form(f, peers_group(js->peers, node), &up);
     }
 }
 
@@ -272,6 +276,12 @@ static void forget_who_is_down(struct meta_forming *f)
     }
 }
 
+static uint64_t new_id(void)
+{
+    uint64_t id = random_system_u64();
+    return id == 0 ? 1 : id;
+}
+
 static void on_timer(void *arg)
 {
     struct meta_forming *f = arg;
@@ -300,7 +310,7 @@ static void on_timer(void *arg)
         tell(f, &named);
         if (f->seen.ids[0] == f->js->self && all_agree(f)) {
             const struct view voters = f->seen;
-            form(f, &voters);
+            form(f, new_id(), &voters);
             return;
         }
     }

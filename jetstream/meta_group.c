@@ -716,6 +716,19 @@ static enum err load_voters(struct jetstream *js)
     return ok ? OK : ERR_UNKNOWN;
 }
 
+static enum err load_id(struct jetstream *js)
+{
+    struct blob *blob;
+    enum err err = store_get_state(js->store, META_GROUP_ID, "id", &blob);
+    if (err == OK) {
+        struct reader r = reader_make(blob_bytes(blob));
+        js->meta.id = reader_u64(&r);
+        err = reader_done(&r) ? OK : ERR_UNKNOWN;
+        blob_release(blob);
+    }
+    return err == ERR_NOT_FOUND ? OK : err;
+}
+
 static void meta_is_offline(struct jetstream *js, const char *why)
 {
     (void)snprintf(js->meta.problem, sizeof js->meta.problem,
@@ -726,6 +739,9 @@ static void meta_is_offline(struct jetstream *js, const char *why)
 static void open_meta(struct jetstream *js)
 {
     struct error error;
+    if (js_is_clustered(js) && js->meta.id != 0) {
+        peers_set_group(js->peers, js->meta.id);
+    }
     meta_init(&js->meta.meta);
     js->meta.group = group_open(meta_shard(js), META_GROUP_ID, js->meta.voters,
                                 js->meta.voter_count, false, false, &meta_ops, js, &error);
@@ -761,23 +777,33 @@ static void save_voters(struct jetstream *js)
     }
     struct store_batch *batch = store_batch_new();
     store_put_state(batch, META_GROUP_ID, "voters", buffer_bytes(&b));
+    if (js->meta.id != 0) {
+        buffer_clear(&b);
+        buffer_put_u64(&b, js->meta.id);
+        store_put_state(batch, META_GROUP_ID, "id", buffer_bytes(&b));
+    }
     store_submit(js->store, batch, true, on_voters_saved, js);
     buffer_deinit(&b);
 }
 
-void meta_group_formed(struct jetstream *js, const uint64_t *voters, unsigned count)
+void meta_group_formed(struct jetstream *js, uint64_t id, const uint64_t *voters, unsigned count)
 {
     CHECK(count > 0 && count <= RAFT_VOTERS_MAX && js->meta.voter_count == 0);
     memcpy(js->meta.voters, voters, count * sizeof *voters);
     js->meta.voter_count = count;
+    js->meta.id = id;
     save_voters(js);
 }
 
 void meta_group_start(struct jetstream *js)
 {
     enum err err = load_voters(js);
+    if (err == OK) {
+        err = load_id(js);
+    }
     if (err == ERR_UNKNOWN) {
-        meta_is_offline(js, "the list of its voters is not understood by this version. It is kept");
+        meta_is_offline(js, "the list of its voters, or its id, is not understood by this version. "
+                            "It is kept");
     } else if (err == OK) {
         bool member = false;
         for (unsigned i = 0; i < js->meta.voter_count; i++) {
@@ -791,7 +817,7 @@ void meta_group_start(struct jetstream *js)
         }
         open_meta(js);
     } else if (!js_is_clustered(js)) {
-        meta_group_formed(js, &js->self, 1);
+        meta_group_formed(js, 0, &js->self, 1);
     } else {
         js->meta.forming = meta_forming_start(js);
     }

@@ -9,9 +9,23 @@
 #include "core/base/mem.h"
 #include "monitoring/monitoring_internal.h"
 
-/* `missing`: servers that this one cannot reach, owned; NULL: none. They are named, but this server
- * is not the worse for it: whoever watches it would end the ones that are left. */
-static void reply_health(struct http_request *q, bool details, const char *problem, json_t *missing)
+/* Servers that this one cannot reach, or that belong to another meta group. They are named, but
+ * this server is not the worse for it: whoever watches it would end the ones that are left. */
+static void put_others(json_t *o, struct jetstream *js)
+{
+    json_t *missing = jetstream_missing_peers(js);
+    json_t *foreign = jetstream_foreign_peers(js);
+    if (missing != NULL) {
+        json_put(o, "missing_peers", missing);
+    }
+    if (foreign != NULL) {
+        json_put(o, "other_meta_group_peers", foreign);
+    }
+}
+
+/* `js` NULL: nothing is said of it. */
+static void reply_health(struct http_request *q, bool details, const char *problem,
+                         struct jetstream *js)
 {
     json_t *o = json_object();
     json_put_text(o, "status", problem == NULL ? "ok" : details ? "error" : "unavailable");
@@ -28,8 +42,8 @@ static void reply_health(struct http_request *q, bool details, const char *probl
     } else if (problem != NULL) {
         json_put_text(o, "error", problem);
     }
-    if (missing != NULL) {
-        json_put(o, "missing_peers", missing);
+    if (js != NULL) {
+        put_others(o, js);
     }
     reply_json(q, problem == NULL ? 200 : 503, o, 0);
 }
@@ -37,7 +51,7 @@ static void reply_health(struct http_request *q, bool details, const char *probl
 static void health_known(void *arg, const char *problem)
 {
     struct scrape *s = arg;
-    reply_health(s->request, s->details, problem, jetstream_missing_peers(s->m->js));
+    reply_health(s->request, s->details, problem, s->m->js);
     scrape_free(s);
 }
 
@@ -60,7 +74,7 @@ void on_healthz(struct monitoring *m, struct http_request *q)
     if (server_only || enabled_only || old_enabled || live_jetstream(m) == NULL) {
         reply_health(q, details, NULL, NULL);
     } else if (meta_only) {
-        reply_health(q, details, jetstream_meta_health(m->js), jetstream_missing_peers(m->js));
+        reply_health(q, details, jetstream_meta_health(m->js), m->js);
     } else {
         struct scrape *s = scrape_new(m, q);
         s->details = details;

@@ -131,3 +131,48 @@ def test_a_cluster_without_routes_has_no_jetstream(tmp_path):
     s.start(wait=False)
     assert s.process.wait(10) == 1
     assert "Can't start JetStream: JetStream cluster requires configured routes" in s.text()
+
+
+def test_two_meta_groups_of_one_cluster_do_not_mix(tmp_path):
+    """Two pairs that were configured apart come together: each goes on with its own group, and says so, until one of
+    them begins anew in the other's."""
+    ports = [free_port() for _ in range(4)]
+
+    def conf(i, of):
+        urls = ", ".join(f'"nats://u:p@127.0.0.1:{ports[k]}"' for k in of)
+        return f'cluster {{ name: C1, listen: "127.0.0.1:{ports[i]}", {LOGIN}, routes: [ {urls} ] }}\n'
+
+    def group(server):
+        return (server.get("/jsz").get("meta_cluster") or {}).get("trireme_group_id")
+
+    pairs = [(0, 1), (2, 3)]
+    servers = [Server(tmp_path, f"n{i}", jetstream=True, conf=conf(i, pairs[i // 2])).start() for i in range(4)]
+    for s in servers:
+        eventually(s.healthy, 20, f"{s.name} healthy")
+    ids = [group(s) for s in servers]
+    assert ids[0] == ids[1] and ids[2] == ids[3] and ids[0] != ids[2] and None not in ids
+
+    def apart(i):
+        others = {f"n{k}" for k in range(4) if k // 2 != i // 2}
+        health = servers[i].get("/healthz")
+        return set(health.get("other_meta_group_peers", [])) == others and meta_size(servers[i]) == 2
+
+    for i, s in enumerate(servers):  # those that run learn of each other
+        s.reload(conf(i, range(4)))
+    for i, s in enumerate(servers):
+        eventually(lambda: apart(i), 15, f"{s.name} sees the others apart")
+        assert "belongs to another JetStream meta group" in s.text()
+    servers[0].kill()  # and who starts with what it has
+    servers[0].start()
+    for i, s in enumerate(servers):
+        eventually(lambda: s.healthy() and apart(i), 15, f"{s.name} sees the others apart again")
+        assert group(s) == ids[i]
+    for s in servers[2:]:
+        s.kill()
+    for s in servers[2:]:
+        shutil.rmtree(s.store)
+        s.start()
+    for s in servers:
+        eventually(lambda: s.healthy() and meta_size(s) == 4, 20, f"{s.name} in one group of four")
+        assert group(s) == ids[0] and "other_meta_group_peers" not in s.get("/healthz")
+    end(servers)
