@@ -52,6 +52,11 @@ void js_reply(struct jetstream *js, struct account *account, struct bytes reply,
         json_write(&text, response, 0);
         js_publish(js, account, reply, BYTES_NONE, BYTES_NONE, buffer_bytes(&text));
         buffer_deinit(&text);
+        unsigned refused = json_object_get(response, "error") != NULL;
+        atomic_fetch_add(&js->api_total, 1);
+        atomic_fetch_add(&js->api_errors, refused);
+        atomic_fetch_add(&account->api_total, 1);
+        atomic_fetch_add(&account->api_errors, refused);
     }
     json_decref(response);
 }
@@ -86,7 +91,6 @@ static void put_empty_fields(json_t *o, const char *type)
 void js_reply_error(struct jetstream *js, struct account *account, struct bytes reply,
                     const char *type, const struct js_error *error)
 {
-    atomic_fetch_add(&js->api_errors, 1);
     json_t *o = js_response(type);
     json_put(o, "error", js_error_json(error));
     put_empty_fields(o, type);
@@ -355,6 +359,10 @@ static void to_stream(struct api_call *c, const struct api_row *row)
         if (a == NULL) {
             api_hold(c->js, c->request, row->type, true);
         }
+    } else if (a == NULL && row->asset_verb == ASSET_CONSUMER_LIST && js_is_clustered(c->js)) {
+        json_t *o = js_response(row->type); /* as nats-server's clusters */
+        json_put(o, "consumers", cut_page(json_array(), 0, 256, o));
+        js_reply(c->js, c->account, c->reply, o);
     } else if (a == NULL) {
         refuse(c, JS_STREAM_NOT_FOUND);
     } else if (!is_anybody_there(c, a)) {
@@ -412,9 +420,22 @@ static bool is_mine(struct api_call *c, bool changes)
     return false;
 }
 
+/* Otherwise one server says so. */
+static bool is_enabled(struct api_call *c)
+{
+    bool enabled = atomic_load(&c->account->jetstream);
+    if (!enabled && is_mine(c, false)) {
+        refuse(c, JS_NOT_ENABLED_FOR_ACCOUNT);
+    }
+    return enabled;
+}
+
 static void run_row(struct api_call *c, const struct api_row *row)
 {
     enum js_err err;
+    if (!is_enabled(c)) {
+        return;
+    }
     if (!is_well_formed(c, row, &err)) { /* one server says so */
         if (is_mine(c, false)) {
             refuse(c, err);
@@ -448,7 +469,7 @@ static void dispatch(struct api_call *c, struct bytes subject)
         if (has_verb(subject, missing[i].verb, &rest)) {
             struct js_error error;
             c->type = missing[i].type;
-            if (is_mine(c, false)) {
+            if (is_enabled(c) && is_mine(c, false)) {
                 (void)js_unsupported(&error, missing[i].verb);
                 js_reply_error(c->js, c->account, c->reply, c->type, &error);
             }
@@ -476,7 +497,6 @@ static void on_requests(void *arg, struct inbound_batch *batch)
         if (js->stopping) {
             continue;
         }
-        atomic_fetch_add(&js->api_total, 1);
         const struct api_request r = {.account = inbound_account(batch),
                                       .subject = bytes_skip(m.subject, sizeof "$JS.API." - 1),
                                       .reply = m.reply,

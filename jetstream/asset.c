@@ -660,7 +660,7 @@ void asset_echo(struct asset *a, const char *reply)
         answer_create_later(a, reply);
     } else if (a->leading) {
         json_t *o = js_response("stream_create_response");
-        asset_add_stream_info(a, o);
+        asset_add_stream_info(a, INFO_CHANGED, o);
         json_put_bool(o, "did_create", true);
         js_reply(a->js, a->account, bytes_of(reply), o);
     }
@@ -669,7 +669,7 @@ void asset_echo(struct asset *a, const char *reply)
 static void answer_update(struct asset *a, const char *reply)
 {
     json_t *o = js_response("stream_update_response");
-    asset_add_stream_info(a, o);
+    asset_add_stream_info(a, INFO_CHANGED, o);
     js_reply(a->js, a->account, bytes_of(reply), o);
 }
 

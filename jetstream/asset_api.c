@@ -209,7 +209,7 @@ static void on_info(struct asset *a, const struct asset_request *q)
     json_put_int(o, "total", 0);
     json_put_int(o, "offset", offset);
     json_put_int(o, "limit", 0);
-    asset_add_stream_info(a, o);
+    asset_add_stream_info(a, INFO_ASKED, o);
     if (asked.subjects_filter != NULL || asked.deleted_details) {
         json_t *state = asset_state_json(a, asked.deleted_details);
         uint32_t from = offset > UINT32_MAX ? UINT32_MAX : (uint32_t)offset;
@@ -500,7 +500,7 @@ static void on_consumer_created(struct asset *a, void *arg, bool applied,
         js_reply_error(a->js, a->account, bytes_of(w->reply), w->type, &result->error);
     } else if (applied && result->consumer != NULL) {
         json_t *o = js_response(w->type);
-        asset_add_consumer_info(a, result->consumer, o);
+        asset_add_consumer_info(a, INFO_CHANGED, result->consumer, o);
         js_reply(a->js, a->account, bytes_of(w->reply), o);
         pulls_pump(result->consumer->leader);
     } else if (!applied) {
@@ -590,7 +590,7 @@ static void on_consumer_info(struct asset *a, const struct asset_request *q)
         return;
     }
     json_t *o = js_response(type);
-    asset_add_consumer_info(a, c, o);
+    asset_add_consumer_info(a, INFO_ASKED, c, o);
     js_reply(a->js, a->account, bytes_of(q->reply), o);
 }
 
@@ -615,7 +615,7 @@ static void on_consumer_page(struct asset *a, const struct asset_request *q, boo
             item = json_bytes(sorted[i]->key);
         } else {
             item = json_object();
-            asset_add_consumer_info(a, sorted[i]->value, item);
+            asset_add_consumer_info(a, INFO_LISTED, sorted[i]->value, item);
         }
         (void)json_array_append_new(list, item);
     }

@@ -12,8 +12,11 @@ json_t *asset_cluster_json(struct asset *a)
     json_t *o = json_object();
     struct group_status status = group_status(a->group);
     const struct options *options = broker_options(a->js->broker);
+    bool replicated = js_is_clustered(a->js) && a->peer_count > 1;
     if (js_is_clustered(a->js)) {
         json_put_text(o, "name", options->cluster.name == NULL ? "" : options->cluster.name);
+    }
+    if (replicated) {
         char group[64];
         (void)snprintf(group, sizeof group, "S-R%uF-%llu", a->peer_count,
                        (unsigned long long)group_id(a->group));
@@ -23,8 +26,12 @@ json_t *asset_cluster_json(struct asset *a)
     if (leader != NULL) {
         json_put_text(o, "leader", leader);
     }
-    if (js_is_clustered(a->js) && a->leading) {
+    if (replicated && a->leading) {
         json_put_time(o, "leader_since", a->leader_since_ns);
+    }
+    if (replicated) { /* its traffic is the system's, whoever the stream belongs to */
+        json_put_bool(o, "system_account", true);
+        json_put_text(o, "traffic_account", broker_system_account(a->js->broker)->name);
     }
     if (a->peer_count > 1) {
         json_t *replicas = json_array();
@@ -111,12 +118,22 @@ uint32_t asset_add_subjects(struct asset *a, const char *filter, uint32_t offset
     return total;
 }
 
-void asset_add_stream_info(struct asset *a, json_t *o)
+static void put_config(json_t *o, enum info_place place, json_t *config)
 {
-    json_put(o, "config", stream_config_json(&a->stream->config, true));
+    if (place != INFO_LISTED) {
+        config_put_server(config);
+    }
+    json_put(o, "config", config);
+}
+
+void asset_add_stream_info(struct asset *a, enum info_place place, json_t *o)
+{
+    put_config(o, place, stream_config_json(&a->stream->config, true));
     json_put_time(o, "created", a->stream->created_ns);
     json_put(o, "state", asset_state_json(a, false));
-    json_put(o, "cluster", asset_cluster_json(a));
+    if (js_is_clustered(a->js) || place != INFO_CHANGED) {
+        json_put(o, "cluster", asset_cluster_json(a));
+    }
     json_put_time(o, "ts", clock_now_ns());
 }
 
@@ -131,12 +148,13 @@ static json_t *sequence_json(uint64_t consumer, uint64_t stream, int64_t active_
     return o;
 }
 
-void asset_add_consumer_info(struct asset *a, const struct consumer *c, json_t *o)
+void asset_add_consumer_info(struct asset *a, enum info_place place, const struct consumer *c,
+                             json_t *o)
 {
     json_put_text(o, "stream_name", a->name);
     json_put_text(o, "name", c->config.name);
     json_put_time(o, "created", c->created_ns);
-    json_put(o, "config", consumer_config_json(&c->config, true));
+    put_config(o, place, consumer_config_json(&c->config, true));
     json_put(o, "delivered",
              sequence_json(c->delivered_seq, c->delivered_stream_seq, c->last_delivered_ns));
     json_put(o, "ack_floor", sequence_json(c->floor_seq, c->floor_stream_seq, c->last_acked_ns));
@@ -185,13 +203,13 @@ json_t *asset_describe(struct asset *a)
     (void)snprintf(hash, sizeof hash, "%016llx", (unsigned long long)a->stream->content_hash);
     json_put_text(o, "content_hash", hash);
     json_t *info = json_object();
-    asset_add_stream_info(a, info);
+    asset_add_stream_info(a, INFO_LISTED, info);
     json_put(o, "info", info);
     json_t *consumers = json_array();
     struct map_entry **sorted = map_sorted(&a->stream->consumers);
     for (uint32_t i = 0; sorted[i] != NULL; i++) {
         json_t *c = json_object();
-        asset_add_consumer_info(a, sorted[i]->value, c);
+        asset_add_consumer_info(a, INFO_LISTED, sorted[i]->value, c);
         (void)json_array_append_new(consumers, c);
     }
     free(sorted);

@@ -145,9 +145,16 @@ json_t *asset_state_json(struct asset *asset, bool deleted);
 uint32_t asset_add_subjects(struct asset *asset, const char *filter, uint32_t offset,
                             uint32_t limit, json_t *state);
 json_t *asset_cluster_json(struct asset *asset);
+/* Where it is printed: nats-server leaves out other members in each. */
+enum info_place {
+    INFO_ASKED,   /* STREAM.INFO, CONSUMER.INFO */
+    INFO_CHANGED, /* CREATE, UPDATE */
+    INFO_LISTED   /* LIST, /jsz */
+};
 /* The members of STREAM.INFO and CONSUMER.INFO are added to `object`. */
-void asset_add_stream_info(struct asset *asset, json_t *object);
-void asset_add_consumer_info(struct asset *asset, const struct consumer *consumer, json_t *object);
+void asset_add_stream_info(struct asset *asset, enum info_place place, json_t *object);
+void asset_add_consumer_info(struct asset *asset, enum info_place place,
+                             const struct consumer *consumer, json_t *object);
 
 /* --- advisory.c: what is told under $JS.EVENT.ADVISORY.> --- */
 

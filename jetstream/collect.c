@@ -17,9 +17,10 @@ struct question {
     char *reply;
     json_t *response; /* STREAM.LIST: begun; NULL: account info */
     json_t *names;
-    json_t *streams;  /* what has come in */
-    unsigned missing; /* answers not yet here: ours, … */
-    uint64_t *asked;  /* … and those of these nodes; owned */
+    json_t *streams;                /* what has come in */
+    uint64_t api_total, api_errors; /* the same of the others */
+    unsigned missing;               /* answers not yet here: ours, … */
+    uint64_t *asked;                /* … and those of these nodes; owned */
     unsigned asked_count;
     struct loop_timer timer;
 };
@@ -107,6 +108,9 @@ static void reply_list(struct question *q)
                 found = json_object_get(s, "info");
             }
         }
+        if (found != NULL && !js_is_clustered(q->js)) {
+            (void)json_object_del(found, "cluster"); /* /jsz has it */
+        }
         (void)json_array_append(found != NULL ? streams : missing, found != NULL ? found : name);
     }
     json_put(q->response, "streams", streams);
@@ -159,8 +163,9 @@ static void reply_account_info(struct question *q)
     json_put(o, "limits", limits);
     json_t *api = json_object();
     json_put_int(api, "level", JETSTREAM_API_LEVEL);
-    json_put_u64(api, "total", atomic_load(&q->js->api_total));
-    json_put_u64(api, "errors", atomic_load(&q->js->api_errors));
+    /* This request is not among them. */
+    json_put_u64(api, "total", q->api_total + atomic_load(&q->account->api_total));
+    json_put_u64(api, "errors", q->api_errors + atomic_load(&q->account->api_errors));
     json_put(o, "api", api);
     js_reply(q->js, q->account, bytes_of(q->reply), o);
 }
@@ -310,13 +315,29 @@ void collect_account_info(struct jetstream *js, struct account *account, struct 
 struct asked {
     struct jetstream *js;
     uint64_t node, question;
+    struct account *account; /* NULL: unknown here */
 };
+
+/* u64 question · u64 answers to the API's requests of the account · u64 of them refusals */
+static void send_counts(const struct asked *a)
+{
+    struct buffer body = {0};
+    buffer_put_u64(&body, a->question);
+    buffer_put_u64(&body, atomic_load(&a->account->api_total));
+    buffer_put_u64(&body, atomic_load(&a->account->api_errors));
+    struct bytes part = buffer_bytes(&body);
+    (void)peers_send(a->js->peers, a->node, JS_FRAME_COUNTS, &part, 1);
+    buffer_deinit(&body);
+}
 
 static void send_answer(void *arg, json_t *streams)
 {
     struct asked *a = arg;
     struct buffer id = {0};
     struct buffer text = {0};
+    if (a->account != NULL) {
+        send_counts(a);
+    }
     buffer_put_u64(&id, a->question);
     json_write(&text, streams, 0);
     struct bytes parts[] = {buffer_bytes(&id), buffer_bytes(&text)};
@@ -339,13 +360,26 @@ void collect_on_ask(struct jetstream *js, uint64_t node, struct bytes body)
         return;
     }
     struct asked *a = NEW(struct asked);
-    *a = (struct asked){js, node, id};
+    *a = (struct asked){js, node, id, accounts_find(broker_accounts(js->broker), account)};
     char *name = mem_dup(account.ptr, account.len);
     const struct collect_wanted wanted = {
         .only_leader = true, .summary = names == NULL, .account = name, .names = names};
     collect_here(js, &wanted, send_answer, a);
     free(name);
     json_decref(names);
+}
+
+void collect_on_counts(struct jetstream *js, uint64_t node, struct bytes body)
+{
+    struct reader r = reader_make(body);
+    uint64_t id = reader_u64(&r), total = reader_u64(&r), errors = reader_u64(&r);
+    struct question *q = r.bad ? NULL : map_get_u64(&js->questions, id);
+    for (unsigned i = 0; q != NULL && i < q->asked_count; i++) {
+        if (q->asked[i] == node) {
+            q->api_total += total;
+            q->api_errors += errors;
+        }
+    }
 }
 
 void collect_on_answer(struct jetstream *js, uint64_t node, struct bytes body)

@@ -12,6 +12,7 @@ void collect_account_info(struct jetstream *js, struct account *account, struct 
 
 /* Frames of other servers. */
 void collect_on_ask(struct jetstream *js, uint64_t node, struct bytes body);
+void collect_on_counts(struct jetstream *js, uint64_t node, struct bytes body);
 void collect_on_answer(struct jetstream *js, uint64_t node, struct bytes body);
 /* Its answers are not waited for any more. */
 void collect_peer_gone(struct jetstream *js, uint64_t node);

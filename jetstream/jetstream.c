@@ -9,6 +9,7 @@
 #include "core/base/hash.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
+#include "core/subject/subject.h"
 #include "jetstream/asset_internal.h"
 #include "jetstream/collect.h"
 #include "jetstream/held.h"
@@ -129,6 +130,9 @@ static void on_frame(void *arg, uint64_t node, uint8_t type, struct bytes body)
         return;
     case JS_FRAME_ASK:
         collect_on_ask(js, node, body);
+        return;
+    case JS_FRAME_COUNTS:
+        collect_on_counts(js, node, body);
         return;
     case JS_FRAME_ANSWER:
         collect_on_answer(js, node, body);
@@ -275,11 +279,29 @@ static void check_ready(void *arg)
     broker_gather(js->broker, count_not_leading, counted, js);
 }
 
+/* Of the configuration, with JetStream or to be told that it has none; but what another account
+ * is asked, by an import, is for that one to answer. */
+static bool has_api(const struct jetstream *js, const struct account *account)
+{
+    const struct account_options *o =
+        options_find_account(broker_options(js->broker), bytes_of(account->name));
+    if (o == NULL || account->is_system) {
+        return false;
+    }
+    bool imported = false;
+    for (uint32_t i = 0; i < o->import_count; i++) {
+        imported =
+            imported || (o->imports[i].service &&
+                         subject_overlaps(bytes_of(o->imports[i].local), BYTES_LIT("$JS.API.>")));
+    }
+    return !imported || atomic_load(&account->jetstream);
+}
+
 void jetstream_accounts_changed(struct jetstream *js)
 {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < js->api_sub_count; i++) {
-        if (atomic_load(&js->api_subs[i].account->jetstream)) {
+        if (has_api(js, js->api_subs[i].account)) {
             js->api_subs[kept++] = js->api_subs[i];
         } else {
             api_unsubscribe(js, &js->api_subs[i]);
@@ -292,7 +314,7 @@ void jetstream_accounts_changed(struct jetstream *js)
         for (uint32_t k = 0; k < kept; k++) {
             known = known || js->api_subs[k].account == accounts[i];
         }
-        if (!known && atomic_load(&accounts[i]->jetstream)) {
+        if (!known && has_api(js, accounts[i])) {
             VEC_RESERVE(js->api_subs, js->api_sub_cap, js->api_sub_count);
             struct api_sub *sub = &js->api_subs[js->api_sub_count++];
             *sub = (struct api_sub){.account = accounts[i]};

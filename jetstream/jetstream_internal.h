@@ -77,7 +77,7 @@ struct jetstream {
     struct scrub *scrub;      /* loop 0; NULL none */
     struct meta_group meta;   /* loop 0 */
     struct map hosted;        /* loop 0: "account\nstream" → struct hosted */
-    struct api_sub *api_subs; /* one per account with JetStream; loop 0 */
+    struct api_sub *api_subs; /* one per account whose requests are answered; loop 0 */
     uint32_t api_sub_count, api_sub_cap;
     struct internal_sub *system_sub; /* loop 0 */
     struct late_answer *late;        /* loop 0: offline.c */
@@ -85,8 +85,8 @@ struct jetstream {
     struct held *held; /* loop 0: requests that came while nobody led; NULL none yet (api_held.c) */
     struct map questions; /* loop 0: id → struct question (collect.c) */
     uint64_t next_question;
-    atomic_uint_fast64_t api_total, api_errors;
-    void (*ready)(void *); /* NULL once called */
+    atomic_uint_fast64_t api_total, api_errors; /* answers, of them refusals */
+    void (*ready)(void *);                      /* NULL once called */
     void *ready_arg;
     int64_t ready_deadline_ns;
     struct loop_timer ready_timer;

@@ -26,6 +26,8 @@ typedef void (*account_announce_cb)(void *arg, struct account *account, struct b
 struct account {
     char *name;            /* owned; may contain any byte but blanks */
     atomic_bool jetstream; /* changes by a reload */
+    /* JetStream requests that were answered here, and those of them that were refused. */
+    atomic_uint_fast64_t api_total, api_errors;
     bool is_system;
     struct interest *interest;
     struct interest_cache *caches[LOOPS_MAX]; /* one per loop, made on first use by that loop */

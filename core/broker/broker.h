@@ -147,8 +147,9 @@ void broker_free(struct broker *broker);
 const struct options *broker_options(const struct broker *broker);
 struct loops *broker_loops(const struct broker *broker);
 struct accounts *broker_accounts(const struct broker *broker);
-struct account *broker_global_account(const struct broker *broker);
+/* The one of the configuration's `system_account`, "$SYS" by default. */
 struct account *broker_system_account(const struct broker *broker);
+struct account *broker_global_account(const struct broker *broker);
 /* The cluster's name: configured, or made up, or that of a neighbour. Hold it for a turn. */
 const char *broker_cluster_name(const struct broker *broker);
 /* Loop 0. */

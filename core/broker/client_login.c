@@ -64,9 +64,7 @@ void client_send_info(struct client *c, bool connect_info)
             json_put_bool(info, "acc_is_sys", true);
         }
     }
-    if (JETSTREAM_API_LEVEL > 0) {
-        json_put_int(info, "api_lvl", JETSTREAM_API_LEVEL);
-    }
+    json_put_int(info, "api_lvl", JETSTREAM_API_LEVEL);
     struct buffer line = {0};
     buffer_append_text(&line, "INFO ");
     json_write(&line, info, 0);

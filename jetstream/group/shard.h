@@ -17,7 +17,13 @@
 
 #define RAFT_TICK_MS 50
 
-enum js_frame { JS_FRAME_RAFT = 1, JS_FRAME_ASK = 2, JS_FRAME_ANSWER = 3, JS_FRAME_FORM = 4 };
+enum js_frame {
+    JS_FRAME_RAFT = 1,
+    JS_FRAME_ASK = 2,
+    JS_FRAME_ANSWER = 3,
+    JS_FRAME_FORM = 4,
+    JS_FRAME_COUNTS = 5 /* before an ANSWER; 0.3 does not know it */
+};
 
 struct shard;
 struct group;

@@ -48,9 +48,11 @@ bool stream_config_parse(json_t *object, bool clustered, struct stream_config *c
 /* Would it be, whatever comes out? */
 bool stream_config_is_understood(json_t *object);
 void stream_config_deinit(struct stream_config *config);
-/* As STREAM.INFO prints it; or, not for clients, as short as it can be parsed from: every server
- * keeps one of every stream. */
+/* As replies print it, without config_put_server(); or, not for clients, as short as it can be
+ * parsed from: every server keeps one of every stream. */
 json_t *stream_config_json(const struct stream_config *config, bool for_clients);
+/* Adds what a single asset's infos say of the server, lists do not: to what is for clients. */
+void config_put_server(json_t *config);
 bool stream_config_equal(const struct stream_config *a, const struct stream_config *b);
 /* May `old` become `new`? */
 bool stream_config_check_update(const struct stream_config *old, const struct stream_config *new,

@@ -9,7 +9,7 @@
 
 /* Bytes of keys and values. */
 size_t config_metadata_bytes(const json_t *metadata);
-/* What the server adds to metadata in its replies. */
-void config_put_version(json_t *metadata);
+/* What the server adds to metadata in all replies. */
+void config_put_required(json_t *metadata);
 
 #endif

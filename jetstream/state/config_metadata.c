@@ -14,9 +14,14 @@ size_t config_metadata_bytes(const json_t *metadata)
     return bytes;
 }
 
-void config_put_version(json_t *metadata)
+void config_put_required(json_t *metadata)
 {
-    json_put_text(metadata, "_nats.level", "0");
     json_put_text(metadata, "_nats.req.level", "0");
+}
+
+void config_put_server(json_t *config)
+{
+    json_t *metadata = json_object_get(config, "metadata");
+    json_put_text(metadata, "_nats.level", "0");
     json_put_text(metadata, "_nats.ver", PROTOCOL_VERSION);
 }

@@ -413,7 +413,7 @@ json_t *consumer_config_json(const struct consumer_config *c, bool for_clients)
     struct consumer_text t = in_words(c);
     json_t *o = fields_json(&consumer_fields, &t, !for_clients);
     if (for_clients) {
-        config_put_version(json_object_get(o, "metadata"));
+        config_put_required(json_object_get(o, "metadata"));
     }
     return o;
 }

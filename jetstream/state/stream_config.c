@@ -361,7 +361,7 @@ json_t *stream_config_json(const struct stream_config *c, bool for_clients)
 {
     json_t *o = fields_json(&stream_fields, c, !for_clients);
     if (for_clients) {
-        config_put_version(json_object_get(o, "metadata"));
+        config_put_required(json_object_get(o, "metadata"));
     }
     return o;
 }
