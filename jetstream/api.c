@@ -346,6 +346,7 @@ static void to_stream(struct api_call *c, const struct api_row *row)
     if (h != NULL && h->asset != NULL) {
         struct asset_request *q = NEW(struct asset_request);
         q->asset = h->asset;
+        q->group = h->group;
         q->verb = row->asset_verb;
         q->type = row->type;
         q->durable_form = strcmp(row->verb, "CONSUMER.DURABLE.CREATE") == 0;

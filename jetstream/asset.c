@@ -629,7 +629,8 @@ static void run_request(void *arg)
 {
     struct asset_request *q = arg;
     struct asset *a = assets_here;
-    while (a != NULL && a != q->asset) { /* it may have been deleted while the request travelled */
+    /* It may have been deleted while the request travelled. */
+    while (a != NULL && (a != q->asset || group_id(a->group) != q->group)) {
         a = a->next;
     }
     if (a == NULL) {

@@ -198,6 +198,7 @@ enum asset_verb {
 struct asset_request {
     struct asset_request *next; /* of those that wait */
     struct asset *asset;
+    uint64_t group; /* the asset's: its memory may be another stream's by the time this arrives */
     enum asset_verb verb;
     const char *type;  /* of the response */
     bool durable_form; /* CONSUMER.DURABLE.CREATE */
