@@ -92,13 +92,6 @@ static json_t *sorted(const struct scrape *s)
 
 /* --- the subscriptions of those on the page --- */
 
-static int compare_numbers(const void *a, const void *b)
-{
-    uint64_t x = ((const struct client_subscriptions *)a)->cid;
-    uint64_t y = ((const struct client_subscriptions *)b)->cid;
-    return (x > y) - (x < y);
-}
-
 static bool subscriptions_gather(void *arg, struct loop *loop)
 {
     (void)loop;
@@ -111,8 +104,8 @@ static bool subscriptions_gather(void *arg, struct loop *loop)
 static void append_client(struct buffer *out, const struct scrape *s, const json_t *client)
 {
     struct client_subscriptions wanted = {.cid = (uint64_t)json_int(client, "cid")};
-    const struct client_subscriptions *found =
-        bsearch(&wanted, s->listed, s->listed_count, sizeof *s->listed, compare_numbers);
+    const struct client_subscriptions *found = bsearch(
+        &wanted, s->listed, s->listed_count, sizeof *s->listed, client_subscriptions_compare);
     buffer_append_text(out, out->len == 0 ? "    " : ",\n    ");
     json_write(out, client, 0);
     if (found != NULL && found->list.len > 0) {
@@ -147,7 +140,7 @@ static void gather_subscriptions(struct scrape *s, const json_t *page)
     for (size_t i = 0; i < s->listed_count; i++) {
         s->listed[i].cid = (uint64_t)json_int(json_array_get(page, i), "cid");
     }
-    qsort(s->listed, s->listed_count, sizeof *s->listed, compare_numbers);
+    qsort(s->listed, s->listed_count, sizeof *s->listed, client_subscriptions_compare);
     broker_gather_in_slices(s->m->broker, subscriptions_gather, subscriptions_done, s);
 }
 

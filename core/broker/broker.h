@@ -222,6 +222,8 @@ struct client_subscriptions {
     uint64_t cid;
     struct buffer list; /* owned: subjects or, with detail, objects, with commas between */
 };
+/* By number, for qsort() and bsearch(). */
+int client_subscriptions_compare(const void *a, const void *b);
 /* A slice, as above; `clients` are in the order of their numbers. */
 bool broker_walk_clients_subscriptions(struct broker *broker, bool detail, struct client_walk *walk,
                                        struct client_subscriptions *clients, size_t count);

@@ -85,7 +85,7 @@ bool broker_walk_clients(struct broker *broker, const struct connz_options *opti
 
 /* --- their subscriptions --- */
 
-static int compare_numbers(const void *a, const void *b)
+int client_subscriptions_compare(const void *a, const void *b)
 {
     uint64_t x = ((const struct client_subscriptions *)a)->cid;
     uint64_t y = ((const struct client_subscriptions *)b)->cid;
@@ -118,7 +118,7 @@ bool broker_walk_clients_subscriptions(struct broker *broker, bool detail, struc
         }
         struct client_subscriptions wanted = {.cid = w->client->conn->id};
         struct client_subscriptions *found =
-            bsearch(&wanted, clients, count, sizeof *clients, compare_numbers);
+            bsearch(&wanted, clients, count, sizeof *clients, client_subscriptions_compare);
         const struct subscription *sub =
             found == NULL ? NULL : table_next(&w->client->subs, &w->position);
         if (sub == NULL) {

@@ -6,7 +6,8 @@ import time
 import pytest
 
 import network
-from harness import PEER, Server, eventually
+from harness import PEER, eventually
+from hosts import HostServer
 from raw import Raw
 
 SEED = int(os.environ.get("TRIREME_SEED", "1"))
@@ -14,7 +15,7 @@ needs_network = pytest.mark.skipif(not network.available(), reason="needs root a
 QUICK = "ping_interval: 1s, ping_max: 2"
 
 
-class Node(Server):
+class Node(HostServer):
     """A server on a host of its own."""
 
     def __init__(self, net, folder, i, count, cluster=QUICK, binary=None):
@@ -22,18 +23,6 @@ class Node(Server):
         super().__init__(folder, f"n{i + 1}", binary=binary)
         urls = ", ".join(f'"nats-route://{net.address(k)}:6222"' for k in range(count))
         self.configure(f'cluster {{ name: C1, listen: "{net.address(i)}:6222", routes: [ {urls} ]\n{cluster} }}\n')
-
-    def start(self, wait=True):
-        with self.net.on(self.i):
-            return super().start(wait)
-
-    def accepts(self):
-        with self.net.on(self.i):
-            return super().accepts()
-
-    def get(self, path, expect=200):
-        with self.net.on(self.i):
-            return super().get(path, expect)
 
     def client(self, options=b'{"verbose":false,"pedantic":false}'):
         with self.net.on(self.i):

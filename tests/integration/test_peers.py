@@ -8,6 +8,7 @@ import pytest
 
 import network
 from harness import Server, eventually
+from hosts import HostServer
 from ports import free_port
 
 needs_network = pytest.mark.skipif(not network.available(), reason="needs root and network namespaces")
@@ -18,7 +19,7 @@ def missing(server):
     return server.get("/healthz", expect=None).get("missing_peers")
 
 
-class Host(Server):
+class Host(HostServer):
     """A server with JetStream on host `i`; it names the first three."""
 
     def __init__(self, net, folder, name, i):
@@ -32,18 +33,6 @@ class Host(Server):
         self.configure(f'cluster {{ name: C1, listen: "{self.net.address(i)}:6222", routes: [ {urls} ]\n'
                        'authorization { user: u, password: p }\nping_interval: 1s, ping_max: 2 }\n')
         return self
-
-    def start(self, wait=True):
-        with self.net.on(self.i):
-            return super().start(wait)
-
-    def accepts(self):
-        with self.net.on(self.i):
-            return super().accepts()
-
-    def get(self, path, expect=200):
-        with self.net.on(self.i):
-            return super().get(path, expect)
 
 
 @pytest.fixture
