@@ -345,15 +345,18 @@ static void on_op(struct route *r, const struct proto_op *op)
         return;
     case VERB_RS_PLUS:
     case VERB_RS_MINUS:
+        conn_charge(r->conn, CONN_COST_CONTROL);
         if (r->remote != NULL) {
             route_on_interest(r, op);
         }
         return;
     case VERB_INFO:
     case VERB_CONNECT:
+        conn_charge(r->conn, CONN_COST_CONTROL);
         on_json_op(r, op);
         return;
     case VERB_PING:
+        conn_charge(r->conn, CONN_COST_PING);
         conn_write(r->conn, BYTES_LIT("PONG\r\n"));
         return;
     case VERB_PONG:
@@ -395,8 +398,10 @@ void route_process(struct route *r, const char *data, size_t len)
     const char *end = data + len;
     NOT_CLEARED struct proto_op op;
     enum parser_status status = PARSER_MORE;
+    struct broker *broker = r->routes->broker;
     uint64_t msgs = r->in_msgs;
     uint64_t bytes = r->in_bytes;
+    uint64_t cost = broker_delivery_cost(broker);
     while (!r->verifying && (status = parser_next(&r->parser, &at, end, &op)) == PARSER_OP) {
         on_op(r, &op);
         if (r->conn->closed) {
@@ -410,7 +415,8 @@ void route_process(struct route *r, const char *data, size_t len)
     if (r->verifying) {
         buffer_append(&r->held, at, (size_t)(end - at));
     }
-    broker_count_link_in(r->routes->broker, r->in_msgs - msgs, r->in_bytes - bytes);
+    broker_count_link_in(broker, r->in_msgs - msgs, r->in_bytes - bytes);
+    conn_charge(r->conn, r->in_msgs - msgs + broker_delivery_cost(broker) - cost);
     if (status == PARSER_NOT_YET) {
         route_fail(r, CLOSE_AUTH_FAILURE, "Authorization Violation");
     } else if (status == PARSER_BAD_VERB) {

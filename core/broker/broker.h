@@ -188,6 +188,9 @@ struct broker_stats {
 void broker_stats(const struct broker *broker, struct broker_stats *stats);
 /* Counts what a link received; link loop. */
 void broker_count_link_in(struct broker *broker, uint64_t msgs, uint64_t bytes);
+/* What all deliveries by this loop have cost so far, in units of conn_charge(): the difference is
+ * what handling some input has cost. */
+uint64_t broker_delivery_cost(struct broker *broker);
 
 /* Calls `gather` on each loop in turn with `arg`, then `done` on the loop that asked. Snapshots for
  * monitoring are built this way, so a scrape never stalls traffic for more than one loop's share.

@@ -65,6 +65,7 @@ void client_send_err(struct client *c, const char *text)
         buffer_clear(&line);
     }
     buffer_printf(&line, "-ERR '%s'\r\n", text);
+    conn_charge(c->conn, CONN_COST_CONTROL);
     conn_write(c->conn, buffer_bytes(&line));
     buffer_deinit(&line);
 }
@@ -149,6 +150,7 @@ static void send_no_responders(struct client *c, const struct proto_op *op)
 {
     const struct subscription *sub;
     for (uint32_t i = 0; (sub = table_next(&c->subs, &i)) != NULL;) {
+        conn_charge(c->conn, 1);
         if (sub->entry.queue_len > 0 ||
             !subject_matches(interest_subject(&sub->entry), op->reply)) {
             continue;
@@ -401,15 +403,19 @@ static void on_op(struct client *c, const struct proto_op *op)
         on_pub(c, op);
         return;
     case VERB_SUB:
+        conn_charge(c->conn, CONN_COST_CONTROL);
         client_on_sub(c, op);
         return;
     case VERB_UNSUB:
+        conn_charge(c->conn, CONN_COST_CONTROL);
         client_on_unsub(c, op);
         return;
     case VERB_CONNECT:
+        conn_charge(c->conn, CONN_COST_CONTROL);
         client_on_connect(c, op);
         return;
     case VERB_PING:
+        conn_charge(c->conn, CONN_COST_PING);
         on_ping(c);
         return;
     case VERB_PONG:
@@ -475,6 +481,7 @@ void client_process(struct client *c, const char *data, size_t len)
     uint64_t msgs = c->in_msgs;
     uint64_t bytes = c->in_bytes;
     struct broker_loop *here = c->home;
+    uint64_t sent = broker_delivery_cost(c->broker);
     NOT_CLEARED struct proto_op op;
     enum parser_status status = PARSER_MORE;
     c->last_activity_ns = clock_now_ns();
@@ -505,6 +512,7 @@ void client_process(struct client *c, const char *data, size_t len)
     count(&here->in_bytes, c->in_bytes - bytes);
     count(&here->client_in_msgs, c->in_msgs - msgs);
     count(&here->client_in_bytes, c->in_bytes - bytes);
+    conn_charge(conn, c->in_msgs - msgs + broker_delivery_cost(c->broker) - sent);
     if (UNLIKELY(c->state == CLIENT_VERIFYING)) {
         hold(c, at, (size_t)(end - at));
     } else if (UNLIKELY(c->state == CLIENT_REFUSED)) {

@@ -72,3 +72,10 @@ void broker_count_link_in(struct broker *broker, uint64_t msgs, uint64_t bytes)
     count(&here->in_msgs, msgs);
     count(&here->in_bytes, bytes);
 }
+
+uint64_t broker_delivery_cost(struct broker *broker)
+{
+    const struct broker_loop *here = broker_here(broker);
+    return atomic_load_explicit(&here->out_msgs, memory_order_relaxed) +
+           atomic_load_explicit(&here->out_bytes, memory_order_relaxed) / CONN_COST_BYTES;
+}

@@ -19,6 +19,9 @@
 #define CHUNK_MAX  (CHUNK_POOL_BLOCK - sizeof(struct conn_chunk))
 #define WRITEV_MAX 64
 
+#define READ_MIN   1024
+#define READ_FIRST (32 * 1024)
+
 void (*conn_on_drained)(struct loop *loop);
 
 /* Of CHUNK_MAX bytes, that a loop keeps: the pool would fetch them anew, page by page. */
@@ -91,6 +94,7 @@ struct conn *conn_open(struct loop *loop, int fd, uint64_t id, const struct conn
     conn->start_ns = clock_now_ns();
     conn->write_deadline_ns = 10 * NS_PER_SEC;
     conn->read_max = LOOP_READ_BUFFER;
+    conn->read_size = READ_FIRST;
     atomic_init(&conn->refs, 2); /* the caller's, and the open handle's */
     pthread_mutex_init(&conn->lock, NULL);
     socklen_t len = sizeof conn->remote;
@@ -587,17 +591,34 @@ static void proxy_input(struct conn *conn, const char *data, size_t len)
     buffer_deinit(&start);
 }
 
+/* After a read of `len` bytes of `asked`. */
+static void adapt_read_size(struct conn *conn, size_t asked, size_t len)
+{
+    size_t size = conn->read_size;
+    if (conn->charged > CONN_TURN_COST) {
+        size = (size_t)((double)len * CONN_TURN_COST / (double)conn->charged);
+    } else if (len == asked && conn->charged <= CONN_TURN_COST / 2) {
+        size = asked * 2;
+    }
+    size = size > LOOP_READ_BUFFER ? LOOP_READ_BUFFER : size;
+    conn->read_size = size < READ_MIN ? READ_MIN : size;
+}
+
 static void on_readable(struct conn *conn)
 {
     char *buffer = loop_read_buffer(conn->loop);
     CHECK(conn->read_max > 0 && conn->read_max <= LOOP_READ_BUFFER);
-    ssize_t n = read(conn->fd, buffer, conn->read_max);
+    CHECK(conn->read_size >= READ_MIN && conn->read_size <= LOOP_READ_BUFFER);
+    size_t asked = conn->read_size < conn->read_max ? conn->read_size : conn->read_max;
+    ssize_t n = read(conn->fd, buffer, asked);
+    conn->charged = 0;
     if (n > 0) {
         if (UNLIKELY(conn->proxy != NULL)) {
             proxy_input(conn, buffer, (size_t)n);
         } else {
             conn_input(conn, buffer, (size_t)n);
         }
+        adapt_read_size(conn, asked, (size_t)n);
     } else if (n == 0) {
         conn_close(conn, CLOSE_CLIENT);
     } else if (errno != EAGAIN && errno != EINTR) {

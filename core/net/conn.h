@@ -86,7 +86,9 @@ struct conn {
     int64_t start_ns; /* wall clock */
     int64_t write_deadline_ns;
     size_t max_pending; /* bytes; 0: whoever fills it uses conn_begin_within() */
-    size_t read_max;    /* owner: bytes taken from the socket at once, 1..LOOP_READ_BUFFER */
+    size_t read_max;    /* owner: bytes taken from the socket at once, 1..LOOP_READ_BUFFER … */
+    size_t read_size;   /* … but as many as a turn's share is enough for: conn_charge() */
+    uint64_t charged;   /* owner: for what was read last */
 
     atomic_uint refs;
     uv_poll_t poll;
@@ -166,6 +168,21 @@ bool conn_wait_drained(struct conn *conn);
 bool conn_is_drained(struct conn *conn);
 /* Runs on each waiting loop. Set once, before any connection exists. */
 extern void (*conn_on_drained)(struct loop *loop);
+
+/* A read is not interrupted, so that its work, done in one go, is what all others of the loop wait
+ * for. Whoever handles input says what it costs, and of who costs more than a turn's share so much
+ * less is read from then on, and more again when it is cheap. Units: a message in or out, some 100
+ * ns. Large reads make messages cheaper, and nothing else: everything else counts for more than its
+ * time, and a message for its bytes. */
+#define CONN_TURN_COST    32768
+#define CONN_COST_CONTROL 512 /* a subscription, an error, a login */
+#define CONN_COST_PING    8
+#define CONN_COST_BYTES   64 /* so many delivered ones for one unit */
+/* Owner loop, in on_data(). */
+static inline void conn_charge(struct conn *conn, uint64_t units)
+{
+    conn->charged += units;
+}
 
 /* Owner loop. What was read already and not given to on_data() waits, too; it comes in a later
  * turn, never from inside conn_resume(). */
