@@ -108,5 +108,5 @@ void api_hold(struct jetstream *js, const struct api_request *r, const char *typ
     buffer_append_bytes(&q->text, r->subject);
     buffer_append_bytes(&q->text, r->reply);
     buffer_append_bytes(&q->text, r->payload);
-    held_put(js->held, q, sizeof *q + q->text.len);
+    held_put(js->held, q, sizeof *q + q->text.len, false);
 }

@@ -168,7 +168,7 @@ static void hold_behind(struct asset *a)
             js_reply_error(a->js, a->account, bytes_of(q->reply), q->type, &error);
             asset_request_free(q);
         } else {
-            asset_hold(a, q);
+            asset_hold(a, q, true);
         }
     }
     a->last_proposed = 0;
@@ -558,7 +558,7 @@ static void on_read(void *owner, uint64_t id, bool allowed)
     if (q != NULL && allowed) {
         asset_answer(a, q);
     } else if (q != NULL) {
-        asset_hold(a, q); /* somebody else leads, or nobody */
+        asset_hold(a, q, true); /* somebody else leads, or nobody */
     }
 }
 
@@ -636,7 +636,7 @@ static void run_request(void *arg)
     if (a == NULL) {
         asset_request_free(q);
     } else if (!a->leading || a->broken) {
-        asset_hold(a, q);
+        asset_hold(a, q, false);
     } else if (must_wait(a, q)) {
         wait_behind(a, q);
     } else {

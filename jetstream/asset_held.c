@@ -66,7 +66,7 @@ static void drop(void *owner, void *request)
 
 static const struct held_ops ops = {leads, leader_heard_ns, log_end, fate, run, refuse, drop};
 
-void asset_hold(struct asset *a, struct asset_request *q)
+void asset_hold(struct asset *a, struct asset_request *q, bool led)
 {
     if (q->reply == NULL || a->broken) {
         asset_request_free(q);
@@ -75,7 +75,7 @@ void asset_hold(struct asset *a, struct asset_request *q)
     if (a->held == NULL) {
         a->held = held_new(asset_loop(a), &ops, a, HELD_COUNT_MAX, HELD_BYTES_MAX);
     }
-    held_put(a->held, q, sizeof *q + q->body_len);
+    held_put(a->held, q, sizeof *q + q->body_len, led);
 }
 
 void asset_look_at_held(struct asset *a)

@@ -110,7 +110,7 @@ void asset_run(struct asset *asset, struct asset_request *request);
 /* --- asset_held.c --- */
 
 /* Takes a request that came to a replica that does not lead. */
-void asset_hold(struct asset *asset, struct asset_request *request);
+void asset_hold(struct asset *asset, struct asset_request *request, bool led);
 /* It leads now. */
 void asset_look_at_held(struct asset *asset);
 

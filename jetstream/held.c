@@ -22,6 +22,7 @@ struct held {
         size_t bytes;
         int64_t came_ns;
         uint64_t log_end;
+        bool led;
     } * items;
     uint32_t count, cap;
     struct loop_timer timer; /* armed while there are some */
@@ -61,7 +62,7 @@ static void arm(struct held *h)
     }
 }
 
-void held_put(struct held *h, void *request, size_t bytes)
+void held_put(struct held *h, void *request, size_t bytes, bool led)
 {
     CHECK(loop_is_current(h->loop));
     if (h->count == h->count_max || bytes > h->bytes_max - h->bytes) {
@@ -70,7 +71,7 @@ void held_put(struct held *h, void *request, size_t bytes)
     }
     VEC_RESERVE(h->items, h->cap, h->count);
     h->items[h->count++] =
-        (struct item){request, bytes, clock_mono_ns(), h->ops->log_end(h->owner)};
+        (struct item){request, bytes, clock_mono_ns(), h->ops->log_end(h->owner), led};
     h->bytes += bytes;
     arm(h);
 }
@@ -108,7 +109,7 @@ static void end_old(struct held *h, int64_t now, int64_t heard_ns)
             break;
         }
         h->bytes -= it->bytes;
-        if (there) {
+        if (there && !it->led) {
             h->ops->drop(h->owner, it->request);
         } else {
             h->ops->refuse(h->owner, it->request);

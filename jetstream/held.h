@@ -8,6 +8,9 @@
  *        ── this server leads ──→ run; refused when the one before may have done it
  *        ── HELD_NS ──→ refused: there is no leader
  *
+ * What the leader itself could not answer before it lost the lead is refused where the others' is
+ * dropped: they have heard of it since, and do not have the request any more.
+ *
  * Owner: one loop. */
 #ifndef JETSTREAM_HELD_H
 #define JETSTREAM_HELD_H
@@ -46,8 +49,8 @@ struct held *held_new(struct loop *loop, const struct held_ops *ops, void *owner
                       uint32_t count_max, size_t bytes_max);
 /* Drops what is held; NULL is none. */
 void held_free(struct held *held);
-/* Takes the request. */
-void held_put(struct held *held, void *request, size_t bytes);
+/* Takes the request. `led`: this server led when it came. */
+void held_put(struct held *held, void *request, size_t bytes, bool led);
 /* Leadership has changed. */
 void held_look(struct held *held);
 

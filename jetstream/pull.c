@@ -24,6 +24,7 @@
 #define DELIVER_COUNT_MAX 256           /* messages of one DELIVER entry */
 #define DELIVER_BYTES_MAX (256u * 1024) /* and their bytes */
 #define ACK_SUBJECT_MAX   (2 * JS_NAME_MAX + 128)
+#define BATCH_LEAST       INT32_MAX  /* below zero; all are one message */
 #define CLOCK_RETRY_NS    NS_PER_SEC /* while the clock is out of all bounds */
 
 struct request {
@@ -34,6 +35,7 @@ struct request {
     bool ending;      /* it is in there */
     char *reply;
     int64_t left;       /* messages still wanted */
+    int64_t less;       /* of them, as clients are told: it asked for none, or for less */
     int64_t bytes_left; /* with max_bytes */
     bool has_max_bytes, no_wait;
     int64_t expires_ns; /* monotonic; 0: never */
@@ -98,7 +100,8 @@ static void send_status(struct pulls *p, const struct request *q, const char *st
                   strcmp(status, "409 Server Shutdown") == 0;
     if (counts) {
         buffer_printf(&header, "Nats-Pending-Messages: %lld\r\nNats-Pending-Bytes: %lld\r\n",
-                      (long long)q->left, (long long)(q->has_max_bytes ? q->bytes_left : 0));
+                      (long long)(q->left - q->less),
+                      (long long)(q->has_max_bytes ? q->bytes_left : 0));
     }
     if (strcmp(status, "100 Idle Heartbeat") == 0) {
         buffer_printf(&header, "Nats-Last-Consumer: %llu\r\nNats-Last-Stream: %llu\r\n",
@@ -297,6 +300,7 @@ static bool parse_request(const struct pulls *p, struct bytes body, struct reque
     bool ok = read_next(body, &n, status) && check_next(&p->consumer->config, &n, status);
     int64_t now = clock_mono_ns();
     q->left = n.batch > 0 ? n.batch : 1;
+    q->less = n.batch > 0 ? 0 : 1 - (n.batch < -BATCH_LEAST ? -BATCH_LEAST : n.batch);
     q->has_max_bytes = n.max_bytes > 0;
     q->bytes_left = q->has_max_bytes ? n.max_bytes : 0;
     q->no_wait = n.no_wait;

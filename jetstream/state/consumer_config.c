@@ -388,8 +388,13 @@ bool consumer_config_read(struct bytes text, const struct consumer_subject *subj
 {
     struct request_text t = {0};
     *config = (struct consumer_config){0};
-    bool ok = fields_read(&request_fields, FIELDS_REQUEST, text, &t, error) &&
-              check_names(subject, &t, error) && take(&t.config, config, error);
+    bool known = fields_read(&request_fields, FIELDS_REQUEST, text, &t, error);
+    struct js_error names = {0};
+    if (!known && error->err == JS_STREAM_CONFIG && !check_names(subject, &t, &names) &&
+        names.err != JS_STREAM_CONFIG) {
+        *error = names; /* before what is not supported: nats-server supports it */
+    }
+    bool ok = known && check_names(subject, &t, error) && take(&t.config, config, error);
     *action = t.action;
     fields_deinit(&request_fields, &t);
     return ok;

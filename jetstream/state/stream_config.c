@@ -323,8 +323,12 @@ static bool read(enum fields_text kind, struct bytes text, struct bytes name, bo
                  struct stream_config *c, struct js_error *error)
 {
     *c = (struct stream_config){0};
-    bool ok = fields_read(&stream_fields, kind, text, c, error) && check_name(c, name, error) &&
-              check_stream(c, clustered, error);
+    bool known = fields_read(&stream_fields, kind, text, c, error);
+    struct js_error other = {0};
+    if (!known && error->err == JS_STREAM_CONFIG && !check_name(c, name, &other)) {
+        *error = other; /* before what is not supported: nats-server supports it */
+    }
+    bool ok = known && check_name(c, name, error) && check_stream(c, clustered, error);
     if (!ok) {
         stream_config_deinit(c);
     }

@@ -2,11 +2,12 @@
 import asyncio
 import json
 import os
+import re
 
 import nats
 import pytest
 
-from harness import PEER, Cluster, Server, eventually, eventually_async
+from harness import PEER, ROOT, Cluster, Server, eventually, eventually_async
 from peer import both
 
 CONSUMER = {"stream_name": "S", "config": {"durable_name": "c", "ack_policy": "explicit"}}
@@ -139,3 +140,31 @@ async def test_the_requests_of_an_account_are_counted_when_they_are_answered(tmp
     await n.close()
     for s in servers:
         s.stop()
+
+
+def refused_by_the_tables():
+    """Members, words and requests that the sources know and refuse; what has no place in a struct asks for too much."""
+    names = set()
+    for source in ("stream_config.c", "consumer_config.c"):
+        with open(os.path.join(ROOT, "jetstream/state", source)) as f:
+            text = f.read()
+        tables = re.findall(r"struct field (?:stream|consumer|request|placement)_rows\[\] = \{(.*?)\{0\}\};", text, re.S)
+        rows = [row for table in tables for row in re.split(r"(?=\{\.name = )", table)]
+        for row in rows:
+            name = re.match(r'\{\.name = "(\w+)"', row)
+            if name and (not re.search(r"\b[SCT]\(|FIELD_AT", row) or "frozen_unsupported" in row):
+                names.add(name[1])
+        names |= set(re.findall(r'\{"(\w+)", -?\d+, true\}', text))
+    with open(os.path.join(ROOT, "jetstream/api.c")) as f:
+        missing = re.search(r"missing\[\] = \{(.*?)\};", f.read(), re.S)
+    return names | set(re.findall(r'"([A-Z_.]+)"', missing[1]))
+
+
+def test_what_is_refused_is_among_the_limits():
+    with open(os.path.join(ROOT, "README.md")) as f:
+        limits = f.read().partition("## Limits")[2]
+    names = refused_by_the_tables()
+    assert {"sealed", "discard_new_per_subject", "first_seq", "tags", "num_replicas", "sample_freq", "inactive_threshold", "mem_storage",
+            "original", "workqueue", "last_per_subject", "STREAM.SNAPSHOT", "ACCOUNT.PURGE"} <= names
+    missing = [n for n in sorted(names) if not re.search(rf"`(\w+: )?{re.escape(n)}`", limits)]
+    assert not missing, missing

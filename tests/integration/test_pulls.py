@@ -151,3 +151,33 @@ def test_odd_publishes(tmp_path, binary):
     assert a.message()[1].endswith("yes")
     assert a.api("STREAM.INFO.S")["state"]["messages"] == 2
     s.stop()
+
+
+@both
+def test_a_request_that_ends_tells_what_it_asked_for(tmp_path, binary):
+    s = Server(tmp_path, jetstream=True, binary=binary).start()
+    a = Asker(s)
+    prepare(a)
+    for body, messages, size in (('{"expires":50000000}', 0, 0), ('{"expires":50000000,"batch":0,"max_bytes":9}', 0, 9),
+                                 ('{"expires":50000000,"batch":-1}', -1, 0), ('{"expires":50000000,"batch":5}', 5, 0),
+                                 ('{"expires":-5}', 0, 0)):
+        a.send(NEXT, body, reply=a.inbox + ".n")
+        assert a.message()[1] == ("NATS/1.0 408 Request Timeout\r\n"
+                                  f"Nats-Pending-Messages: {messages}\r\nNats-Pending-Bytes: {size}\r\n\r\n"), body
+    s.stop()
+
+
+@both
+def test_names_that_differ_are_refused_before_anything_else(tmp_path, binary):
+    s = Server(tmp_path, jetstream=True, binary=binary).start()
+    a = Asker(s)
+    prepare(a)
+    push = {"deliver_subject": "x", "ack_policy": "explicit"}
+    for subject, code, body in (
+            ("CONSUMER.DURABLE.CREATE.S.q", 10017, {"stream_name": "S", "config": {"durable_name": "z", **push}}),
+            ("CONSUMER.DURABLE.CREATE.S.q", 10056, {"stream_name": "T", "config": {"durable_name": "q", **push}}),
+            ("CONSUMER.CREATE.S.q.f", 10131,
+             {"stream_name": "S", "config": {"name": "q", "filter_subject": "g", "ack_policy": "all"}}),
+            ("STREAM.CREATE.A", 10056, {"name": "B", "retention": "interest"})):
+        assert a.api(subject, **body)["error"]["err_code"] == code, subject
+    s.stop()
