@@ -38,6 +38,7 @@
 #define DIAL_TIMEOUT_MS 1000
 #define NODES_MAX       64
 
+#define PEER_NAME_MAX      1024
 #define GREETING_BYTES_MAX 65536
 #define FRAME_INPUT_MAX    (PEERS_FRAME_MAX + (1u << 20)) /* a frame, and what came with its end */
 
@@ -242,6 +243,29 @@ static void send_hello(struct peer *peer, struct conn *conn)
     json_decref(hello);
 }
 
+/* It is kept, logged and shown. */
+static bool is_name(const char *name)
+{
+    size_t len = strlen(name);
+    for (size_t i = 0; i < len; i++) {
+        if ((unsigned char)name[i] <= ' ' || name[i] == 0x7f) {
+            return false;
+        }
+    }
+    return len > 0 && len <= PEER_NAME_MAX;
+}
+
+/* Half of the places are for those that routes have told of: whoever comes with many names takes
+ * away nobody's. */
+static bool has_place(struct peers *peers, const char *name)
+{
+    unsigned unknown = 0;
+    for (unsigned i = 0; i < peers->count; i++) {
+        unknown += peers->list[i]->host == NULL;
+    }
+    return unknown < NODES_MAX / 2 || find(peers, hash_node_id(bytes_of(name))) != NULL;
+}
+
 /* Returns the peer that said hello, and its group (0: none), or NULL when it may not. */
 static struct peer *check_hello(struct peers *peers, struct bytes text, uint64_t *group)
 {
@@ -259,7 +283,8 @@ static struct peer *check_hello(struct peers *peers, struct bytes text, uint64_t
              auth_equal(bytes_of(ours), bytes_of(json_text(hello, "pass")));
     }
     const char *name = json_text(hello, "name");
-    if (ok && *name != '\0' && strcmp(name, broker_server_name(peers->broker)) != 0) {
+    if (ok && is_name(name) && strcmp(name, broker_server_name(peers->broker)) != 0 &&
+        has_place(peers, name)) {
         peer = find_or_add(peers, name);
     }
     *group = (uint64_t)json_int(hello, "group");

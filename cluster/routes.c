@@ -16,9 +16,10 @@
 
 /* Messages are left out beyond max_pending; interest cannot be, so it has this times as much before
  * the route is closed. */
-#define INTEREST_ROOM     4
-#define ROUTE_LINE_MAX    65536
-#define ROUTE_PAYLOAD_MAX (256u << 20) /* theirs may be larger than ours */
+#define INTEREST_ROOM       4
+#define ROUTE_LINE_MAX      65536
+#define ROUTE_STRANGERS_MAX 128
+#define ROUTE_PAYLOAD_MAX   (256u << 20) /* theirs may be larger than ours */
 
 /* --- connections --- */
 
@@ -84,9 +85,27 @@ void route_open(struct routes *routes, int fd, struct target *target, struct rou
     }
 }
 
+/* Whoever has not said yet which server it is takes a file that others need: of too many the one
+ * that came first goes. A server needs some milliseconds for that, and dials again. */
+static void make_room(const struct routes *routes)
+{
+    struct route *oldest = NULL; /* the newest are in front */
+    unsigned strangers = 0;
+    for (struct route *r = routes->list; r != NULL; r = r->next) {
+        if (r->target == NULL && r->remote == NULL) {
+            strangers++;
+            oldest = r;
+        }
+    }
+    if (strangers >= ROUTE_STRANGERS_MAX) {
+        route_close(oldest, CLOSE_MAX_CONNECTIONS);
+    }
+}
+
 static void on_accept(void *arg, int fd, bool crowded)
 {
     struct routes *routes = arg;
+    make_room(routes);
     if (crowded) {
         (void)close(fd);
         return;

@@ -157,10 +157,13 @@ static void send_no_responders(struct client *c, const struct proto_op *op)
         }
         struct buffer text = {0};
         size_t len = 32 + op->subject.len;
-        buffer_printf(&text,
-                      "HMSG %.*s %.*s %zu %zu\r\nNATS/1.0 503\r\nNats-Subject: %.*s\r\n\r\n\r\n",
-                      BYTES_ARG(op->reply), BYTES_ARG(subscription_sid(sub)), len, len,
-                      BYTES_ARG(op->subject));
+        buffer_append_text(&text, "HMSG "); /* there may be NULs in any of them */
+        buffer_append_bytes(&text, op->reply);
+        buffer_append_char(&text, ' ');
+        buffer_append_bytes(&text, subscription_sid(sub));
+        buffer_printf(&text, " %zu %zu\r\nNATS/1.0 503\r\nNats-Subject: ", len, len);
+        buffer_append_bytes(&text, op->subject);
+        buffer_append_text(&text, "\r\n\r\n\r\n");
         conn_write(c->conn, buffer_bytes(&text));
         buffer_deinit(&text);
         return;

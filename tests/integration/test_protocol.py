@@ -26,6 +26,13 @@ def test_headers_and_clients_without_them(core_server):
     assert b"MSG h 1 2\r\nhi\r\n" in without.until(b"hi\r\n")
 
 
+def test_no_responders_is_as_long_as_it_says(core_server):
+    """A NUL in a subject is no end of it."""
+    c = connect(core_server, b'{"verbose":false,"pedantic":false,"headers":true,"no_responders":true}')
+    c.send(b"SUB r.* 1\r\nPUB no\0body r.a\0b 1\r\nx\r\nPING\r\n")
+    assert c.until(b"PONG\r\n") == (b"HMSG r.a\0b 1 39 39\r\nNATS/1.0 503\r\nNats-Subject: no\0body\r\n\r\n\r\nPONG\r\n")
+
+
 def test_no_responders(core_server):
     c = connect(core_server,
                 b'{"verbose":false,"pedantic":false,"headers":true,"no_responders":true}')

@@ -1,6 +1,9 @@
 """Programs on the cluster port that belong to nobody: they do not vote, lead nobody, and end no server."""
 import json
 
+import os
+import socket
+
 import nats
 import pytest
 
@@ -8,6 +11,7 @@ import fake_peer
 from fake_peer import FakePeer, message
 from harness import Cluster, Server, eventually, eventually_async
 from ports import free_port
+from raw import connect
 
 
 def port_of(server):
@@ -181,4 +185,45 @@ async def test_an_operator_admits_a_server_that_waits(tmp_path):
     await user.close()
     await admin.close()
     late.kill()
+    c.kill()
+
+
+def test_who_says_nothing_takes_nobodys_place(tmp_path):
+    """Of too many silent connections to the cluster port the oldest goes, and a client finds its place."""
+    port = free_port()
+    s = Server(tmp_path, "n1", f'cluster {{ name: C1, listen: "127.0.0.1:{port}", authorization {{ user: u, password: p, timeout: 60 }} }}\n')
+    s.start()
+    silent = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(300)]
+    for c in silent[:100]:
+        while c.recv(65536):
+            pass
+    assert len(os.listdir(f"/proc/{s.process.pid}/fd")) < 250
+    connect(s).send(b"PING\r\n").until(b"PONG\r\n")
+    for c in silent:
+        c.close()
+    s.stop()
+
+
+@pytest.mark.parametrize("name", ["x" * 60000, "a b", "a\r\nb"])
+def test_a_name_that_is_none_is_refused(tmp_path, name):
+    port, other = free_port(), free_port()
+    s = Server(tmp_path, "n1", f'cluster {{ name: C1, listen: "127.0.0.1:{port}", routes: [ "nats://127.0.0.1:{other}" ] }}\n',
+               jetstream=True).start()
+    with pytest.raises(AssertionError, match="refused"):
+        FakePeer(port, name)
+    FakePeer(port, "named").close()
+    s.kill()
+
+
+def test_many_names_take_nobodys_place(tmp_path):
+    """More of them than a cluster may have nodes, before the others are there: it forms all the same."""
+    c = Cluster(tmp_path)
+    first = c.servers[0].start()
+    with pytest.raises(AssertionError, match="refused"):
+        for i in range(65):
+            FakePeer(port_of(first), f"fake-{i}").close()
+    for s in c.servers[1:]:
+        s.start()
+    for s in c.servers:
+        eventually(lambda: meta(s).get("leader"), 20, f"{s.name} knowing a leader")
     c.kill()
