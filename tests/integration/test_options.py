@@ -386,6 +386,18 @@ def test_monitoring_by_https_from_flags_alone(tmp_path):
 
 
 @both
+def test_help_names_every_flag(binary):
+    """Those of nats-server's help; without what is not there."""
+    done = subprocess.run([binary or BINARY, "--help"], capture_output=True, text=True, timeout=20)
+    named = set(re.findall(r"(?<![\w-])--?([a-zA-Z_]+)", done.stdout + done.stderr))
+    wanted = """a addr net p port n name server_name P pid m http_port ms https_port c config t sl signal client_advertise
+                ports_file_dir l log T logtime logtime_utc s syslog D debug V trace VV DV DVV log_size_limit max_traced_msg_len js
+                jetstream sd store_dir user pass auth tls tlscert tlskey tlsverify tlscacert routes cluster cluster_name
+                no_advertise cluster_advertise connect_retries cluster_listen h help v version"""
+    assert not set(wanted.split()) - named
+
+
+@both
 @pytest.mark.parametrize("text,words", [
     ('authorization { users: [ {user: "", password: x} ] }', "User entry requires a user"),
     ('leafnodes { remotes: [ {url: "nats://u:s3cr3t%zz@h:1"} ] }', "error parsing leafnode url"),
