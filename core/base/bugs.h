@@ -41,7 +41,7 @@ enum {
     BUG_READS_WITHOUT_ROUND = 27,  /* by a leader that may have been replaced: thesis §6.4 */
     BUG_READS_FROM_UNPROVEN = 28,  /* elusive; whoever has forgotten its vote confirms the leader */
     BUG_PROVES_WITH_LESS = 29,     /* elusive; than the winner of an election of all has */
-    BUG_REMOVED_STAYS_SILENT = 30, /* though its log alone can win: thesis §4.2.2 */
+    BUG_REMOVED_STAYS_SILENT = 30, /* elusive; though its log alone can win: thesis §4.2.2 */
     BUG_APPLIES_UNREADABLE = 31,   /* without the record that it would have needed (#8265) */
     BUG_STATE_CUTS_LOG = 32,       /* elusive; a stalled replica's, which it has acknowledged */
     BUG_STRANGER_PROVES_NOBODY = 33, /* elusive; a winner that has voted itself out */
