@@ -107,14 +107,14 @@ async def test_what_waits_for_a_stopped_follower_is_bounded(tmp_path):
     async def publish(i):
         while not done.is_set():
             try:
-                await js.publish(f"s{i}", bytes(256 * 1024), timeout=2)
+                await js.publish(f"s{i}", bytes(256 * 1024), timeout=2 * SLOW)
             except (nats.errors.Error, nats.js.errors.Error, asyncio.TimeoutError):
                 pass
     tasks = [asyncio.create_task(publish(n % 4)) for n in range(32)]
 
     async def dropping():
         return any("Slow: more than 33554432 bytes wait" in s.text() for s in others)
-    deadline = asyncio.get_running_loop().time() + 40
+    deadline = asyncio.get_running_loop().time() + 40 * SLOW
     while not await dropping():
         assert asyncio.get_running_loop().time() < deadline, "no limit was reached"
         await asyncio.sleep(0.05)  # the poll interval of this wait
