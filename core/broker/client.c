@@ -276,7 +276,7 @@ static void on_pub(struct client *c, const struct proto_op *op)
                         .payload = op->payload,
                         .header_len = op->header_len,
                         .size_text = op->size_text};
-    if (UNLIKELY(message_is_trace_only(&m))) {
+    if (UNLIKELY(m.header_len > 0 && message_is_trace_only(&m))) {
         return;
     }
     const struct mappings *mappings =

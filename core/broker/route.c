@@ -239,7 +239,7 @@ void broker_publish_from_link(struct broker *broker, struct account *account,
                               uint32_t queue_count)
 {
     struct routing routing = {.from_link = true, .queues = queues, .queue_count = queue_count};
-    if (UNLIKELY(message_is_trace_only(message))) {
+    if (UNLIKELY(message->header_len > 0 && message_is_trace_only(message))) {
         return;
     }
     (void)route_message(broker, account, message, &routing);
