@@ -123,7 +123,6 @@ struct broker_loop {
     struct internal_inbox **batched;   /* those with a batch being built */
     uint32_t batched_count, batched_cap;
     struct turn_task batch_task;
-    const struct internal_inbox *served; /* has the message that is being routed already */
     /* counters: written here, read by anyone */
     atomic_uint_fast64_t in_msgs, in_bytes, out_msgs, out_bytes;
     atomic_uint_fast64_t client_in_msgs, client_in_bytes, client_out_msgs, client_out_bytes;
@@ -216,6 +215,8 @@ struct routing {
      * match, which is being walked, would be overwritten. */
     const struct routing *outer;
     const struct account *account; /* set by route_message() */
+    const struct internal_inbox
+        *served; /* the subscriber inside the server that took it last, here */
     enum origin origin;
     bool from_link;
     const struct bytes *queues; /* from_link: only these groups */

@@ -306,7 +306,7 @@ bool client_deliver(struct subscription *sub, const struct message *m, size_t *p
     struct bytes subject = m->shown.ptr != NULL ? m->shown : m->subject;
     struct bytes sid = subscription_sid(sub);
     struct bytes payload = m->payload;
-    char size_digits[10], header_digits[10];
+    NOT_CLEARED char size_digits[10], header_digits[10];
     struct bytes size = m->size_text;
     struct bytes header_size = BYTES_NONE;
     if (m->header_len > 0 && !c->headers) { /* it did not negotiate headers: cut them off */

@@ -47,11 +47,8 @@ static int find(struct bytes subject)
     return -1;
 }
 
-bool origin_may_reach(enum origin origin, struct bytes subject)
+bool origin_of_server_may_reach(enum origin origin, struct bytes subject)
 {
-    if (LIKELY(origin == ORIGIN_CLIENT)) {
-        return true;
-    }
     int row = find(subject);
     return row < 0 || (origin == ORIGIN_EVENT && reserved[row].event);
 }

@@ -19,8 +19,13 @@ enum origin {
     ORIGIN_EVENT   /* by a server, to a subject of its own: $JS.EVENT.> */
 };
 
-/* May a message of that origin go to the subject? */
-bool origin_may_reach(enum origin origin, struct bytes subject);
+/* The same for what no client has published. */
+bool origin_of_server_may_reach(enum origin origin, struct bytes subject);
+/* May a message of that origin go to the subject? Asked for every message. */
+static inline bool origin_may_reach(enum origin origin, struct bytes subject)
+{
+    return LIKELY(origin == ORIGIN_CLIENT) || origin_of_server_may_reach(origin, subject);
+}
 /* Is it a subject whose messages are requests: $JS.API.>, that of any domain, or $SYS.>? Nobody who
  * asks for something is answered there, nor may anybody answer there because he was asked. */
 bool origin_is_request(struct bytes subject);

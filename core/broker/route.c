@@ -65,16 +65,15 @@ static bool deliver_client(struct subscription *sub, struct interest_entry *entr
 }
 
 static bool deliver_internal(struct internal_sub *sub, const struct message *m,
-                             const struct routing *routing)
+                             struct routing *routing)
 {
     if (UNLIKELY(origin_is_request(m->reply))) {
         return false; /* its answer would be a request */
     }
-    struct broker_loop *here = broker_here(sub->inbox->broker);
-    if (here->served == sub->inbox) {
+    if (routing->served == sub->inbox) {
         return true; /* while subjects are changed two of one subscriber may overlap */
     }
-    here->served = sub->inbox;
+    routing->served = sub->inbox;
     internal_deliver(sub, m);
     if (UNLIKELY(atomic_load_explicit(&sub->inbox->backlog, memory_order_relaxed) >
                  INTERNAL_BACKLOG) &&
@@ -86,7 +85,7 @@ static bool deliver_internal(struct internal_sub *sub, const struct message *m,
 
 /* True when the entry is local and took the message. */
 static bool deliver_local(struct broker *broker, struct interest_entry *entry,
-                          const struct message *m, const struct routing *routing)
+                          const struct message *m, struct routing *routing)
 {
     switch ((enum sub_kind)entry->kind) {
     case SUB_CLIENT:
@@ -117,7 +116,7 @@ static bool group_listed(struct bytes name, const struct routing *routing)
 
 /* From a link: uniformly among local members, any that takes it. */
 static bool deliver_group_local(struct broker *broker, const struct interest_group *group,
-                                const struct message *m, const struct routing *routing)
+                                const struct message *m, struct routing *routing)
 {
     struct random *random = loop_random(loop_current());
     uint32_t start = (uint32_t)random_below(random, group->count);
@@ -132,8 +131,7 @@ static bool deliver_group_local(struct broker *broker, const struct interest_gro
 
 /* From here: a start drawn by weight, then the first member that takes it. A link always does. */
 static bool deliver_group(struct broker *broker, const struct interest_group *group,
-                          const struct message *m, const struct routing *routing,
-                          struct targets *targets)
+                          const struct message *m, struct routing *routing, struct targets *targets)
 {
     struct random *random = loop_random(loop_current());
     uint32_t start = interest_group_pick(group, random_below(random, group->weight));
@@ -183,9 +181,8 @@ bool routing_has_passed(const struct routing *outer, const struct account *accou
 unsigned route_message(struct broker *broker, struct account *account, const struct message *m,
                        struct routing *routing)
 {
-    broker_here(broker)->served = NULL;
     routing->account = account;
-    if (UNLIKELY(routing_has_passed(routing->outer, account))) {
+    if (UNLIKELY(routing->outer != NULL && routing_has_passed(routing->outer, account))) {
         return 0; /* a circle of imports */
     }
     if (UNLIKELY(!origin_may_reach(routing->origin, m->subject))) {
