@@ -284,7 +284,8 @@ static bool is_silent(const struct jetstream *js, uint64_t node)
 /* Whoever leads the stream's group may be one of those: the meta leader answers, too. */
 static bool some_are_silent(const struct jetstream *js, const struct assignment *a)
 {
-    bool silent = clock_mono_ns() - js->meta.leading_since_ns < NEW_LEADER_NS;
+    bool elsewhere = a->peer_count > 1 || a->peers[0] != js->self;
+    bool silent = elsewhere && clock_mono_ns() - js->meta.leading_since_ns < NEW_LEADER_NS;
     for (unsigned i = 0; i < a->peer_count; i++) {
         silent = silent || is_silent(js, a->peers[i]);
     }
@@ -335,6 +336,7 @@ static enum err apply(void *owner, uint64_t index, uint64_t term, struct bytes e
             json_t *o = js_response("stream_delete_response");
             json_put_bool(o, "success", true);
             answer(js, change.assignment->account, reply, o);
+            reply = NULL; /* not once more from here */
         }
         unhost(js, change.assignment, reply);
         assignment_free(change.assignment);
@@ -798,8 +800,9 @@ void meta_group_formed(struct jetstream *js, uint64_t id, const uint64_t *voters
 void meta_group_start(struct jetstream *js)
 {
     enum err err = load_voters(js);
-    if (err == OK) {
-        err = load_id(js);
+    if (err == OK &&
+        load_id(js) == ERR_UNKNOWN) { /* one that is lost is one that 0.3 did not have */
+        err = ERR_UNKNOWN;
     }
     if (err == ERR_UNKNOWN) {
         meta_is_offline(js, "the list of its voters, or its id, is not understood by this version. "
