@@ -65,6 +65,7 @@ def dumps_core(server):
     return os.WCOREDUMP(status)
 
 
+@pytest.mark.skipif(SLOW > 1, reason="a sanitizer looks for leaks as a debugger would")
 def test_no_core_is_dumped_unless_it_is_asked_for(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
