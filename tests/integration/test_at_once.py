@@ -6,7 +6,7 @@ import json
 import nats
 import pytest
 
-from harness import Cluster, Server, eventually, eventually_async
+from harness import SLOW, Cluster, Server, eventually, eventually_async
 from peer import both
 
 
@@ -149,7 +149,7 @@ async def test_publishes_under_way_when_the_leader_ends_are_answered(cluster):
     await stopping
     # what crosses the news on the route that nobody is there any more is lost on it, as between servers of any kind
     async def all_but_a_few():
-        return len(p.answers) > p.sent - 150
+        return len(p.answers) > p.sent - 150 * SLOW
     await eventually_async(all_but_a_few, what="answers to the publishes")
     async def leads():
         await p.publish("s", 1)
