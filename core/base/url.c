@@ -20,7 +20,7 @@ static bool has_control(struct bytes text)
 /* The bytes from `from` to the one before `to`. */
 static struct bytes part(struct bytes text, size_t from, size_t to)
 {
-    return bytes_make(text.ptr + from, to - from);
+    return text.ptr == NULL ? BYTES_NONE : bytes_make(text.ptr + from, to - from);
 }
 
 static size_t find_first(struct bytes text, const char *set)
