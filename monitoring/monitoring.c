@@ -20,15 +20,11 @@ struct jetstream *live_jetstream(const struct monitoring *m)
 
 void scrape_free(struct scrape *s)
 {
-    json_decref(s->list);
     free(s->account);
     free(s->user);
     free(s->test);
     buffer_deinit(&s->walk.page);
-    for (size_t i = 0; i < s->listed_count; i++) {
-        buffer_deinit(&s->listed[i].list);
-    }
-    free(s->listed);
+    client_page_deinit(&s->page);
     free(s);
 }
 
@@ -37,7 +33,6 @@ struct scrape *scrape_new(struct monitoring *m, struct http_request *q)
     struct scrape *s = NEW(struct scrape);
     s->m = m;
     s->request = q;
-    s->list = json_array();
     return s;
 }
 
@@ -134,17 +129,6 @@ bool query_page(struct http_request *q, struct scrape *s)
     s->offset = s->offset < 0 ? 0 : s->offset > LIST_MAX ? LIST_MAX : s->offset;
     s->limit = s->limit <= 0 ? 1024 : s->limit > LIST_MAX ? LIST_MAX : s->limit;
     return true;
-}
-
-json_t *page_of(const struct scrape *s, json_t *list)
-{
-    json_t *page = json_array();
-    size_t end = (size_t)(s->offset + s->limit); /* both are at most LIST_MAX */
-    for (size_t i = (size_t)s->offset; i < json_array_size(list) && i < end; i++) {
-        (void)json_array_append(page, json_array_get(list, i));
-    }
-    json_decref(list);
-    return page;
 }
 
 /* --- /routez --- */

@@ -15,26 +15,17 @@ struct monitoring {
     json_t *requests; /* path → count: http_req_stats */
 };
 
-struct sort_key;
-
 /* One scrape that waits for the loops. */
 struct scrape {
     struct monitoring *m;
     struct http_request *request;
-    json_t *body;
-    json_t *list;
-    struct connz_options connz;
-    uint64_t cid;
-    const struct sort_key *sorting;      /* connz */
-    char *user;                          /* connz: only this one's */
-    char *test;                          /* subsz: only what this subject reaches */
-    struct interest_stats interest;      /* subsz: summed over the loops */
-    struct subscription_walk walk;       /* subsz; connz: where it stands */
-    struct client_subscriptions *listed; /* owned; connz: of the page */
-    size_t listed_count;
+    struct client_page page;        /* connz */
+    char *user;                     /* connz: only this one's */
+    char *test;                     /* subsz: only what this subject reaches */
+    struct interest_stats interest; /* subsz: summed over the loops */
+    struct subscription_walk walk;  /* subsz */
     int64_t offset, limit;
-    bool has_cid;
-    bool accounts, streams, consumers, config;
+    bool accounts, streams, consumers, config, subscriptions;
     char *account;
     bool details;
 };
@@ -54,8 +45,6 @@ bool query_bool(struct http_request *q, const char *name, bool *value);
 /* offset and limit, brought into the range 0 … LIST_MAX, 1 … LIST_MAX. */
 #define LIST_MAX 1000000
 bool query_page(struct http_request *q, struct scrape *s);
-/* Steals `list`; returns the page of it that was asked for. */
-json_t *page_of(const struct scrape *s, json_t *list);
 bool query_int(struct http_request *q, const char *name, int64_t *value);
 
 struct js_totals {

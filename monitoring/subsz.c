@@ -13,7 +13,7 @@ static bool subsz_gather(void *arg, struct loop *loop)
 {
     (void)loop;
     struct scrape *s = arg;
-    bool whole = !s->connz.subscriptions || broker_walk_subscriptions(s->m->broker, &s->walk);
+    bool whole = !s->subscriptions || broker_walk_subscriptions(s->m->broker, &s->walk);
     if (whole) {
         broker_interest_stats(s->m->broker, s->account, &s->interest);
     }
@@ -56,7 +56,7 @@ void on_subsz(struct monitoring *m, struct http_request *q)
     const char *test = http_query(q, "test");
     const char *account = http_query(q, "acc");
     struct scrape *s = scrape_new(m, q);
-    if (!query_bool(q, "subs", &s->connz.subscriptions) || !query_page(q, s)) {
+    if (!query_bool(q, "subs", &s->subscriptions) || !query_page(q, s)) {
         scrape_free(s);
         return;
     }

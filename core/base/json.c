@@ -59,6 +59,19 @@ void json_write(struct buffer *out, const json_t *value, int indent)
     (void)json_dump_callback(value, append_escaped, out, flags);
 }
 
+void json_write_within(struct buffer *out, const json_t *value, int indent, int margin)
+{
+    struct buffer text = {0};
+    json_write(&text, value, indent);
+    for (size_t i = 0; i < text.len; i++) {
+        buffer_append_char(out, text.data[i]);
+        if (text.data[i] == '\n') { /* in strings it is escaped */
+            buffer_printf(out, "%*s", margin, "");
+        }
+    }
+    buffer_deinit(&text);
+}
+
 /* Bytes that are no UTF-8 (jansson refuses them) become U+FFFD, each, as with Go's encoder. */
 static json_t *repaired(struct bytes value)
 {

@@ -19,6 +19,9 @@ json_t *json_parse(struct bytes text, json_error_t *reason);
 json_t *json_read(struct bytes text);
 /* Compact or indented text, with <, > and & escaped as Go's encoder does (\u003c …). */
 void json_write(struct buffer *out, const json_t *value, int indent);
+/* The same as a part of what is written elsewhere: all lines but the first begin `margin` further
+ * to the right. */
+void json_write_within(struct buffer *out, const json_t *value, int indent, int margin);
 
 /* `value` as a JSON string, in its quotes. */
 void json_write_text(struct buffer *out, const char *value);

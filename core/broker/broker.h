@@ -18,6 +18,8 @@
 #include "core/account/account.h"
 #include "core/auth/auth.h"
 #include "core/base/buffer.h"
+#include "core/base/heap.h"
+#include "core/base/table.h"
 #include "core/config/options.h"
 #include "core/net/conn.h"
 #include "core/runtime/loop.h"
@@ -209,27 +211,55 @@ struct client_walk {
     struct client_walk *next;
 };
 
-/* Appends one connz object per client of the current loop to `array`, with members for sorting and
- * filtering that are not to be shown: "trireme_…", and without `auth` user and account. A slice:
- * false when there is more to do on the loop. */
+/* A page of the clients, those that are gone included: found by one walk, described in another, so
+ * that only those on it cost more than a few figures. The caller fills the first part and zeroes
+ * the rest. */
 enum connz_state { CONNZ_OPEN, CONNZ_CLOSED, CONNZ_ALL };
-struct connz_options {
-    bool subscriptions, detail, auth;
+enum connz_sort {
+    CONNZ_BY_CID,
+    CONNZ_BY_SUBSCRIPTIONS,
+    CONNZ_BY_PENDING,
+    CONNZ_BY_OUT_MSGS,
+    CONNZ_BY_IN_MSGS,
+    CONNZ_BY_OUT_BYTES,
+    CONNZ_BY_IN_BYTES,
+    CONNZ_BY_START,
+    CONNZ_BY_STOP,
+    CONNZ_BY_REASON,
+    CONNZ_BY_ACTIVITY,
+    CONNZ_BY_RTT
+};
+struct client_page {
     enum connz_state state;
-};
-bool broker_walk_clients(struct broker *broker, const struct connz_options *options,
-                         struct client_walk *walk, json_t *array);
+    enum connz_sort sort;
+    bool subscriptions, detail, auth; /* what is shown of each */
+    bool has_cid;
+    uint64_t cid;               /* with has_cid: this one */
+    const char *user, *account; /* NULL: any */
+    size_t offset, limit;
 
-/* The subscriptions of some clients, by their numbers. */
-struct client_subscriptions {
-    uint64_t cid;
-    struct buffer list; /* owned: subjects or, with detail, objects, with commas between */
+    uint64_t matched;           /* so far: in the end, how many there are on all pages */
+    struct heap first;          /* struct client_rank: the first offset + limit of them */
+    struct client_text *listed; /* owned: of the page, in order; of who left meanwhile, empty */
+    size_t count;
+    struct table by_cid; /* of `listed` */
+    size_t described;
+    struct client_walk at;
 };
-/* By number, for qsort() and bsearch(). */
-int client_subscriptions_compare(const void *a, const void *b);
-/* A slice, as above; `clients` are in the order of their numbers. */
-bool broker_walk_clients_subscriptions(struct broker *broker, bool detail, struct client_walk *walk,
-                                       struct client_subscriptions *clients, size_t count);
+/* One of the page: an object, as text, without its end. */
+struct client_text {
+    uint64_t cid;
+    struct buffer text;
+    bool begun, has_list;
+};
+/* Slices, as broker_gather_in_slices() runs them: false when there is more to do on the loop. The
+ * first finds the page, the second, afterwards, describes it. */
+bool broker_walk_page(struct broker *broker, struct client_page *page);
+bool broker_describe_page(struct broker *broker, struct client_page *page);
+/* Appends those that were there to be described as the items of a list: indented or, with their
+ * subscriptions, a line each. */
+void client_page_write(const struct client_page *page, struct buffer *out);
+void client_page_deinit(struct client_page *page);
 
 /* A page of the clients' subscriptions. The caller fills the first part and zeroes the rest. */
 struct subscription_walk {

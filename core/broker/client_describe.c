@@ -54,6 +54,10 @@ static void take_facts(const struct client *c, struct client_facts *f)
     f->out_msgs = c->conn->out_msgs;
     f->out_bytes = c->conn->out_bytes;
     pthread_mutex_unlock(&c->conn->lock);
+}
+
+static void take_tls(const struct client *c, struct client_facts *f)
+{
     if (c->conn->secured) {
         f->tls_version = tls_session_version(c->conn->tls);
         tls_session_cipher(c->conn->tls, f->cipher);
@@ -67,7 +71,7 @@ static void put_name(json_t *o, const char *key, const char *value)
     }
 }
 
-static json_t *describe(const struct client_facts *f)
+static json_t *describe(const struct client_facts *f, bool auth)
 {
     json_t *o = json_object();
     char text[CLOCK_DURATION_MAX];
@@ -83,7 +87,6 @@ static json_t *describe(const struct client_facts *f)
         json_put_time(o, "stop", f->stop_ns);
         json_put_text(o, "reason", close_reason_text(f->reason));
     }
-    json_put_int(o, "trireme_rtt_ns", f->rtt_ns);
     clock_format_duration(f->rtt_ns < NS_PER_MS ? f->rtt_ns / 1000 * 1000 : f->rtt_ns, text);
     json_put_text(o, "rtt", text);
     clock_format_uptime(until - f->start_ns, text);
@@ -106,12 +109,13 @@ static json_t *describe(const struct client_facts *f)
         json_put_text(o, "tls_version", f->tls_version);
         json_put_text(o, "tls_cipher_suite", f->cipher);
     }
-    put_name(o, "authorized_user", f->user);
-    if (strcmp(f->account, "$G") != 0) {
+    if (auth) {
+        put_name(o, "authorized_user", f->user);
+    }
+    if (auth && strcmp(f->account, "$G") != 0) {
         json_put_text(o, "account", f->account);
         json_put_text(o, "name_tag", f->account);
     }
-    json_put_text(o, "trireme_account", f->account);
     return o;
 }
 
@@ -152,6 +156,7 @@ void client_remember_closed(const struct client *c, enum close_reason reason)
         forget(f);
     }
     take_facts(c, f);
+    take_tls(c, f);
     f->name = keep(f->name);
     f->lang = keep(f->lang);
     f->version = keep(f->version);
@@ -191,15 +196,95 @@ void client_put_subscription(json_t *o, const struct subscription *sub)
     json_put_u64(o, "cid", c->conn->id);
 }
 
-json_t *client_describe(const struct client *c)
+json_t *client_describe(const struct client *c, bool auth)
 {
     struct client_facts f;
     take_facts(c, &f);
-    return describe(&f);
+    take_tls(c, &f);
+    return describe(&f, auth);
 }
 
-json_t *client_describe_closed(const struct broker_loop *here, uint32_t index)
+uint32_t client_closed_count(const struct broker_loop *here)
 {
-    const struct closed_clients *closed = here->closed;
-    return closed == NULL || index >= closed->count ? NULL : describe(&closed->ring[index]);
+    return here->closed == NULL ? 0 : here->closed->count;
+}
+
+static const struct client_facts *closed_at(const struct broker_loop *here, uint32_t index)
+{
+    CHECK(index < client_closed_count(here));
+    return &here->closed->ring[index];
+}
+
+uint64_t client_closed_cid(const struct broker_loop *here, uint32_t index)
+{
+    return closed_at(here, index)->cid;
+}
+
+json_t *client_describe_closed(const struct broker_loop *here, uint32_t index, bool auth)
+{
+    return describe(closed_at(here, index), auth);
+}
+
+/* --- their order --- */
+
+static bool is_wanted(const struct client_facts *f, const struct client_page *p)
+{
+    return (!p->has_cid || p->cid == f->cid) &&
+           (p->account == NULL || strcmp(p->account, f->account) == 0) &&
+           (p->user == NULL || (f->user != NULL && strcmp(p->user, f->user) == 0));
+}
+
+/* The smallest comes first: of most figures that is the one with the most. */
+static int64_t key_of(const struct client_facts *f, enum connz_sort sort)
+{
+    switch (sort) {
+    case CONNZ_BY_CID:
+        return (int64_t)f->cid;
+    case CONNZ_BY_SUBSCRIPTIONS:
+        return -(int64_t)f->subscriptions;
+    case CONNZ_BY_PENDING:
+        return -(int64_t)f->pending;
+    case CONNZ_BY_OUT_MSGS:
+        return -(int64_t)f->out_msgs;
+    case CONNZ_BY_IN_MSGS:
+        return -(int64_t)f->in_msgs;
+    case CONNZ_BY_OUT_BYTES:
+        return -(int64_t)f->out_bytes;
+    case CONNZ_BY_IN_BYTES:
+        return -(int64_t)f->in_bytes;
+    case CONNZ_BY_START:
+        return -f->start_ns;
+    case CONNZ_BY_STOP:
+        return -f->stop_ns;
+    case CONNZ_BY_ACTIVITY:
+        return -f->last_activity_ns;
+    case CONNZ_BY_RTT:
+        return -f->rtt_ns;
+    case CONNZ_BY_REASON:
+        break; /* by its text */
+    }
+    return 0;
+}
+
+static bool rank_facts(const struct client_facts *f, const struct client_page *p,
+                       struct client_rank *rank)
+{
+    bool by_reason = p->sort == CONNZ_BY_REASON && f->stop_ns != 0;
+    *rank = (struct client_rank){.key = key_of(f, p->sort),
+                                 .text = by_reason ? close_reason_text(f->reason) : "",
+                                 .cid = f->cid};
+    return is_wanted(f, p);
+}
+
+bool client_rank(const struct client *c, const struct client_page *page, struct client_rank *rank)
+{
+    struct client_facts f;
+    take_facts(c, &f);
+    return rank_facts(&f, page, rank);
+}
+
+bool client_rank_closed(const struct broker_loop *here, uint32_t index,
+                        const struct client_page *page, struct client_rank *rank)
+{
+    return rank_facts(closed_at(here, index), page, rank);
 }

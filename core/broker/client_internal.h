@@ -55,10 +55,35 @@ void client_on_connect(struct client *c, const struct proto_op *op);
 bool client_admit(struct client *c);
 
 /* An entry of /connz; of one that is gone (the index-th of those kept; NULL: no more). */
-json_t *client_describe(const struct client *c);
-json_t *client_describe_closed(const struct broker_loop *here, uint32_t index);
+/* `auth`: with user and account. New reference. */
+json_t *client_describe(const struct client *c, bool auth);
+json_t *client_describe_closed(const struct broker_loop *here, uint32_t index, bool auth);
+uint32_t client_closed_count(const struct broker_loop *here);
+uint64_t client_closed_cid(const struct broker_loop *here, uint32_t index);
+/* Where a client stands in the order of a page: by key, text, and `order` in which they were found.
+ */
+struct client_rank {
+    int64_t key;
+    const char *text; /* static */
+    uint64_t order, cid;
+};
+/* False: it is not one of those that were asked for. `order` is the caller's. */
+bool client_rank(const struct client *c, const struct client_page *page, struct client_rank *rank);
+bool client_rank_closed(const struct broker_loop *here, uint32_t index,
+                        const struct client_page *page, struct client_rank *rank);
 /* The members of a subscription in /connz and /subsz. */
 void client_put_subscription(json_t *o, const struct subscription *sub);
+/* --- walk.c --- */
+
+void client_walk_begin(struct client_walk *w, struct broker_loop *here);
+/* On every loop that has had its turn. */
+void client_walk_end(struct client_walk *w, struct broker_loop *here);
+void client_walk_next(struct client_walk *w);
+#define WALK_SLICE          8192 /* steps of a turn, each some ten nanoseconds … */
+#define WALK_ENTRY_STEPS    32   /* … and what an entry of the answer counts for */
+#define WALK_RANK_STEPS     16   /* … a client whose figures are looked at */
+#define WALK_DESCRIBE_STEPS 512  /* … and one in the answer */
+
 /* Walks that stand at the client go on to the next one: before it leaves its home's list. */
 void client_leaves_walks(struct client *c);
 /* For /connz?state=closed; before the client drops what it has. */

@@ -57,6 +57,37 @@ def test_connz_filters_sorts_and_pages(pair):
     assert bad(s, "/connz?state=zzz") == "Error decoding state for zzz"
 
 
+def test_connz_pages_are_parts_of_one_order(tmp_path):
+    """Whatever it is sorted by: the pages put together are the whole list, over all loops, the closed ones included."""
+    s = Server(tmp_path, conf="loops: 2\n").start()
+    clients = [connect(s) for _ in range(90)]
+    for k, c in enumerate(clients):
+        c.send(b"".join(b"SUB a.%d %d\r\n" % (k, i) for i in range(k % 4)))
+        c.send(b"PUB x 1\r\n.\r\n" * (k % 7) + b"PING\r\n").until(b"PONG\r\n")
+    for c in clients[::3]:
+        c.s.close()
+    eventually(lambda: s.get("/connz")["total"] == 60 and s.get("/connz?state=all")["total"] == 91)  # and the harness's
+    order = {"cid": lambda c: c["cid"], "start": lambda c: c["cid"], "subs": lambda c: -c["subscriptions"],
+             "msgs_from": lambda c: -c["in_msgs"], "bytes_from": lambda c: -c["in_bytes"],
+             "msgs_to": lambda c: -c["out_msgs"], "pending": lambda c: -c["pending_bytes"],
+             "reason": lambda c: c["reason"], "stop": lambda c: "", "uptime": lambda c: "", "last": lambda c: "", "rtt": lambda c: ""}
+    for sort, key in order.items():
+        state = "closed" if sort in ("reason", "stop") else "all"
+        whole = s.get(f"/connz?state={state}&sort={sort}")
+        listed = [c["cid"] for c in whole["connections"]]
+        assert len(set(listed)) == len(listed) == (31 if state == "closed" else 91)
+        assert whole["total"] == whole["num_connections"] == len(listed)
+        assert [key(c) for c in whole["connections"]] == sorted(key(c) for c in whole["connections"]), sort
+        pages = [s.get(f"/connz?state={state}&sort={sort}&limit=40&offset={at}") for at in range(0, 121, 40)]
+        assert [c["cid"] for p in pages for c in p["connections"]] == listed, sort
+        assert [p["num_connections"] for p in pages[-2:]] == [max(0, len(listed) - 80), 0]
+    cid = s.get("/connz?sort=subs")["connections"][0]["cid"]
+    one = s.get(f"/connz?cid={cid}&state=all&subs=1")
+    assert (one["num_connections"], one["total"], one["limit"], one["connections"][0]["cid"]) == (1, 1, 1, cid)
+    assert len(one["connections"][0]["subscriptions_list"]) == one["connections"][0]["subscriptions"] == 3
+    s.stop()
+
+
 def test_connz_remembers_closed_clients_and_why(pair):
     s, a, b = pair
     a.s.close()
