@@ -23,6 +23,7 @@ struct waiter {
 
 /* Assets of this loop's thread. */
 static _Thread_local struct asset *assets_here;
+static _Thread_local struct asset_walk *walks_here;
 
 struct loop *asset_loop(const struct asset *a)
 {
@@ -749,6 +750,39 @@ struct asset *asset_next(struct asset *after)
     return after == NULL ? assets_here : after->next;
 }
 
+struct asset *asset_walk_at(struct asset_walk *w)
+{
+    if (!w->begun) {
+        *w = (struct asset_walk){.asset = assets_here, .begun = true, .next = walks_here};
+        walks_here = w;
+    }
+    if (w->asset == NULL) {
+        struct asset_walk **at = &walks_here;
+        while (*at != w) {
+            CHECK(*at != NULL);
+            at = &(*at)->next;
+        }
+        *at = w->next;
+        w->begun = false;
+    }
+    return w->asset;
+}
+
+void asset_walk_next(struct asset_walk *w)
+{
+    w->asset = w->asset->next;
+}
+
+static void leave_walks(const struct asset *a)
+{
+    for (struct asset_walk *w = walks_here; w != NULL; w = w->next) {
+        if (w->asset == a) {
+            asset_walk_next(w);
+            w->moved = true;
+        }
+    }
+}
+
 struct asset *asset_open(struct jetstream *js, struct shard *shard, const struct assignment *as,
                          struct fresh fresh, const char *reply, struct error *error)
 {
@@ -808,6 +842,7 @@ struct asset *asset_open(struct jetstream *js, struct shard *shard, const struct
 
 static void asset_free(struct asset *a)
 {
+    leave_walks(a);
     for (struct asset **at = &assets_here; *at != NULL; at = &(*at)->next) {
         if (*at == a) {
             *at = a->next;

@@ -1,4 +1,4 @@
-/* A stream and its consumers as API replies and /jsz have them. JetStream API reference §2. */
+/* A stream and its consumers as API replies have them. JetStream API reference §2. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -154,7 +154,9 @@ void asset_add_consumer_info(struct asset *a, enum info_place place, const struc
     json_put_text(o, "stream_name", a->name);
     json_put_text(o, "name", c->config.name);
     json_put_time(o, "created", c->created_ns);
-    put_config(o, place, consumer_config_json(&c->config, true));
+    if (place != INFO_BARE) {
+        put_config(o, place, consumer_config_json(&c->config, true));
+    }
     json_put(o, "delivered",
              sequence_json(c->delivered_seq, c->delivered_stream_seq, c->last_delivered_ns));
     json_put(o, "ack_floor", sequence_json(c->floor_seq, c->floor_stream_seq, c->last_acked_ns));
@@ -199,20 +201,8 @@ json_t *asset_summary(struct asset *a)
 json_t *asset_describe(struct asset *a)
 {
     json_t *o = begin_description(a);
-    char hash[20];
-    (void)snprintf(hash, sizeof hash, "%016llx", (unsigned long long)a->stream->content_hash);
-    json_put_text(o, "content_hash", hash);
     json_t *info = json_object();
     asset_add_stream_info(a, INFO_LISTED, info);
     json_put(o, "info", info);
-    json_t *consumers = json_array();
-    struct map_entry **sorted = map_sorted(&a->stream->consumers);
-    for (uint32_t i = 0; sorted[i] != NULL; i++) {
-        json_t *c = json_object();
-        asset_add_consumer_info(a, INFO_LISTED, sorted[i]->value, c);
-        (void)json_array_append_new(consumers, c);
-    }
-    free(sorted);
-    json_put(o, "consumers", consumers);
     return o;
 }

@@ -6,7 +6,8 @@
  *   pull.c            deliveries
  *   asset_api.c       requests of the API
  *   asset_held.c      those that wait for a leader
- *   asset_describe.c  descriptions, for the API and /jsz
+ *   asset_describe.c  descriptions, for the API
+ *   asset_walk.c      the same, for /jsz
  *   asset_recovery.c  what is left of a stream that is damaged
  *   advisory.c        events it tells
  *
@@ -149,7 +150,8 @@ json_t *asset_cluster_json(struct asset *asset);
 enum info_place {
     INFO_ASKED,   /* STREAM.INFO, CONSUMER.INFO */
     INFO_CHANGED, /* CREATE, UPDATE */
-    INFO_LISTED   /* LIST, /jsz */
+    INFO_LISTED,  /* LIST, /jsz */
+    INFO_BARE     /* /jsz without configurations */
 };
 /* The members of STREAM.INFO and CONSUMER.INFO are added to `object`. */
 void asset_add_stream_info(struct asset *asset, enum info_place place, json_t *object);

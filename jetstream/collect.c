@@ -32,6 +32,7 @@ struct here {
     bool only_leader, summary, named;
     char *account;    /* NULL: of all */
     struct map names; /* if `named`: these */
+    struct asset_walk walk;
     json_t *streams;
     void (*done)(void *arg, json_t *streams);
     void *arg;
@@ -44,16 +45,21 @@ static bool is_wanted(const struct here *h, const struct asset *a)
            (!h->named || map_get(&h->names, bytes_of(a->name)) != NULL);
 }
 
-static void gather(void *arg, struct loop *loop)
+static bool gather(void *arg, struct loop *loop)
 {
     (void)loop;
     struct here *h = arg;
-    for (struct asset *a = asset_next(NULL); a != NULL; a = asset_next(a)) {
+    int64_t until = clock_mono_ns() + ASSET_WALK_SLICE_NS;
+    for (struct asset *a; (a = asset_walk_at(&h->walk)) != NULL; asset_walk_next(&h->walk)) {
+        if (clock_mono_ns() >= until) {
+            return false;
+        }
         if (is_wanted(h, a)) {
             json_t *o = h->summary ? asset_summary(a) : asset_describe(a);
             (void)json_array_append_new(h->streams, o);
         }
     }
+    return true;
 }
 
 static void gathered(void *arg)
@@ -86,7 +92,7 @@ void collect_here(struct jetstream *js, const struct collect_wanted *wanted,
             (void)map_put(&h->names, bytes_of(json_string_value(name)), h);
         }
     }
-    broker_gather(js->broker, gather, gathered, h);
+    broker_gather_in_slices(js->broker, gather, gathered, h);
 }
 
 /* --- questions --- */
@@ -134,7 +140,7 @@ static void reply_account_info(struct question *q)
         const json_t *info = json_object_get(s, "info");
         int64_t replicas = json_int(s, "replicas");
         int64_t max_bytes = json_int(json_object_get(info, "config"), "max_bytes");
-        bool memory = jetstream_is_in_memory(info);
+        bool memory = strcmp(json_text(json_object_get(info, "config"), "storage"), "memory") == 0;
         const json_t *state = json_object_get(info, "state");
         used[memory] += replicas * json_int(state, "bytes");
         reserved[memory] += max_bytes > 0 ? replicas * max_bytes : 0;

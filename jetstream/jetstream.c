@@ -562,13 +562,6 @@ void jetstream_health(struct jetstream *js, void (*done)(void *arg, const char *
     broker_gather(js->broker, check_assets, assets_checked, h);
 }
 
-void jetstream_describe(struct jetstream *js, bool summary,
-                        void (*done)(void *arg, json_t *streams), void *arg)
-{
-    const struct collect_wanted wanted = {.summary = summary};
-    collect_here(js, &wanted, done, arg);
-}
-
 json_t *jetstream_meta_json(struct jetstream *js)
 {
     if (!js_is_clustered(js)) {
@@ -672,11 +665,6 @@ json_t *jetstream_foreign_peers(struct jetstream *js)
     }
     free(nodes);
     return names;
-}
-
-bool jetstream_is_in_memory(const json_t *info)
-{
-    return strcmp(json_text(json_object_get(info, "config"), "storage"), "memory") == 0;
 }
 
 struct jetstream_totals jetstream_totals(const struct jetstream *js)

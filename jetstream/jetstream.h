@@ -45,13 +45,39 @@ json_t *jetstream_missing_peers(struct jetstream *js);
 /* The names of servers that are connected and belong to another meta group, so that there is no
  * consensus with them. NULL: there are none. New reference. */
 json_t *jetstream_foreign_peers(struct jetstream *js);
-/* Calls back on loop 0 with an array of all streams this server has a replica of: name, account,
- * leading, replicas, info (as STREAM.INFO), consumers. `summary`: of info only what sums are made
- * of. The array is borrowed. */
-void jetstream_describe(struct jetstream *js, bool summary,
-                        void (*done)(void *arg, json_t *streams), void *arg);
-/* Of a description of a stream, its member "info". */
-bool jetstream_is_in_memory(const json_t *info);
+/* What sums are made of. */
+struct stream_figures {
+    const char *account, *name; /* borrowed */
+    bool leading, memory;
+    unsigned replicas, consumers;
+    uint64_t messages, bytes, last_seq;
+};
+/* Where a walk over a loop's streams stands between two slices; all zero before. */
+struct asset_walk {
+    struct asset *asset; /* borrowed: the next one; one that goes moves the walk on */
+    bool begun;          /* on this loop, whose list it is in */
+    bool moved;          /* since it was last looked at */
+    struct asset_walk *next;
+};
+/* All streams that this server has a replica of. The caller fills the first part and zeroes the
+ * rest. */
+struct stream_walk {
+    /* Any loop, one stream after the other. Returns where a description is to be appended, as an
+     * item of a list in /jsz and with a comma before it unless the buffer is empty; NULL: nowhere.
+     */
+    struct buffer *(*on_stream)(void *arg, const struct stream_figures *figures);
+    void *arg;
+    bool consumers, config; /* are part of a description */
+
+    struct buffer *out; /* borrowed: a description is being written there */
+    struct heap names;  /* of its consumers; owned */
+    enum { STREAM_WALK_NAMES, STREAM_WALK_SORT, STREAM_WALK_CONSUMERS } stage;
+    uint32_t position;    /* among the consumers, then among the names */
+    const char *previous; /* borrowed: of the names, the last one that was written */
+    struct asset_walk at;
+};
+/* A slice, as broker_gather_in_slices() runs them: false when there is more to do on the loop. */
+bool jetstream_walk_streams(struct stream_walk *walk);
 /* The meta group as /jsz shows it; NULL without cluster. New reference. */
 json_t *jetstream_meta_json(struct jetstream *js);
 struct jetstream_totals {

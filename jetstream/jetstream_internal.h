@@ -233,7 +233,7 @@ void asset_echo(struct asset *asset, const char *reply);
  * that is the `speaker`. */
 void asset_delete(struct asset *asset, const char *reply, bool speaker);
 void asset_close(struct asset *asset);
-/* For /jsz and STREAM.LIST. */
+/* For STREAM.LIST. */
 json_t *asset_describe(struct asset *asset);
 /* Of that, what sums are made of. */
 json_t *asset_summary(struct asset *asset);
@@ -242,5 +242,9 @@ bool asset_is_current(struct asset *asset);
 const char *asset_problem(const struct asset *asset);
 /* Walks the assets of the current loop; NULL begins, NULL ends. */
 struct asset *asset_next(struct asset *after);
+/* The same in slices, between which assets come and go: where it stands; NULL: at the end. */
+struct asset *asset_walk_at(struct asset_walk *walk);
+void asset_walk_next(struct asset_walk *walk);
+#define ASSET_WALK_SLICE_NS (NS_PER_MS / 2) /* of a turn */
 
 #endif

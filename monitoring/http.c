@@ -94,7 +94,7 @@ static void on_timeout(void *arg)
 }
 
 static void send_response(struct http_request *q, int status, const char *headers,
-                          struct bytes body)
+                          const struct bytes *parts, size_t count)
 {
     struct http_conn *c = q->from;
     if (c == NULL) {
@@ -102,17 +102,23 @@ static void send_response(struct http_request *q, int status, const char *header
         return;
     }
     struct buffer out = {0};
-    buffer_printf(&out, "HTTP/1.1 %d %s\r\n%sContent-Length: %zu\r\n%s\r\n", status,
-                  status_text(status), headers, body.len,
-                  q->head.keep_alive ? "" : "Connection: close\r\n");
-    if (!q->head.is_head) {
-        buffer_append_bytes(&out, body);
+    size_t length = 0;
+    for (size_t i = 0; i < count; i++) {
+        length += parts[i].len;
     }
+    buffer_printf(&out, "HTTP/1.1 %d %s\r\n%sContent-Length: %zu\r\n%s\r\n", status,
+                  status_text(status), headers, length,
+                  q->head.keep_alive ? "" : "Connection: close\r\n");
     bool keep = q->head.keep_alive;
     c->request = NULL;
     c->since_ns = clock_mono_ns();
     conn_write(c->conn, buffer_bytes(&out));
     buffer_deinit(&out);
+    for (size_t i = 0; i < count && !q->head.is_head; i++) {
+        if (parts[i].len > 0) {
+            conn_write(c->conn, parts[i]);
+        }
+    }
     request_free(q);
     c->waits = true;
     c->last = !keep;
@@ -121,11 +127,17 @@ static void send_response(struct http_request *q, int status, const char *header
 
 void http_reply(struct http_request *q, int status, const char *type, struct bytes body)
 {
+    http_reply_parts(q, status, type, &body, 1);
+}
+
+void http_reply_parts(struct http_request *q, int status, const char *type,
+                      const struct bytes *parts, size_t count)
+{
     struct buffer headers = {0};
     bool json = strcmp(type, "application/json") == 0;
     buffer_printf(&headers, "Content-Type: %s\r\n%s%c", type,
                   json && status != 400 ? "Access-Control-Allow-Origin: *\r\n" : "", '\0');
-    send_response(q, status, headers.data, body);
+    send_response(q, status, headers.data, parts, count);
     buffer_deinit(&headers);
 }
 
@@ -135,7 +147,7 @@ void http_redirect(struct http_request *q, const char *path)
     buffer_append_text(&headers, "Location: ");
     http_put_location(&headers, path, q->head.query);
     buffer_append(&headers, "\r\n", 3);
-    send_response(q, 307, headers.data, BYTES_NONE);
+    send_response(q, 307, headers.data, NULL, 0);
     buffer_deinit(&headers);
 }
 

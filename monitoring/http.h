@@ -35,6 +35,9 @@ const char *http_path(const struct http_request *request);
 const char *http_query(const struct http_request *request, const char *name);
 /* Sends and frees the request. */
 void http_reply(struct http_request *request, int status, const char *type, struct bytes body);
+/* The same, its body in parts. */
+void http_reply_parts(struct http_request *request, int status, const char *type,
+                      const struct bytes *parts, size_t count);
 /* To another path here (decoded), with the request's own query. */
 void http_redirect(struct http_request *request, const char *path);
 

@@ -8,94 +8,115 @@
 #include "core/base/mem.h"
 #include "monitoring/monitoring_internal.h"
 
-static json_t *stream_detail(const struct scrape *s, const json_t *stream)
+/* accounts on the page → figures of all streams, descriptions of those of the page's → text */
+
+static struct account_listing *listing_of(const struct scrape *s, const char *account)
 {
-    const json_t *info = json_object_get(stream, "info");
-    json_t *d = json_object();
-    json_put_text(d, "name", json_text(stream, "name"));
-    json_put(d, "created", json_incref(json_object_get(info, "created")));
-    json_put(d, "cluster", json_incref(json_object_get(info, "cluster")));
-    if (s->config) {
-        json_put(d, "config", json_incref(json_object_get(info, "config")));
-    }
-    json_put(d, "state", json_incref(json_object_get(info, "state")));
-    json_put_text(d, "trireme_content_hash", json_text(stream, "content_hash"));
-    if (s->consumers) {
-        json_t *consumers = json_deep_copy(json_object_get(stream, "consumers"));
-        size_t i;
-        json_t *c;
-        json_array_foreach(consumers, i, c)
-        {
-            if (!s->config) {
-                (void)json_object_del(c, "config");
-            }
-        }
-        json_put(d, "consumer_detail", consumers);
-    }
-    return d;
+    return map_get(&s->by_account, bytes_of(account));
 }
 
-static json_t *account_details(const struct scrape *s, json_t *streams)
-{
-    json_t *details = json_array();
-    struct account **accounts = accounts_list(broker_accounts(s->m->broker));
-    for (uint32_t i = 0; accounts[i] != NULL; i++) {
-        const char *name = accounts[i]->name;
-        if (!accounts[i]->jetstream || (s->account != NULL && strcmp(s->account, name) != 0)) {
-            continue;
-        }
-        json_t *d = json_object();
-        json_t *list = json_array();
-        int64_t used[2] = {0}; /* on disk, in memory */
-        size_t k;
-        json_t *stream;
-        json_array_foreach(streams, k, stream)
-        {
-            if (strcmp(json_text(stream, "account"), name) == 0) {
-                const json_t *info = json_object_get(stream, "info");
-                used[jetstream_is_in_memory(info)] +=
-                    json_int(json_object_get(info, "state"), "bytes");
-                if (s->streams) {
-                    (void)json_array_append_new(list, stream_detail(s, stream));
-                }
-            }
-        }
-        json_put_text(d, "name", name);
-        json_put_text(d, "id", name);
-        json_put_int(d, "memory", used[true]);
-        json_put_int(d, "storage", used[false]);
-        if (s->streams) {
-            json_put(d, "stream_detail", json_incref(list));
-        }
-        json_decref(list);
-        (void)json_array_append_new(details, d);
-    }
-    free(accounts);
-    return details;
-}
-
-static void jsz_done(void *arg, json_t *streams)
+static struct buffer *jsz_stream(void *arg, const struct stream_figures *f)
 {
     struct scrape *s = arg;
-    struct js_totals totals = sum_streams(streams);
-    json_t *o = js_stats_json(s->m, &totals);
+    struct account_listing *listing = listing_of(s, f->account);
+    sum_stream(&s->totals, f);
+    if (listing == NULL) {
+        return NULL;
+    }
+    listing->used[f->memory] += f->bytes;
+    return s->streams ? &listing->streams : NULL;
+}
+
+static void write_listing(struct buffer *out, const struct scrape *s,
+                          const struct account_listing *listing)
+{
+    json_t *o = json_object();
+    json_put_text(o, "name", listing->account->name);
+    json_put_text(o, "id", listing->account->name);
+    json_put_u64(o, "memory", listing->used[true]);
+    json_put_u64(o, "storage", listing->used[false]);
+    buffer_append_text(out, out->len == 0 ? "    " : ",\n    ");
+    json_write_open(out, o, 2, 4);
+    json_decref(o);
+    if (s->streams) {
+        buffer_append_text(out, ",\n      \"stream_detail\": [");
+        buffer_append_bytes(out, buffer_bytes(&listing->streams));
+        buffer_append_text(out, listing->streams.len > 0 ? "\n      ]" : "]");
+    }
+    buffer_append_text(out, "\n    }");
+}
+
+static void jsz_done(void *arg)
+{
+    struct scrape *s = arg;
+    json_t *o = js_stats_json(s->m, &s->totals);
     json_put_text(o, "server_id", broker_server_id(s->m->broker));
     json_put_time(o, "now", clock_now_ns());
     json_put(o, "config", js_config_json(s->m));
-    json_put_int(o, "streams", (int64_t)json_array_size(streams));
-    json_put_int(o, "consumers", totals.consumers);
-    json_put_int(o, "messages", totals.messages);
-    json_put_int(o, "bytes", totals.bytes + totals.memory_bytes);
+    json_put_int(o, "streams", s->totals.streams);
+    json_put_int(o, "consumers", s->totals.consumers);
+    json_put_int(o, "messages", s->totals.messages);
+    json_put_int(o, "bytes", s->totals.bytes + s->totals.memory_bytes);
     json_t *meta = jetstream_meta_json(s->m->js);
     if (meta != NULL) {
         json_put(o, "meta_cluster", meta);
     }
-    if (s->accounts) {
-        json_put(o, "account_details", account_details(s, streams));
+    struct buffer list = {0};
+    for (uint32_t i = 0; i < s->listing_count; i++) {
+        write_listing(&list, s, &s->listings[i]);
     }
-    json_put_int(o, "total", 1);
-    reply_json(s->request, 200, o, 2);
+    if (list.len > 0) {
+        struct buffer rest = {0};
+        buffer_printf(&rest, ",\n  \"total\": %u", s->js_accounts);
+        reply_json_list(s->request, o, "account_details", buffer_bytes(&list), buffer_bytes(&rest));
+        buffer_deinit(&rest);
+    } else {
+        json_put_int(o, "total", s->js_accounts);
+        reply_json(s->request, 200, o, 2);
+    }
+    buffer_deinit(&list);
     scrape_free(s);
+}
+
+static int compare_listings(const void *a, const void *b)
+{
+    const struct account_listing *x = a, *y = b;
+    return strcmp(x->account->name, y->account->name);
+}
+
+/* The account named, or, when there is none of that name and all are asked for, a page of all. */
+static void choose_accounts(struct scrape *s, const char *named, bool all)
+{
+    struct account **accounts = accounts_list(broker_accounts(s->m->broker));
+    struct account_listing *list = NULL;
+    uint32_t count = 0, cap = 0, first = 0;
+    for (uint32_t i = 0; accounts[i] != NULL; i++) {
+        if (atomic_load(&accounts[i]->jetstream)) {
+            VEC_RESERVE(list, cap, count);
+            list[count++] = (struct account_listing){.account = accounts[i]};
+        }
+    }
+    free(accounts);
+    s->js_accounts = count;
+    while (first < count && (named == NULL || strcmp(list[first].account->name, named) != 0)) {
+        first++;
+    }
+    if (first < count) {
+        list[0] = list[first];
+        count = 1;
+    } else if (all) {
+        qsort(list, count, sizeof *list, compare_listings);
+        first = (uint32_t)s->offset < count ? (uint32_t)s->offset : count;
+        count = count - first < (uint32_t)s->limit ? count - first : (uint32_t)s->limit;
+        memmove(list, list + first, count * sizeof *list);
+    } else {
+        count = 0;
+    }
+    s->listings = list;
+    s->listing_count = count;
+    for (uint32_t i = 0; i < count; i++) {
+        (void)map_put(&s->by_account, bytes_of(list[i].account->name), &list[i]);
+    }
 }
 
 void on_jsz(struct monitoring *m, struct http_request *q)
@@ -122,11 +143,15 @@ void on_jsz(struct monitoring *m, struct http_request *q)
         return;
     }
     struct scrape *s = scrape_new(m, q);
+    if (!query_page(q, s)) {
+        scrape_free(s);
+        return;
+    }
     const char *account = http_query(q, "acc");
-    s->account = account == NULL ? NULL : mem_strdup(account);
-    s->consumers = consumers;
+    bool named = account != NULL && *account != '\0';
     s->streams = streams || consumers;
-    s->accounts = accounts || s->streams || s->account != NULL;
-    s->config = config;
-    jetstream_describe(m->js, !s->streams, jsz_done, s);
+    s->streams_walk.consumers = consumers;
+    s->streams_walk.config = config;
+    choose_accounts(s, named ? account : NULL, accounts || (s->streams && !named));
+    walk_streams(s, jsz_stream, jsz_done);
 }

@@ -1,4 +1,5 @@
 /* /metrics: OpenMetrics text */
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,7 +33,31 @@ static void put_label(struct buffer *out, const char *name, const char *value)
     buffer_append_char(out, '"');
 }
 
-static void metrics_done(void *arg, json_t *streams)
+static const struct {
+    const char *name, *help;
+} rows[] = {{"jetstream_stream_messages", "Messages stored."},
+            {"jetstream_stream_bytes", "Bytes stored, as max_bytes counts."},
+            {"jetstream_stream_last_seq", "Last sequence."},
+            {"jetstream_stream_consumers", "Consumers."}};
+
+static struct buffer *metrics_stream(void *arg, const struct stream_figures *f)
+{
+    struct scrape *s = arg;
+    const uint64_t values[] = {f->messages, f->bytes, f->last_seq, f->consumers};
+    static_assert(sizeof values / sizeof values[0] == sizeof rows / sizeof rows[0], "one each");
+    static_assert(sizeof s->rows / sizeof s->rows[0] == sizeof rows / sizeof rows[0], "one each");
+    for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
+        struct buffer *out = &s->rows[r];
+        buffer_printf(out, "%s{", rows[r].name);
+        put_label(out, "account", f->account);
+        buffer_append_char(out, ',');
+        put_label(out, "stream", f->name);
+        buffer_printf(out, ",leader=\"%d\"} %llu\n", f->leading, (unsigned long long)values[r]);
+    }
+    return NULL;
+}
+
+static void metrics_done(void *arg)
 {
     struct scrape *s = arg;
     struct monitoring *m = s->m;
@@ -73,27 +98,10 @@ static void metrics_done(void *arg, json_t *streams)
         metric(&out, "jetstream_meta_healthy", "gauge",
                "1 when this server has its part in the meta group.",
                jetstream_meta_health(m->js) == NULL);
-        static const struct {
-            const char *name, *field, *help;
-        } rows[] = {{"jetstream_stream_messages", "messages", "Messages stored."},
-                    {"jetstream_stream_bytes", "bytes", "Bytes stored, as max_bytes counts."},
-                    {"jetstream_stream_last_seq", "last_seq", "Last sequence."},
-                    {"jetstream_stream_consumers", "consumer_count", "Consumers."}};
         for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
-            size_t i;
-            json_t *stream;
             buffer_printf(&out, "# HELP %s %s\n# TYPE %s gauge\n", rows[r].name, rows[r].help,
                           rows[r].name);
-            json_array_foreach(streams, i, stream)
-            {
-                const json_t *state = json_object_get(json_object_get(stream, "info"), "state");
-                buffer_printf(&out, "%s{", rows[r].name);
-                put_label(&out, "account", json_text(stream, "account"));
-                buffer_append_char(&out, ',');
-                put_label(&out, "stream", json_text(stream, "name"));
-                buffer_printf(&out, ",leader=\"%d\"} %lld\n", json_bool(stream, "leading"),
-                              (long long)json_int(state, rows[r].field));
-            }
+            buffer_append_bytes(&out, buffer_bytes(&s->rows[r]));
         }
     }
     http_reply(s->request, 200, "text/plain; version=0.0.4; charset=utf-8", buffer_bytes(&out));
@@ -105,8 +113,8 @@ void on_metrics(struct monitoring *m, struct http_request *q)
 {
     struct scrape *s = scrape_new(m, q);
     if (live_jetstream(m) == NULL) {
-        metrics_done(s, NULL);
+        metrics_done(s);
     } else {
-        jetstream_describe(m->js, true, metrics_done, s);
+        walk_streams(s, metrics_stream, metrics_done);
     }
 }

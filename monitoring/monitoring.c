@@ -25,6 +25,14 @@ void scrape_free(struct scrape *s)
     free(s->test);
     buffer_deinit(&s->walk.page);
     client_page_deinit(&s->page);
+    for (uint32_t i = 0; i < s->listing_count; i++) {
+        buffer_deinit(&s->listings[i].streams);
+    }
+    free(s->listings);
+    map_deinit(&s->by_account);
+    for (size_t i = 0; i < sizeof s->rows / sizeof s->rows[0]; i++) {
+        buffer_deinit(&s->rows[i]);
+    }
     free(s);
 }
 
@@ -45,21 +53,16 @@ void reply_json(struct http_request *q, int status, json_t *body, int indent)
     json_decref(body);
 }
 
-void reply_json_list(struct http_request *q, json_t *body, const char *name, struct bytes list)
+void reply_json_list(struct http_request *q, json_t *body, const char *name, struct bytes list,
+                     struct bytes rest)
 {
-    static const char end[] = "\n}";
-    struct buffer text = {0};
-    json_write(&text, body, 2);
-    while (text.len > 0 && text.data[text.len - 1] != '}') {
-        text.len--;
-    }
-    CHECK(text.len > sizeof end - 1);
-    text.len -= sizeof end - 1;
-    buffer_printf(&text, ",\n  \"%s\": [\n", name);
-    buffer_append_bytes(&text, list);
-    buffer_append_text(&text, "\n  ]\n}");
-    http_reply(q, 200, "application/json", buffer_bytes(&text));
-    buffer_deinit(&text);
+    struct buffer head = {0};
+    json_write_open(&head, body, 2, 0);
+    buffer_printf(&head, ",\n  \"%s\": [\n", name);
+    const struct bytes parts[] = {buffer_bytes(&head), list, BYTES_LIT("\n  ]"), rest,
+                                  BYTES_LIT("\n}")};
+    http_reply_parts(q, 200, "application/json", parts, sizeof parts / sizeof parts[0]);
+    buffer_deinit(&head);
     json_decref(body);
 }
 

@@ -15,6 +15,10 @@ struct monitoring {
     json_t *requests; /* path → count: http_req_stats */
 };
 
+struct js_totals {
+    int64_t bytes, memory_bytes, messages, streams, consumers, ha_assets; /* bytes: on disk */
+};
+
 /* One scrape that waits for the loops. */
 struct scrape {
     struct monitoring *m;
@@ -25,9 +29,21 @@ struct scrape {
     struct interest_stats interest; /* subsz: summed over the loops */
     struct subscription_walk walk;  /* subsz */
     int64_t offset, limit;
-    bool accounts, streams, consumers, config, subscriptions;
+    bool streams, subscriptions;
+    struct stream_walk streams_walk;  /* jsz, varz, metrics */
+    struct js_totals totals;          /* the same */
+    struct account_listing *listings; /* owned; jsz: one for each account on the page */
+    uint32_t listing_count, js_accounts;
+    struct map by_account; /* name → one of them */
+    struct buffer rows[4]; /* metrics: of each kind those of all streams */
     char *account;
     bool details;
+};
+/* An account in /jsz. */
+struct account_listing {
+    const struct account *account;
+    uint64_t used[2];      /* bytes on disk, in memory */
+    struct buffer streams; /* their descriptions */
 };
 struct scrape *scrape_new(struct monitoring *m, struct http_request *q);
 void scrape_free(struct scrape *s);
@@ -37,8 +53,10 @@ struct jetstream *live_jetstream(const struct monitoring *m);
 
 /* Takes the body. */
 void reply_json(struct http_request *q, int status, json_t *body, int indent);
-/* The same with another member at its end: a list of what are objects as text, a line each. */
-void reply_json_list(struct http_request *q, json_t *body, const char *name, struct bytes list);
+/* The same with another member behind those of `body`: a list of objects, as text. `rest`: what
+ * follows it, as text that begins with a comma. */
+void reply_json_list(struct http_request *q, json_t *body, const char *name, struct bytes list,
+                     struct bytes rest);
 void reply_bad(struct http_request *q, const char *text);
 /* Parameters; false after a 400 has been sent. */
 bool query_bool(struct http_request *q, const char *name, bool *value);
@@ -47,12 +65,12 @@ bool query_bool(struct http_request *q, const char *name, bool *value);
 bool query_page(struct http_request *q, struct scrape *s);
 bool query_int(struct http_request *q, const char *name, int64_t *value);
 
-struct js_totals {
-    int64_t bytes, memory_bytes, messages, consumers, ha_assets; /* bytes: on disk */
-};
-
-/* Over the streams as jetstream_describe() hands them out. */
-struct js_totals sum_streams(const json_t *streams);
+void sum_stream(struct js_totals *totals, const struct stream_figures *figures);
+/* Walks all streams in slices: `on_stream` as in struct stream_walk, with the scrape as its arg. */
+void walk_streams(struct scrape *s,
+                  struct buffer *(*on_stream)(void *arg, const struct stream_figures *figures),
+                  void (*done)(void *arg));
+uint32_t count_js_accounts(const struct monitoring *m);
 json_t *js_config_json(const struct monitoring *m);
 json_t *js_api_json(const struct monitoring *m);
 json_t *js_stats_json(const struct monitoring *m, const struct js_totals *t);

@@ -44,7 +44,8 @@ static void subsz_done(void *arg)
     json_put_int(o, "offset", s->offset);
     json_put_int(o, "limit", s->limit);
     if (s->walk.page.len > 0) {
-        reply_json_list(s->request, o, "subscriptions_list", buffer_bytes(&s->walk.page));
+        reply_json_list(s->request, o, "subscriptions_list", buffer_bytes(&s->walk.page),
+                        BYTES_NONE);
     } else {
         reply_json(s->request, 200, o, 2);
     }

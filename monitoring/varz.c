@@ -56,21 +56,40 @@ json_t *js_api_json(const struct monitoring *m)
     return api;
 }
 
-struct js_totals sum_streams(const json_t *streams)
+void sum_stream(struct js_totals *t, const struct stream_figures *f)
 {
-    struct js_totals t = {0};
-    size_t i;
-    const json_t *stream;
-    json_array_foreach(streams, i, stream)
-    {
-        const json_t *info = json_object_get(stream, "info");
-        const json_t *state = json_object_get(info, "state");
-        *(jetstream_is_in_memory(info) ? &t.memory_bytes : &t.bytes) += json_int(state, "bytes");
-        t.messages += json_int(state, "messages");
-        t.consumers += json_int(state, "consumer_count");
-        t.ha_assets += json_int(stream, "replicas") > 1;
+    *(f->memory ? &t->memory_bytes : &t->bytes) += (int64_t)f->bytes;
+    t->messages += (int64_t)f->messages;
+    t->consumers += f->consumers;
+    t->streams++;
+    t->ha_assets += f->replicas > 1;
+}
+
+static bool walk_slice(void *arg, struct loop *loop)
+{
+    (void)loop;
+    struct scrape *s = arg;
+    return jetstream_walk_streams(&s->streams_walk);
+}
+
+void walk_streams(struct scrape *s,
+                  struct buffer *(*on_stream)(void *arg, const struct stream_figures *figures),
+                  void (*done)(void *arg))
+{
+    s->streams_walk.on_stream = on_stream;
+    s->streams_walk.arg = s;
+    broker_gather_in_slices(s->m->broker, walk_slice, done, s);
+}
+
+uint32_t count_js_accounts(const struct monitoring *m)
+{
+    struct account **list = accounts_list(broker_accounts(m->broker));
+    uint32_t count = 0;
+    for (uint32_t i = 0; list[i] != NULL; i++) {
+        count += atomic_load(&list[i]->jetstream);
     }
-    return t;
+    free(list);
+    return count;
 }
 
 /* What /varz has as jetstream.stats and /jsz at its top. */
@@ -81,7 +100,7 @@ json_t *js_stats_json(const struct monitoring *m, const struct js_totals *t)
     json_put_int(o, "storage", t->bytes);
     json_put_int(o, "reserved_memory", 0);
     json_put_int(o, "reserved_storage", 0);
-    json_put_int(o, "accounts", 1);
+    json_put_int(o, "accounts", count_js_accounts(m));
     json_put_int(o, "ha_assets", t->ha_assets);
     json_put(o, "api", js_api_json(m));
     return o;
@@ -182,7 +201,7 @@ static void put_labels(json_t *v, const struct options *o)
 }
 
 /* Storage and counts of JetStream come with a gathering; see on_varz(). */
-static json_t *varz(const struct monitoring *m, json_t *streams)
+static json_t *varz(const struct monitoring *m, const struct js_totals *totals)
 {
     const struct options *o = broker_options(m->broker);
     struct broker_stats s;
@@ -223,8 +242,7 @@ static json_t *varz(const struct monitoring *m, json_t *streams)
     json_put(v, "websocket", json_object());
     json_t *js = json_object();
     if (live_jetstream(m) != NULL) {
-        struct js_totals totals = sum_streams(streams);
-        json_t *stats = js_stats_json(m, &totals);
+        json_t *stats = js_stats_json(m, totals);
         json_put(js, "config", js_config_json(m));
         json_put(js, "stats", stats);
         json_t *meta = jetstream_meta_json(m->js);
@@ -281,18 +299,25 @@ static json_t *varz(const struct monitoring *m, json_t *streams)
     return v;
 }
 
-static void varz_done(void *arg, json_t *streams)
+static struct buffer *varz_stream(void *arg, const struct stream_figures *figures)
 {
     struct scrape *s = arg;
-    reply_json(s->request, 200, varz(s->m, streams), 2);
+    sum_stream(&s->totals, figures);
+    return NULL;
+}
+
+static void varz_done(void *arg)
+{
+    struct scrape *s = arg;
+    reply_json(s->request, 200, varz(s->m, &s->totals), 2);
     scrape_free(s);
 }
 
 void on_varz(struct monitoring *m, struct http_request *q)
 {
     if (live_jetstream(m) == NULL) {
-        reply_json(q, 200, varz(m, NULL), 2);
+        reply_json(q, 200, varz(m, &(struct js_totals){0}), 2);
     } else {
-        jetstream_describe(m->js, true, varz_done, scrape_new(m, q));
+        walk_streams(scrape_new(m, q), varz_stream, varz_done);
     }
 }

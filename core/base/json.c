@@ -63,13 +63,26 @@ void json_write_within(struct buffer *out, const json_t *value, int indent, int 
 {
     struct buffer text = {0};
     json_write(&text, value, indent);
-    for (size_t i = 0; i < text.len; i++) {
-        buffer_append_char(out, text.data[i]);
-        if (text.data[i] == '\n') { /* in strings it is escaped */
-            buffer_printf(out, "%*s", margin, "");
-        }
+    struct bytes rest = buffer_bytes(&text);
+    for (const char *end; (end = memchr(rest.ptr, '\n', rest.len)) != NULL;) {
+        size_t line = (size_t)(end - rest.ptr) + 1; /* in strings it is escaped */
+        buffer_append(out, rest.ptr, line);
+        memset(buffer_reserve(out, (size_t)margin), ' ', (size_t)margin);
+        out->len += (size_t)margin;
+        rest = bytes_skip(rest, line);
     }
+    buffer_append_bytes(out, rest);
     buffer_deinit(&text);
+}
+
+void json_write_open(struct buffer *out, const json_t *object, int indent, int margin)
+{
+    CHECK(json_object_size(object) > 0);
+    json_write_within(out, object, indent, margin);
+    CHECK(out->data[out->len - 1] == '}');
+    for (out->len--; out->data[out->len - 1] == ' ' || out->data[out->len - 1] == '\n';) {
+        out->len--;
+    }
 }
 
 /* Bytes that are no UTF-8 (jansson refuses them) become U+FFFD, each, as with Go's encoder. */

@@ -22,6 +22,8 @@ void json_write(struct buffer *out, const json_t *value, int indent);
 /* The same as a part of what is written elsewhere: all lines but the first begin `margin` further
  * to the right. */
 void json_write_within(struct buffer *out, const json_t *value, int indent, int margin);
+/* The same of an object with a member at least, without its end: others can be added behind. */
+void json_write_open(struct buffer *out, const json_t *object, int indent, int margin);
 
 /* `value` as a JSON string, in its quotes. */
 void json_write_text(struct buffer *out, const char *value);

@@ -96,14 +96,8 @@ static void list_page(struct client_page *p)
 static void begin_text(struct client_page *p, struct client_text *t, json_t *description)
 {
     CHECK(!t->begun);
-    if (has_lists(p)) {
-        json_write(&t->text, description, 0);
-    } else {
-        json_write_within(&t->text, description, 2, 4);
-    }
+    json_write_open(&t->text, description, has_lists(p) ? 0 : 2, has_lists(p) ? 0 : 4);
     json_decref(description);
-    CHECK(t->text.len > 0 && t->text.data[t->text.len - 1] == '}');
-    t->text.len--;
     t->begun = true;
     p->described++;
 }
@@ -192,7 +186,7 @@ void client_page_write(const struct client_page *p, struct buffer *out)
         if (t->begun) {
             buffer_append_text(out, out->len == begun ? "    " : ",\n    ");
             buffer_append_bytes(out, buffer_bytes(&t->text));
-            buffer_append_text(out, t->has_list ? "]}" : "}");
+            buffer_append_text(out, t->has_list ? "]}" : has_lists(p) ? "}" : "\n    }");
         }
     }
 }

@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 import urllib.request
 
@@ -52,6 +53,34 @@ async def eventually_async(check, timeout=10.0, what="the condition"):
             return result
         assert time.monotonic() < deadline, f"{what} did not come true within {timeout} s"
         await asyncio.sleep(0.02)
+
+
+class Load:
+    """Runs functions again and again, each in a thread, until the block ends; what one of them raises fails the test."""
+
+    def __init__(self, *tasks):
+        self.stopped, self.error, self.rounds = threading.Event(), None, [0] * len(tasks)
+        self.threads = [threading.Thread(target=self._run, args=(i, t)) for i, t in enumerate(tasks)]
+
+    def _run(self, i, task):
+        try:
+            while not self.stopped.is_set():
+                task()
+                self.rounds[i] += 1
+        except Exception as e:
+            self.error = e
+
+    def __enter__(self):
+        for t in self.threads:
+            t.start()
+        return self
+
+    def __exit__(self, *failure):
+        self.stopped.set()
+        for t in self.threads:
+            t.join(30)
+        if failure[0] is None and self.error is not None:
+            raise self.error
 
 
 class Server:

@@ -9,7 +9,7 @@ import urllib.request
 import pytest
 
 from certs import Certificates
-from harness import PEER, Server, eventually
+from harness import PEER, Load, Server, eventually
 from raw import Raw, connect
 
 CONF = """accounts {
@@ -62,15 +62,16 @@ def test_connz_pages_are_parts_of_one_order(tmp_path):
     s = Server(tmp_path, conf="loops: 2\n").start()
     clients = [connect(s) for _ in range(90)]
     for k, c in enumerate(clients):
-        c.send(b"".join(b"SUB a.%d %d\r\n" % (k, i) for i in range(k % 4)))
-        c.send(b"PUB x 1\r\n.\r\n" * (k % 7) + b"PING\r\n").until(b"PONG\r\n")
+        subs = b"".join(b"SUB a.%d %d\r\n" % (k, i) for i in range(k % 4))
+        c.send(subs + b"PUB x 1\r\n.\r\n" * (k % 7) + b"PING\r\n").until(b"PONG\r\n")
     for c in clients[::3]:
         c.s.close()
     eventually(lambda: s.get("/connz")["total"] == 60 and s.get("/connz?state=all")["total"] == 91)  # and the harness's
     order = {"cid": lambda c: c["cid"], "start": lambda c: c["cid"], "subs": lambda c: -c["subscriptions"],
              "msgs_from": lambda c: -c["in_msgs"], "bytes_from": lambda c: -c["in_bytes"],
              "msgs_to": lambda c: -c["out_msgs"], "pending": lambda c: -c["pending_bytes"],
-             "reason": lambda c: c["reason"], "stop": lambda c: "", "uptime": lambda c: "", "last": lambda c: "", "rtt": lambda c: ""}
+             "reason": lambda c: c["reason"], "stop": lambda c: "", "uptime": lambda c: "", "last": lambda c: "",
+             "rtt": lambda c: ""}
     for sort, key in order.items():
         state = "closed" if sort in ("reason", "stop") else "all"
         whole = s.get(f"/connz?state={state}&sort={sort}")
@@ -85,6 +86,92 @@ def test_connz_pages_are_parts_of_one_order(tmp_path):
     one = s.get(f"/connz?cid={cid}&state=all&subs=1")
     assert (one["num_connections"], one["total"], one["limit"], one["connections"][0]["cid"]) == (1, 1, 1, cid)
     assert len(one["connections"][0]["subscriptions_list"]) == one["connections"][0]["subscriptions"] == 3
+    s.stop()
+
+
+JSZ = """accounts { A { jetstream: enabled, users: [{user: a, password: a}] }, NONE { users: [{user: n, password: n}] }
+  B { jetstream: enabled, users: [{user: b, password: b}] } }
+"""
+
+
+def js_ask(c, requests):
+    """Sends all of them, and returns how each was answered."""
+    c.send(b"SUB r 1\r\n" + b"".join(b"PUB $JS.API.%s r %d\r\n%s\r\n" % (subject.encode(), len(body), body)
+                                     for subject, body in ((s, json.dumps(b).encode()) for s, b in requests)))
+    return [json.loads(c.until(b"\r\n") and c.until(b"\r\n")) for _ in requests]
+
+
+def details(server, query):
+    return [(a["name"], [(x["name"], [k["name"] for k in x.get("consumer_detail", [])])
+                         for x in a.get("stream_detail", [])])
+            for a in server.get("/jsz" + query).get("account_details", [])]
+
+
+@pytest.mark.skipif(PEER is None, reason="nats-server is not installed: nothing to compare with")
+def test_jsz_pages_accounts_as_nats_server_does(tmp_path):
+    """Total and sums are of all, whatever is listed; offset and limit are of accounts, by name."""
+    seen = []
+    for name, binary in (("ours", None), ("theirs", PEER)):
+        s = Server(tmp_path, name, conf=JSZ, jetstream=True, binary=binary).start()
+        for account, streams in (("a", 3), ("b", 2)):
+            c = connect(s, b'{"verbose":false,"user":"%s","pass":"%s"}' % ((account.encode(),) * 2))
+            made = js_ask(c, [(f"STREAM.CREATE.{account}{i}", {"name": f"{account}{i}", "subjects": [f"s{i}"]})
+                              for i in range(streams)])
+            made += js_ask(c, [(f"CONSUMER.DURABLE.CREATE.{account}0.{d}",
+                                {"stream_name": f"{account}0", "config": {"durable_name": d, "ack_policy": "explicit"}})
+                               for d in "ZYX"])
+            assert not [m for m in made if "error" in m]
+        answers = []
+        for query in ("", "?limit=1", "?accounts=1&offset=0&limit=1&acc=NOPE", "?accounts=1&offset=1",
+                      "?accounts=1&offset=9", "?streams=1&offset=1&limit=1", "?consumers=1&offset=1", "?acc=A",
+                      "?acc=NOPE", "?acc=NONE&streams=1", "?acc=A&streams=1&offset=5&limit=1", "?consumers=1&acc=B", "?limit=-1", "?acc="):
+            o = s.get("/jsz" + query)
+            listed = None if "accounts=1&offset=0" in query else sorted(
+                (a, sorted((x, sorted(k)) for x, k in streams)) for a, streams in details(s, query))
+            answers.append((query, o["accounts"], o["streams"], o["consumers"], o["total"], listed,
+                            "account_details" in o, list(o)[-1]))
+        assert bad(s, "/jsz?limit=x").startswith("Error decoding int for 'limit'")
+        for config in ("", "&config=1"):
+            streams = s.get(f"/jsz?consumers=1&acc=A{config}")["account_details"][0]["stream_detail"]
+            first = next(x for x in streams if x["name"] == "a0")
+            answers.append((sorted(set(first) - {"trireme_content_hash"}), sorted(first["consumer_detail"][0])))
+        seen.append(answers)
+        s.stop()
+    assert seen[0] == seen[1]
+
+
+def test_jsz_lists_while_consumers_and_streams_come_and_go(tmp_path):
+    """Many consumers, in the order of their names; each answer is whole JSON, with nobody in it twice."""
+    s = Server(tmp_path, conf="loops: 2\n", jetstream=True).start()
+    c = connect(s)
+
+    def consumer(stream, k):
+        return (f"CONSUMER.DURABLE.CREATE.{stream}.D{k}", {"stream_name": stream, "config": {
+            "durable_name": f"D{k}", "ack_policy": "explicit"}})
+    made = js_ask(c, [(f"STREAM.CREATE.{n}", {"name": n, "subjects": [n], "storage": "memory"}) for n in "KLMN"])
+    for stream in "KLMN":
+        made += js_ask(c, [consumer(stream, k) for k in range(400)])
+    assert not [m for m in made if "error" in m]
+    names = sorted(f"D{k}" for k in range(400))
+    assert sorted(details(s, "?consumers=1")[0][1]) == [(n, names) for n in "KLMN"]
+    assert [len(x) for x in details(s, "?streams=1")[0][1]] == [2] * 4
+
+    other = connect(s)
+
+    def churn():
+        gone = js_ask(other, [(f"CONSUMER.DELETE.K.D{k}", {}) for k in range(2, 400, 5)] + [("STREAM.DELETE.L", {})])
+        back = js_ask(other, [("STREAM.CREATE.L", {"name": "L", "subjects": ["L"], "storage": "memory"})])
+        back += js_ask(other, [consumer("K", k) for k in range(2, 400, 5)] + [consumer("L", k) for k in range(100)])
+        assert not [m for m in gone + back if "error" in m]
+    with Load(churn) as load:
+        while load.rounds[0] < 4 and load.error is None:
+            streams = dict(details(s, "?consumers=1&config=1")[0][1])
+            assert streams["M"] == streams["N"] == names
+            for listed in streams.values():
+                assert listed == sorted(set(listed))
+            assert s.get("/varz")["jetstream"]["stats"]["accounts"] == 1
+    assert sorted(details(s, "?consumers=1")[0][1]) == \
+        [("K", names), ("L", sorted(f"D{k}" for k in range(100))), ("M", names), ("N", names)]
     s.stop()
 
 
