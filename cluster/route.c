@@ -474,6 +474,7 @@ static void on_close(struct conn *conn, enum close_reason reason)
         remember(r, reason);
     }
     route_unregister(r);
+    route_leaves_walks(r);
     for (struct route **at = &routes->list; *at != NULL; at = &(*at)->next) {
         if (*at == r) {
             *at = r->next;

@@ -130,12 +130,18 @@ struct routes {
     json_t *kept_urls;
     struct loop_timer kept_timer;
     atomic_int route_count, remote_count;
+    struct route_walk *walks; /* borrowed: those under way */
 };
 
 static inline const struct cluster_options *routes_options(const struct routes *routes)
 {
     return &broker_options(routes->broker)->cluster;
 }
+
+/* --- routes_describe.c --- */
+
+/* Walks that stand at the route go on to the next one: before it leaves the list. */
+void route_leaves_walks(struct route *r);
 
 /* --- routes.c --- */
 

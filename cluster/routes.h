@@ -31,12 +31,21 @@ void routes_shutdown(struct routes *routes);
 /* After the loops have stopped. */
 void routes_free(struct routes *routes);
 
-/* Loop 0: for monitoring. */
-struct routez_options {
+/* The items of the list in /routez, written as text in slices. The caller fills the first part,
+ * zeroes the rest, and goes on to the end. */
+struct route_walk {
     bool subscriptions, detail; /* interest learnt on each route: subjects, or all there is */
+
+    struct buffer text; /* owned by the caller */
+    uint32_t count;     /* of routes in it */
+    struct route *at;   /* borrowed: the next one; one that goes moves the walk on */
+    uint32_t position;  /* in its interest */
+    bool begun;
+    bool amid; /* a description has been begun */
+    struct route_walk *next;
 };
-void routes_describe(const struct routes *routes, const struct routez_options *options,
-                     json_t *array);
+/* Loop 0. False: there is more to do, in another turn. */
+bool routes_walk(struct routes *routes, struct route_walk *walk);
 /* "import" and "export", each with "allow" and "deny": as INFO and /routez have them. */
 void routes_put_permissions(json_t *object, const struct permissions *permissions);
 /* The last ones that were closed, and why. */

@@ -6,6 +6,8 @@
 #include "core/base/clock.h"
 #include "core/base/json.h"
 
+#define SLICE_NS (NS_PER_MS / 2) /* of a turn */
+
 static void put_members(json_t *o, const struct route *r)
 {
     static const char *const kept[] = {"import", "export"};
@@ -17,33 +19,8 @@ static void put_members(json_t *o, const struct route *r)
     }
 }
 
-static json_t *subjects_of(const struct route *r, bool detail)
-{
-    json_t *list = json_array();
-    struct map_entry *e;
-    for (uint32_t i = 0; (e = map_next(&r->link.subs, &i)) != NULL;) {
-        struct link_interest interest = broker_link_entry(e->value);
-        if (!detail) {
-            (void)json_array_append_new(list, json_bytes(interest.subject));
-            continue;
-        }
-        json_t *o = json_object();
-        if (r->pinned == NULL) {
-            json_put_text(o, "account", interest.account);
-        }
-        json_put_bytes(o, "subject", interest.subject);
-        if (interest.queue.ptr != NULL) {
-            json_put_bytes(o, "qgroup", interest.queue);
-        }
-        json_put_text(o, "sid", "");
-        json_put_int(o, "msgs", 0);
-        json_put_u64(o, "cid", r->conn->id);
-        (void)json_array_append_new(list, o);
-    }
-    return list;
-}
-
-static json_t *describe(const struct route *r, const struct routez_options *options)
+/* The members before the list of subscriptions. */
+static json_t *describe(const struct route *r)
 {
     int64_t now = clock_now_ns();
     char text[48];
@@ -75,28 +52,130 @@ static json_t *describe(const struct route *r, const struct routez_options *opti
     json_put_u64(o, "in_bytes", r->in_bytes);
     json_put_u64(o, "out_bytes", bytes);
     json_put_int(o, "subscriptions", r->link.subs.count);
-    if (options->subscriptions || options->detail) {
-        json_put(o, options->detail ? "subscriptions_list_detail" : "subscriptions_list",
-                 subjects_of(r, options->detail));
-    }
-    if (r->place.account != NULL) {
-        json_put_text(o, "account", r->place.account);
-    }
-    if (r->compression != COMPRESSION_NOT_SUPPORTED) {
-        json_put_text(o, "compression", compression_mode_names[r->compression]);
-    }
     return o;
 }
 
-void routes_describe(const struct routes *routes, const struct routez_options *options,
-                     json_t *array)
+/* --- in slices --- */
+
+static bool has_list(const struct route_walk *w)
 {
-    for (const struct route *r = routes->list; r != NULL; r = r->next) {
-        if (r->remote != NULL) {
-            (void)json_array_append_new(array, describe(r, options));
+    return w->subscriptions || w->detail;
+}
+
+static void begin_route(struct route_walk *w)
+{
+    json_t *o = describe(w->at);
+    buffer_append_text(&w->text, w->count == 0 ? "    " : ",\n    ");
+    json_write_open(&w->text, o, 2, 4);
+    json_decref(o);
+    if (has_list(w)) {
+        buffer_printf(&w->text, ",\n      \"%s\": [",
+                      w->detail ? "subscriptions_list_detail" : "subscriptions_list");
+    }
+    w->count++;
+    w->amid = true;
+}
+
+static void append_interest(struct route_walk *w, const struct map_entry *e, bool first)
+{
+    const struct route *r = w->at;
+    struct link_interest interest = broker_link_entry(e->value);
+    json_t *o = w->detail ? json_object() : json_bytes(interest.subject);
+    if (w->detail) {
+        if (r->pinned == NULL) {
+            json_put_text(o, "account", interest.account);
+        }
+        json_put_bytes(o, "subject", interest.subject);
+        if (interest.queue.ptr != NULL) {
+            json_put_bytes(o, "qgroup", interest.queue);
+        }
+        json_put_text(o, "sid", "");
+        json_put_int(o, "msgs", 0);
+        json_put_u64(o, "cid", r->conn->id);
+    }
+    buffer_append_text(&w->text, first ? "\n        " : ",\n        ");
+    json_write(&w->text, o, 0);
+    json_decref(o);
+}
+
+static void append_member(struct buffer *out, const char *key, const char *value)
+{
+    buffer_printf(out, ",\n      \"%s\": ", key);
+    json_write_text(out, value);
+}
+
+/* It is whole, or has gone (`r` NULL). */
+static void end_route(struct route_walk *w, const struct route *r)
+{
+    if (w->amid && has_list(w)) {
+        buffer_append_text(&w->text, w->position > 0 ? "\n      ]" : "]");
+    }
+    if (w->amid && r != NULL && r->place.account != NULL) {
+        append_member(&w->text, "account", r->place.account);
+    }
+    if (w->amid && r != NULL && r->compression != COMPRESSION_NOT_SUPPORTED) {
+        append_member(&w->text, "compression", compression_mode_names[r->compression]);
+    }
+    if (w->amid) {
+        buffer_append_text(&w->text, "\n    }");
+    }
+    w->amid = false;
+    w->position = 0;
+}
+
+void route_leaves_walks(struct route *r)
+{
+    for (struct route_walk *w = r->routes->walks; w != NULL; w = w->next) {
+        if (w->at == r) {
+            end_route(w, NULL);
+            w->at = r->next;
         }
     }
 }
+
+static void end_walk(struct routes *routes, struct route_walk *w)
+{
+    struct route_walk **at = &routes->walks;
+    while (*at != w) {
+        CHECK(*at != NULL);
+        at = &(*at)->next;
+    }
+    *at = w->next;
+    w->begun = false;
+}
+
+bool routes_walk(struct routes *routes, struct route_walk *w)
+{
+    CHECK(loop_is_current(routes->loop));
+    int64_t until = clock_mono_ns() + SLICE_NS;
+    if (!w->begun) {
+        w->at = routes->list;
+        w->next = routes->walks;
+        w->begun = true;
+        routes->walks = w;
+    }
+    while (w->at != NULL) {
+        if (clock_mono_ns() >= until) {
+            return false;
+        }
+        if (w->at->remote != NULL && !w->amid) {
+            begin_route(w);
+        }
+        bool first = w->position == 0;
+        const struct map_entry *e =
+            w->amid && has_list(w) ? map_next(&w->at->link.subs, &w->position) : NULL;
+        if (e != NULL) {
+            append_interest(w, e, first);
+        } else {
+            end_route(w, w->at);
+            w->at = w->at->next;
+        }
+    }
+    end_walk(routes, w);
+    return true;
+}
+
+/* --- those that are gone --- */
 
 json_t *routes_describe_lost(const struct routes *routes)
 {

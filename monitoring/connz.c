@@ -41,12 +41,7 @@ static void described(void *arg)
     json_put_int(o, "offset", s->offset);
     json_put_int(o, "limit", s->limit);
     client_page_write(&s->page, &text);
-    if (text.len > 0) {
-        reply_json_list(s->request, o, "connections", buffer_bytes(&text), BYTES_NONE);
-    } else {
-        json_put(o, "connections", json_array());
-        reply_json(s->request, 200, o, 2);
-    }
+    reply_json_list(s->request, o, "connections", buffer_bytes(&text), BYTES_NONE);
     buffer_deinit(&text);
     scrape_free(s);
 }

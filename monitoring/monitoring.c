@@ -25,6 +25,9 @@ void scrape_free(struct scrape *s)
     free(s->test);
     buffer_deinit(&s->walk.page);
     client_page_deinit(&s->page);
+    buffer_deinit(&s->routes.text);
+    buffer_deinit(&s->account_text);
+    free(s->all_accounts);
     for (uint32_t i = 0; i < s->listing_count; i++) {
         buffer_deinit(&s->listings[i].streams);
     }
@@ -58,8 +61,9 @@ void reply_json_list(struct http_request *q, json_t *body, const char *name, str
 {
     struct buffer head = {0};
     json_write_open(&head, body, 2, 0);
-    buffer_printf(&head, ",\n  \"%s\": [\n", name);
-    const struct bytes parts[] = {buffer_bytes(&head), list, BYTES_LIT("\n  ]"), rest,
+    buffer_printf(&head, ",\n  \"%s\": [%s", name, list.len > 0 ? "\n" : "");
+    const struct bytes parts[] = {buffer_bytes(&head), list,
+                                  list.len > 0 ? BYTES_LIT("\n  ]") : BYTES_LIT("]"), rest,
                                   BYTES_LIT("\n}")};
     http_reply_parts(q, 200, "application/json", parts, sizeof parts / sizeof parts[0]);
     buffer_deinit(&head);
@@ -132,35 +136,6 @@ bool query_page(struct http_request *q, struct scrape *s)
     s->offset = s->offset < 0 ? 0 : s->offset > LIST_MAX ? LIST_MAX : s->offset;
     s->limit = s->limit <= 0 ? 1024 : s->limit > LIST_MAX ? LIST_MAX : s->limit;
     return true;
-}
-
-/* --- /routez --- */
-
-void on_routez(struct monitoring *m, struct http_request *q)
-{
-    const char *subs = http_query(q, "subs");
-    struct routez_options options = {.detail = subs != NULL && strcasecmp(subs, "detail") == 0};
-    if (!options.detail && !query_bool(q, "subs", &options.subscriptions)) {
-        return;
-    }
-    json_t *list = json_array(), *lost = NULL;
-    if (m->routes != NULL) {
-        routes_describe(m->routes, &options, list);
-        lost = routes_describe_lost(m->routes);
-    }
-    json_t *o = json_object();
-    json_put_text(o, "server_id", broker_server_id(m->broker));
-    json_put_text(o, "server_name", broker_server_name(m->broker));
-    json_put_time(o, "now", clock_now_ns());
-    json_put_int(o, "num_routes", (int64_t)json_array_size(list));
-    routes_put_permissions(o, &broker_options(m->broker)->cluster.permissions);
-    json_put(o, "routes", list);
-    if (json_array_size(lost) > 0) {
-        json_put(o, "trireme_lost_routes", lost);
-    } else {
-        json_decref(lost);
-    }
-    reply_json(q, 200, o, 2);
 }
 
 static void on_root(struct monitoring *m, struct http_request *q)

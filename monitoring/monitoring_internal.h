@@ -29,6 +29,12 @@ struct scrape {
     struct interest_stats interest; /* subsz: summed over the loops */
     struct subscription_walk walk;  /* subsz */
     int64_t offset, limit;
+    struct route_walk routes;      /* routez */
+    struct account **all_accounts; /* accountz: to be named; owned, NULL-terminated */
+    struct account *described;     /* accountz: or this one */
+    struct buffer account_text;    /* accountz: what has been written */
+    uint32_t position;             /* accountz: among the accounts or the items of … */
+    unsigned section;              /* … this section of the configuration */
     bool streams, subscriptions;
     struct stream_walk streams_walk;  /* jsz, varz, metrics */
     struct js_totals totals;          /* the same */
@@ -50,6 +56,8 @@ void scrape_free(struct scrape *s);
 
 /* NULL without JetStream; also in lame duck mode, which ends it before the clients have gone. */
 struct jetstream *live_jetstream(const struct monitoring *m);
+
+#define SCRAPE_SLICE_NS (NS_PER_MS / 2) /* of a turn */
 
 /* Takes the body. */
 void reply_json(struct http_request *q, int status, json_t *body, int indent);

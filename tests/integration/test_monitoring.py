@@ -10,6 +10,7 @@ import pytest
 
 from certs import Certificates
 from harness import PEER, Load, Server, eventually
+from ports import free_port
 from raw import Raw, connect
 
 CONF = """accounts {
@@ -124,7 +125,8 @@ def test_jsz_pages_accounts_as_nats_server_does(tmp_path):
         answers = []
         for query in ("", "?limit=1", "?accounts=1&offset=0&limit=1&acc=NOPE", "?accounts=1&offset=1",
                       "?accounts=1&offset=9", "?streams=1&offset=1&limit=1", "?consumers=1&offset=1", "?acc=A",
-                      "?acc=NOPE", "?acc=NONE&streams=1", "?acc=A&streams=1&offset=5&limit=1", "?consumers=1&acc=B", "?limit=-1", "?acc="):
+                      "?acc=NOPE", "?acc=NONE&streams=1", "?acc=A&streams=1&offset=5&limit=1", "?consumers=1&acc=B",
+                      "?limit=-1", "?acc="):
             o = s.get("/jsz" + query)
             listed = None if "accounts=1&offset=0" in query else sorted(
                 (a, sorted((x, sorted(k)) for x, k in streams)) for a, streams in details(s, query))
@@ -224,6 +226,68 @@ def test_accountz_shows_what_is_configured(pair):
         {"subject": "st.>", "type": "stream"}]
     assert s.get("/accountz?acc=B")["account_detail"]["imports"][0]["local_subject"] == "mine"
     assert bad(s, "/accountz?acc=NOPE") == "Account NOPE does not exist"
+
+
+def test_accountz_lists_all_there_is(tmp_path):
+    """Hundreds of accounts; and sections of a configuration that reloads replace while they are written."""
+    many = [f"M{i}" for i in range(300)]
+
+    def conf(count):
+        exports = ", ".join(f'{{service: "svc.{i}", response_type: stream}}' for i in range(count))
+        imports = ", ".join(f'{{service: {{account: X, subject: "svc.{i}"}}, to: "my.{i}"}}' for i in range(count))
+        mappings = ", ".join(f'"old.{i}": "new.{i}"' for i in range(count))
+        return "accounts {\n" + "".join(f"{m} {{}}\n" for m in many) + f"X {{ exports: [{exports}] }}\n" \
+            f"Y {{ mappings: {{ {mappings} }}, imports: [{imports}] }}\nNONE {{}}\n}}\n"
+    s = Server(tmp_path, conf=conf(400)).start()
+    o = s.get("/accountz")
+    assert list(o) == ["server_id", "now", "system_account", "accounts"]
+    assert sorted(o["accounts"]) == sorted(["$G", "$SYS", "X", "Y", "NONE"] + many)
+    x, y = (s.get(f"/accountz?acc={name}")["account_detail"] for name in "XY")
+    assert [e["subject"] for e in x["exports"]] == [f"svc.{i}" for i in range(400)]
+    assert [i["to"] for i in y["imports"]] == [f"my.{i}" for i in range(400)]
+    assert y["mappings"] == {f"old.{i}": [{"subject": f"new.{i}", "weight": 100}] for i in range(400)}
+    assert {"exports", "imports", "mappings"} & set(s.get("/accountz?acc=NONE")["account_detail"]) == set()
+
+    asked = 0
+
+    def ask():
+        nonlocal asked
+        for name, section in (("X", "exports"), ("Y", "imports"), ("Y", "mappings")):
+            assert len(s.get(f"/accountz?acc={name}")["account_detail"].get(section, [])) in range(401)
+        asked += 1
+    with Load(ask, ask):
+        for count in (3, 400, 0, 400, 7):
+            before = asked
+            assert "Reloaded" in s.reload(conf(count))
+            eventually(lambda: asked > before, what="an answer")
+    assert len(s.get("/accountz?acc=X")["account_detail"]["exports"]) == 7
+    s.stop()
+
+
+def test_routez_lists_the_interest_of_who_comes_and_goes(tmp_path):
+    """Each answer is whole JSON, also when a route ends while its interest is being written."""
+    port = free_port()
+    one = Server(tmp_path, "one", conf=f'cluster {{ name: C, listen: "127.0.0.1:{port}" }}\n').start()
+    two = Server(tmp_path, "two", conf=f'cluster {{ name: C, listen: "127.0.0.1:{free_port()}", '
+                 f'routes: ["nats://127.0.0.1:{port}"] }}\n').start()
+    for _ in range(2):
+        eventually(lambda: one.get("/routez")["num_routes"] == 4, what="the routes of a pool")
+        c = connect(two)
+        c.send(b"".join(b"SUB foo.%d q %d\r\n" % (i, i) for i in range(20000)) + b"PING\r\n").until(b"PONG\r\n")
+        eventually(lambda: sum(r["subscriptions"] for r in one.get("/routez")["routes"]) == 20000, what="the interest")
+        listed = one.get("/routez?subs=1")["routes"]
+        assert sorted(x for r in listed for x in r["subscriptions_list"]) == sorted(f"foo.{i}" for i in range(20000))
+        detail = one.get("/routez?subs=detail")["routes"]
+        for r in detail:
+            assert {(x["qgroup"], x["cid"]) for x in r["subscriptions_list_detail"]} <= {("q", r["rid"])}
+        assert sum(len(r["subscriptions_list_detail"]) for r in detail) == 20000
+        with Load(lambda: one.get("/routez?subs=detail"), lambda: one.get("/routez?subs=1")) as load:
+            eventually(lambda: min(load.rounds) > 0 or load.error, what="answers")
+            two.kill()
+            eventually(lambda: one.get("/routez")["num_routes"] == 0, what="the end of the routes")
+        two.start()
+    two.stop()
+    one.stop()
 
 
 def shape(value):
