@@ -229,24 +229,68 @@ struct gathering {
     void *arg;
     struct loop *asker;
     unsigned next;
+    struct gathering *behind; /* on the list of its loop */
 };
 
-static void gather_step(void *arg)
+#define SLICES_NS (NS_PER_MS / 2) /* of a turn: then no other slice begins */
+
+static void gather_step(void *arg);
+
+static void go_on(struct gathering *g)
 {
-    struct gathering *g = arg;
-    bool whole = true;
-    if (g->slice != NULL) {
-        whole = g->slice(g->arg, loop_current());
-    } else {
-        g->gather(g->arg, loop_current());
-    }
-    g->next += whole;
     if (g->next < loops_count(g->broker->loops)) {
         loop_post(loops_at(g->broker->loops, g->next), gather_step, g);
         return;
     }
     loop_post(g->asker, g->done, g->arg);
     free(g);
+}
+
+static void queue_slice(struct broker_loop *here, struct gathering *g)
+{
+    g->behind = NULL;
+    if (here->sliced == NULL) {
+        here->sliced = g;
+    } else {
+        here->last_sliced->behind = g;
+    }
+    here->last_sliced = g;
+}
+
+/* However many have asked, a loop that serves clients has the rest of the turn. */
+static void run_slices(void *arg)
+{
+    struct broker_loop *here = arg;
+    int64_t until = clock_mono_ns() + SLICES_NS;
+    do {
+        struct gathering *g = here->sliced;
+        here->sliced = g->behind;
+        if (g->slice(g->arg, here->loop)) {
+            g->next++;
+            go_on(g);
+        } else {
+            queue_slice(here, g);
+        }
+    } while (here->sliced != NULL && clock_mono_ns() < until);
+    if (here->sliced != NULL) {
+        loop_post(here->loop, run_slices, here);
+    }
+}
+
+static void gather_step(void *arg)
+{
+    struct gathering *g = arg;
+    if (g->slice == NULL) {
+        g->gather(g->arg, loop_current());
+        g->next++;
+        go_on(g);
+        return;
+    }
+    struct broker_loop *here = broker_here(g->broker);
+    if (here->sliced == NULL) {
+        loop_post(here->loop, run_slices, here);
+    }
+    queue_slice(here, g);
 }
 
 static void start_gathering(struct gathering gathering)

@@ -199,8 +199,8 @@ uint64_t broker_delivery_cost(struct broker *broker);
  */
 void broker_gather(struct broker *broker, void (*gather)(void *arg, struct loop *loop),
                    void (*done)(void *arg), void *arg);
-/* The same for what takes longer: `gather` runs again on a loop, in another turn, until it returns
- * true there. */
+/* The same for what takes longer: `gather` runs again on a loop until it returns true there. Of all
+ * that are under way a loop runs no more than one beyond half a millisecond of a turn. */
 void broker_gather_in_slices(struct broker *broker, bool (*gather)(void *arg, struct loop *loop),
                              void (*done)(void *arg), void *arg);
 /* Where a walk over a loop's clients stands between two slices; all zero before. */

@@ -119,8 +119,10 @@ struct broker_loop {
     struct loop_timer stall_timer;
     struct loop_timer give_back_timer; /* after a client with much memory has gone */
     struct client_walk *walks;         /* borrowed: those under way on this loop */
-    struct closed_clients *closed;     /* client_describe.c's; NULL while none has closed */
-    struct internal_inbox **batched;   /* those with a batch being built */
+    /* Owned: those that run here in slices. While there are any, run_slices() is posted. */
+    struct gathering *sliced, *last_sliced;
+    struct closed_clients *closed;   /* client_describe.c's; NULL while none has closed */
+    struct internal_inbox **batched; /* those with a batch being built */
     uint32_t batched_count, batched_cap;
     struct turn_task batch_task;
     /* counters: written here, read by anyone */
