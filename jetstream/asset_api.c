@@ -401,7 +401,7 @@ static enum err find_message(struct asset *a, const struct get_request *g, uint6
                              struct stored_message *m, struct js_error *error)
 {
     const char *last = g->last_by_subject, *next = g->next_by_subject;
-    bool time = g->start_time_ns != 0;
+    bool time = g->start_time.set;
     bool bad = (last != NULL && (next != NULL || g->seq != 0 || time)) || (g->seq != 0 && time) ||
                g->batch > 0 || g->max_bytes > 0 ||
                (last == NULL && next == NULL && !time && g->seq == 0);
@@ -414,7 +414,7 @@ static enum err find_message(struct asset *a, const struct get_request *g, uint6
         err = stream_last_by_subject(a->stream, bytes_of(last), m);
     } else if (next != NULL || time) {
         uint64_t from = searched != 0 ? searched
-                        : time        ? stream_seq_at(a->stream, g->start_time_ns)
+                        : time        ? stream_seq_at(a->stream, g->start_time.ns)
                                       : g->seq;
         char *filters[] = {g->next_by_subject};
         size_t budget = SEARCH_BYTES;

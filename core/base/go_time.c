@@ -1,8 +1,14 @@
 #include "core/base/go_time.h"
 
+#include <stdio.h>
+
 #include "core/base/clock.h"
 
 #define LAYOUT "2006-01-02T15:04:05Z07:00"
+
+#define DAY_S INT64_C(86400)
+
+static const struct go_time FIRST = {true, -TIME_MAX_NS, 0}, LAST = {true, TIME_MAX_NS, 0};
 
 struct parse {
     struct bytes all, rest;
@@ -165,7 +171,7 @@ static bool parse_clock(struct parse *p, int64_t *second_of_day, int64_t *ns)
     return true;
 }
 
-bool go_time_parse(struct bytes text, int64_t *ns, struct buffer *error)
+bool go_time_parse(struct bytes text, struct go_time *time, struct buffer *error)
 {
     struct parse p = {text, text, error};
     int year = 0, month = 0, day = 0;
@@ -186,13 +192,49 @@ bool go_time_parse(struct bytes text, int64_t *ns, struct buffer *error)
     if (day < 1 || day > days_of(year, month)) {
         return wrong(&p, "day out of range");
     }
-    int64_t seconds = days_since_epoch(year, month, day) * 86400 + of_day - offset;
+    int64_t seconds = days_since_epoch(year, month, day) * DAY_S + of_day - offset;
+    bool narrow = offset > -DAY_S && offset < DAY_S;
+    *time = (struct go_time){.set = true, .offset_min = narrow ? (int32_t)(offset / 60) : 0};
     if (seconds >= TIME_MAX_NS / NS_PER_SEC || seconds <= -TIME_MAX_NS / NS_PER_SEC) {
-        bool zero = year == 1 && month == 1 && day == 1 && of_day == 0 && part == 0 && offset == 0;
-        *ns = zero ? 0 : seconds > 0 ? TIME_MAX_NS : -TIME_MAX_NS;
-        return true;
+        *time = seconds > 0 ? LAST : FIRST;
+    } else {
+        time->ns = seconds * NS_PER_SEC + part;
     }
-    *ns = seconds * NS_PER_SEC + part;
-    *ns += *ns == 0;
     return true;
+}
+
+static void print(int64_t ns, int32_t offset_min, char text[GO_TIME_MAX])
+{
+    int64_t shifted = ns + offset_min * 60 * NS_PER_SEC;
+    size_t len = 0;
+    if (shifted == 0) {
+        len = (size_t)snprintf(text, GO_TIME_MAX, "1970-01-01T00:00:00Z");
+    } else {
+        len = clock_format_rfc3339(shifted, text);
+    }
+    if (offset_min != 0) { /* instead of the Z */
+        int minutes = offset_min < 0 ? -offset_min : offset_min;
+        (void)snprintf(text + len - 1, GO_TIME_MAX - (len - 1), "%c%02d:%02d",
+                       offset_min < 0 ? '-' : '+', minutes / 60, minutes % 60);
+    }
+}
+
+void go_time_print(struct go_time time, char text[GO_TIME_MAX])
+{
+    if (time.ns == LAST.ns || time.ns == FIRST.ns) {
+        (void)snprintf(text, GO_TIME_MAX, "%s",
+                       time.ns > 0 ? "9999-12-31T23:59:59Z" : "0001-01-01T00:00:00Z");
+    } else {
+        print(time.ns, time.offset_min, text);
+    }
+}
+
+void go_time_print_stored(struct go_time time, char text[GO_TIME_MAX])
+{
+    print(time.ns == 0 ? 1 : time.ns, time.offset_min, text);
+}
+
+void go_time_from_stored(struct go_time *time)
+{
+    time->ns -= time->ns == 1;
 }

@@ -5,6 +5,7 @@
 #define JETSTREAM_STATE_CONFIG_H
 
 #include "core/base/buffer.h"
+#include "core/base/go_time.h"
 #include "jetstream/state/api_error.h"
 
 #define JS_NAME_MAX 255
@@ -80,7 +81,7 @@ struct consumer_config {
     char *description;
     enum deliver_policy deliver;
     uint64_t opt_start_seq;
-    int64_t opt_start_time_ns;
+    struct go_time opt_start_time;
     enum ack_policy ack;
     int64_t ack_wait_ns;
     int64_t max_deliver; /* -1: unlimited */

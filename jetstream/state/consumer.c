@@ -290,7 +290,7 @@ static uint64_t starting_point(struct stream *s, const struct consumer_config *c
     case DELIVER_BY_START_SEQUENCE:
         return c->opt_start_seq < first ? first - 1 : c->opt_start_seq - 1;
     case DELIVER_BY_START_TIME:
-        return stream_seq_at(s, c->opt_start_time_ns) - 1;
+        return stream_seq_at(s, c->opt_start_time.ns) - 1;
     }
     return 0;
 }

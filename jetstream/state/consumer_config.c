@@ -76,7 +76,7 @@ static const struct field consumer_rows[] = {
      .kind = FIELD_TIME,
      .print = PRINT_SET,
      .frozen = "start time can not be updated",
-     C(opt_start_time_ns)},
+     C(opt_start_time)},
     {.name = "ack_policy",
      .kind = FIELD_WORD,
      .words = ack_policies,
@@ -182,7 +182,7 @@ static bool check_start(const struct consumer_config *c, struct js_error *error)
     static const char *const names[] = {"all", "last", "new", "by start sequence", "by start time"};
     const char *name = names[c->deliver];
     bool seq = c->opt_start_seq > 0;
-    bool time = c->opt_start_time_ns != 0;
+    bool time = c->opt_start_time.set;
     if (c->deliver == DELIVER_BY_START_SEQUENCE) {
         if (!seq) {
             return start_conflict(error, name, "optional start sequence is not set");

@@ -247,22 +247,27 @@ static bool read_word(struct reading *r, const struct place *p, struct bytes val
 
 static bool read_time(struct reading *r, const struct place *p, struct bytes value)
 {
-    int64_t ns = 0;
+    struct go_time time = {0};
     if (json_scan_kind(value) != JSON_STRING_) {
         buffer_clear(&r->error);
         buffer_append_text(&r->error, "Time.UnmarshalJSON: input is not a JSON string");
         return false;
     }
     struct buffer why = {0};
-    bool ok = go_time_parse(json_scan_quoted(value), &ns, &why);
+    bool ok = go_time_parse(json_scan_quoted(value), &time, &why);
     if (!ok) {
         buffer_clear(&r->error);
         buffer_append_bytes(&r->error, buffer_bytes(&why));
     } else {
-        if (ns != 0) {
+        if (!go_time_is_zero(time)) {
             asked(r, p);
         }
-        store_int(p, ns);
+        if (r->kind == FIELDS_STORED) {
+            go_time_from_stored(&time);
+        }
+        if (place_of(p) != NULL) {
+            *(struct go_time *)place_of(p) = time;
+        }
     }
     buffer_deinit(&why);
     return ok;
@@ -654,8 +659,9 @@ static bool is_zero(const struct place *p)
         return !*(const bool *)at;
     case FIELD_INT:
     case FIELD_DURATION:
-    case FIELD_TIME:
         return int_value(p) == 0;
+    case FIELD_TIME:
+        return !((const struct go_time *)at)->set;
     case FIELD_UINT:
         return *(const uint64_t *)at == 0;
     case FIELD_WORD:
@@ -703,6 +709,17 @@ static const char *word_text(const struct field *f, int value)
     return "";
 }
 
+static void put_time(json_t *o, const char *name, struct go_time time, bool stored)
+{
+    char text[GO_TIME_MAX];
+    if (stored) {
+        go_time_print_stored(time, text);
+    } else {
+        go_time_print(time, text);
+    }
+    json_put_text(o, name, text);
+}
+
 static void put_value(json_t *o, const struct place *p, bool stored)
 {
     const struct field *f = p->field;
@@ -722,7 +739,7 @@ static void put_value(json_t *o, const struct place *p, bool stored)
         json_put_u64(o, f->name, *(const uint64_t *)at);
         break;
     case FIELD_TIME:
-        json_put_time(o, f->name, int_value(p));
+        put_time(o, f->name, *(const struct go_time *)at, stored);
         break;
     case FIELD_WORD:
         json_put_text(o, f->name, word_text(f, word_value(p)));
@@ -788,6 +805,10 @@ static bool same_value(const struct place *a, const struct place *b)
                json_equal(*(json_t *const *)x, *(json_t *const *)y) != 0;
     case FIELD_OBJECT:
         return fields_equal(a->field->table, x, y);
+    case FIELD_TIME: {
+        const struct go_time *s = x, *t = y;
+        return s->set == t->set && s->ns == t->ns;
+    }
     default:
         return memcmp(x, y, a->field->size) == 0;
     }

@@ -20,7 +20,7 @@ enum field_kind {
     FIELD_INT,       /* int64_t, or a narrower one, then at most what fits */
     FIELD_UINT,      /* uint64_t */
     FIELD_DURATION,  /* int64_t, ns */
-    FIELD_TIME,      /* int64_t, ns since 1970; 0: none */
+    FIELD_TIME,      /* struct go_time */
     FIELD_WORD,      /* an enum or bool: a value of `words` */
     FIELD_TEXTS,     /* char **, owned, as is what it points to; NULL: none */
     FIELD_DURATIONS, /* int64_t *, owned; NULL: none */

@@ -47,13 +47,13 @@ static const struct field get_rows[] = {
     {.name = "next_by_subj", .kind = FIELD_TEXT, G(next_by_subject)},
     {.name = "batch", .kind = FIELD_INT, .go_type = "int", G(batch)},
     {.name = "max_bytes", .kind = FIELD_INT, .go_type = "int", G(max_bytes)},
-    {.name = "start_time", .kind = FIELD_TIME, G(start_time_ns)},
+    {.name = "start_time", .kind = FIELD_TIME, G(start_time)},
     {.name = "multi_last",
      .kind = FIELD_TEXTS,
      G(multi_last),
      FIELD_COUNT(struct get_request, multi_count)},
     {.name = "up_to_seq", .kind = FIELD_UINT, G(up_to_seq)},
-    {.name = "up_to_time", .kind = FIELD_TIME, G(up_to_time_ns)},
+    {.name = "up_to_time", .kind = FIELD_TIME, G(up_to_time)},
     {.name = "no_hdr", .kind = FIELD_BOOL, G(no_headers)},
     {0}};
 const struct fields get_fields = {"JSApiMsgGetRequest", get_rows, NULL};

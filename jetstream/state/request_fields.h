@@ -3,6 +3,7 @@
 #ifndef JETSTREAM_STATE_REQUEST_FIELDS_H
 #define JETSTREAM_STATE_REQUEST_FIELDS_H
 
+#include "core/base/go_time.h"
 #include "jetstream/state/fields.h"
 
 /* STREAM.NAMES, STREAM.LIST, CONSUMER.NAMES, CONSUMER.LIST */
@@ -28,13 +29,14 @@ extern const struct fields purge_fields;
 struct get_request {
     uint64_t seq;
     char *last_by_subject, *next_by_subject;
-    int64_t batch, max_bytes, start_time_ns;
+    int64_t batch, max_bytes;
+    struct go_time start_time;
     bool no_headers;
     /* not for STREAM.MSG.GET */
     char **multi_last;
     uint32_t multi_count;
     uint64_t up_to_seq;
-    int64_t up_to_time_ns;
+    struct go_time up_to_time;
 };
 extern const struct fields get_fields;
 

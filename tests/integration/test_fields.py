@@ -69,8 +69,6 @@ def request(r):
         members = [m for m in members if not re.search("(?i)[xſ]pir|92233720368", m)]
         return verb, "{" + ",".join(members + r.choice([['"no_wait":true'], ['"expires":"1s"']])) + "}"
     body = "{" + r.choice([",", ", ", ",\n"]).join(members) + "}"
-    if "MSG.GET" in verb:  # a time that is given and zero is none for us
-        body = body.replace("0001-01-01", "1001-01-01")
     if "PURGE" in verb or "MSG.DELETE" in verb:  # sequences end earlier here
         body = re.sub("(92233|184467)\\d+", "4611686018427387904", body)
     odd = r.random()

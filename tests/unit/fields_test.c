@@ -408,19 +408,43 @@ Test(go_time, times_are_read_as_go_reads_them)
     static const struct {
         const char *text;
         int64_t ns;
-    } cases[] = {{"1970-01-01T00:00:01Z", 1000000000},
-                 {"1970-01-01T00:00:00Z", 1}, /* 0 is "none" */
-                 {"0001-01-01T00:00:00Z", 0},
-                 {"2024-02-29T23:59:59.5+01:30", INT64_C(1709245799500000000)},
-                 {"2024-02-29T1:00:00,25Z", INT64_C(1709168400250000000)},
-                 {"1969-12-31T23:59:59Z", -1000000000},
-                 {"9999-12-31T23:59:59Z", INT64_MAX / 2},
-                 {"0001-01-01T00:00:01Z", -(INT64_MAX / 2)}};
+        const char *printed, *stored; /* NULL: as it is, as it is printed */
+    } cases[] = {
+        {"1970-01-01T00:00:01Z", 1000000000, NULL, NULL},
+        {"1970-01-01T00:00:00Z", 0, NULL, "1970-01-01T00:00:00.000000001Z"},
+        {"1970-01-01T01:00:00+01:00", 0, NULL, "1970-01-01T01:00:00.000000001+01:00"},
+        {"1970-01-01T00:00:00+01:00", -INT64_C(3600000000000), NULL, NULL},
+        {"0001-01-01T00:00:00Z", -TIME_MAX_NS, NULL, "1823-11-12T00:06:21.572612097Z"},
+        {"0000-12-31T23:00:00Z", -TIME_MAX_NS, "0001-01-01T00:00:00Z",
+         "1823-11-12T00:06:21.572612097Z"},
+        {"2024-02-29T23:59:59.5+01:30", INT64_C(1709245799500000000), NULL, NULL},
+        {"2024-02-29T23:59:59.123456789-11:45", INT64_C(1709293499123456789), NULL, NULL},
+        {"2024-02-29T23:59:59+00:00", INT64_C(1709251199000000000), "2024-02-29T23:59:59Z", NULL},
+        {"2024-02-29T00:00:00+24:60", INT64_C(1709074800000000000), "2024-02-27T23:00:00Z", NULL},
+        {"2024-02-29T1:00:00,25Z", INT64_C(1709168400250000000), "2024-02-29T01:00:00.25Z", NULL},
+        {"1969-12-31T23:59:59Z", -1000000000, NULL, NULL},
+        {"9999-12-31T23:59:59Z", TIME_MAX_NS, NULL, "2116-02-20T23:53:38.427387903Z"},
+        {"0001-01-01T00:00:01Z", -TIME_MAX_NS, "0001-01-01T00:00:00Z",
+         "1823-11-12T00:06:21.572612097Z"}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        int64_t ns = -7;
+        const char *text = cases[i].text;
+        const char *printed = cases[i].printed == NULL ? text : cases[i].printed;
+        const char *stored = cases[i].stored == NULL ? printed : cases[i].stored;
+        struct go_time time, again;
+        char out[GO_TIME_MAX];
         struct buffer error = {0};
-        cr_expect(go_time_parse(bytes_of(cases[i].text), &ns, &error), "%s", cases[i].text);
-        cr_expect_eq(ns, cases[i].ns, "%s: %lld", cases[i].text, (long long)ns);
+        cr_assert(go_time_parse(bytes_of(text), &time, &error), "%s", text);
+        cr_expect(time.set);
+        cr_expect_eq(time.ns, cases[i].ns, "%s: %lld", text, (long long)time.ns);
+        go_time_print(time, out);
+        cr_expect_str_eq(out, printed);
+        go_time_print_stored(time, out);
+        cr_expect_str_eq(out, stored);
+        cr_assert(go_time_parse(bytes_of(out), &again, &error), "%s", out);
+        go_time_from_stored(&again);
+        go_time_print(again, out);
+        cr_expect_str_eq(out, printed, "%s, stored and read again: %s", text, out);
+        cr_expect_eq(again.ns, time.ns);
         buffer_deinit(&error);
     }
 }
