@@ -538,7 +538,12 @@ static uint64_t hold_consumer(struct asset *a, const char *name)
 static void on_consumer_create(struct asset *a, const struct asset_request *q)
 {
     static const char type[] = "consumer_create_response";
-    const struct consumer_subject subject = {a->name, q->consumer, q->filter, q->durable_form};
+    const struct consumer_subject subject = {.stream = a->name,
+                                             .consumer = q->consumer,
+                                             .filter = q->filter,
+                                             .durable_form = q->durable_form,
+                                             .clustered = js_is_clustered(a->js),
+                                             .replicas = a->stream->config.replicas};
     struct js_error error = {0};
     struct consumer_config c;
     enum consumer_action action;

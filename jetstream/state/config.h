@@ -93,15 +93,19 @@ struct consumer_config {
     bool filter_was_list;                         /* printed as filter_subjects */
     int64_t max_waiting, max_ack_pending;         /* -1: unlimited */
     int64_t max_batch, max_expires_ns, max_bytes; /* caps of pull requests; 0: none */
+    int replicas; /* as it was asked for: 0 or the stream's number, which is the same */
     json_t *metadata;
 };
 
 enum consumer_action { CONSUMER_CREATE_OR_UPDATE, CONSUMER_CREATE, CONSUMER_UPDATE };
 
-/* What the subject of a request says: CONSUMER.CREATE.<stream>[.<consumer>[.<filter>]] */
+/* What the subject of a request says, CONSUMER.CREATE.<stream>[.<consumer>[.<filter>]], and what
+ * there is. */
 struct consumer_subject {
     const char *stream, *consumer, *filter; /* NULL: not there */
     bool durable_form;                      /* CONSUMER.DURABLE.CREATE */
+    bool clustered;
+    int replicas; /* of the stream; 0: there is none, which is the error unless it is another one */
 };
 /* From a request; what subject and body say must agree. *config is filled or left empty. */
 bool consumer_config_read(struct bytes text, const struct consumer_subject *subject,

@@ -1,5 +1,6 @@
 /* Consumers: the table of what they can be told, and the rules that a table does not say. Source:
  * JetStream consumers reference §1. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "core/base/clock.h"
@@ -7,6 +8,12 @@
 #include "core/subject/pattern_set.h"
 #include "core/subject/subject.h"
 #include "jetstream/state/config_internal.h"
+
+#define ACK_WAIT (30 * NS_PER_SEC) /* the default */
+
+/* Where num_replicas is stored, unless it is 0: among what belongs to the server, which versions
+ * before 0.4 pass over; a num_replicas they would not understand. */
+#define STORED_REPLICAS "_nats.num_replicas"
 
 /* What clients say in more words than it is kept in. */
 struct consumer_text {
@@ -124,8 +131,8 @@ static const struct field consumer_rows[] = {
     {.name = "deliver_subject", .kind = FIELD_TEXT},
     {.name = "deliver_group", .kind = FIELD_TEXT},
     {.name = "idle_heartbeat", .kind = FIELD_DURATION, .print = PRINT_NEVER, T(heartbeat_ns)},
-    {.name = "inactive_threshold", .kind = FIELD_DURATION},
-    {.name = "num_replicas", .kind = FIELD_INT, .go_type = "int", .unsupported = "0"},
+    {.name = "inactive_threshold", .kind = FIELD_DURATION, .unlimited = true},
+    {.name = "num_replicas", .kind = FIELD_INT, .go_type = "int", .stored_set = true, C(replicas)},
     {.name = "mem_storage", .kind = FIELD_BOOL},
     {.name = "direct", .kind = FIELD_BOOL},
     {.name = "sourcing", .kind = FIELD_BOOL},
@@ -136,7 +143,7 @@ static const struct field consumer_rows[] = {
      .kind = FIELD_WORD,
      .words = priority_policies,
      .word_error = "unknown priority policy: "},
-    {.name = "priority_timeout", .kind = FIELD_DURATION},
+    {.name = "priority_timeout", .kind = FIELD_DURATION, .unlimited = true},
     {0}};
 static const struct fields consumer_fields = {"ConsumerConfig", consumer_rows, NULL};
 
@@ -187,7 +194,11 @@ static bool check_start(const struct consumer_config *c, struct js_error *error)
         if (!seq) {
             return start_conflict(error, name, "optional start sequence is not set");
         }
-        return !time || start_conflict(error, name, "optional start time is also set");
+        if (time) {
+            return start_conflict(error, name, "optional start time is also set");
+        }
+        return c->opt_start_seq <= INT64_MAX || /* no stream comes there */
+               start_conflict(error, name, "optional start sequence is above 9223372036854775807");
     }
     if (c->deliver == DELIVER_BY_START_TIME) {
         if (!time) {
@@ -201,13 +212,48 @@ static bool check_start(const struct consumer_config *c, struct js_error *error)
     return !time || start_conflict(error, name, "optional start time is also set");
 }
 
+/* What is below the least becomes that. */
+static bool refuse_lower(const struct consumer_text *t, struct js_error *error)
+{
+    const struct consumer_config *c = &t->config;
+    const struct {
+        int64_t value, least;
+        const char *text;
+    } rules[] = {{c->max_deliver, -1, "max_deliver must be set to -1"},
+                 {c->max_waiting, 0, "max_waiting must not be negative"},
+                 {c->max_ack_pending, -1, "max_ack_pending must be set to -1"},
+                 {c->max_batch, 0, "max_batch must not be negative"},
+                 {c->max_expires_ns, 0, "max_expires must not be negative"},
+                 {c->max_bytes, 0, "max_bytes must not be negative"},
+                 {t->heartbeat_ns, 0, "idle_heartbeat must not be negative"}};
+    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
+        if (rules[i].value < rules[i].least) {
+            return js_failf(error, JS_PEDANTIC, "pedantic mode: %s", rules[i].text);
+        }
+    }
+    return true;
+}
+
+/* Pedantic clients want to be told of what is not as they said. */
+static bool check_pedantic(const struct consumer_text *t, struct js_error *error)
+{
+    const struct consumer_config *c = &t->config;
+    int64_t wait = c->ack_wait_ns == 0 && c->ack == ACK_EXPLICIT ? ACK_WAIT : c->ack_wait_ns;
+    if (!refuse_lower(t, error)) {
+        return false;
+    }
+    return c->backoff_count == 0 || c->backoff_ns[0] == wait ||
+           js_failf(error, JS_PEDANTIC,
+                    "pedantic mode: first backoff value has to equal batch AckWait");
+}
+
 static void set_defaults(struct consumer_config *c)
 {
     if (c->max_deliver == 0 || c->max_deliver < -1) {
         c->max_deliver = -1;
     }
     if (c->ack == ACK_EXPLICIT && c->ack_wait_ns == 0) {
-        c->ack_wait_ns = 30 * NS_PER_SEC;
+        c->ack_wait_ns = ACK_WAIT;
     }
     if (c->backoff_count > 0) {
         c->ack_wait_ns = c->backoff_ns[0];
@@ -282,11 +328,21 @@ static bool check_filters(struct consumer_config *c, struct js_error *error)
                   : apart || js_fail(error, JS_FILTERS_OVERLAP);
 }
 
-/* In the order of consumers reference §1.2. */
-static bool check_consumer(struct consumer_text *t, struct js_error *error)
+static bool check_replicas(const struct consumer_config *c, const struct consumer_subject *s,
+                           struct js_error *error)
+{
+    enum js_err err = c->replicas > 0 && c->replicas > s->replicas ? JS_CONSUMER_REPLICAS
+                      : c->replicas < 0                            ? JS_REPLICAS_NEGATIVE
+                                                                   : JS_OK;
+    return err == JS_OK || js_fail(error, err);
+}
+
+/* In the order of consumers reference §1.2. `s`: NULL: not from a request. */
+static bool check_consumer(struct consumer_text *t, const struct consumer_subject *s,
+                           struct js_error *error)
 {
     struct consumer_config *c = &t->config;
-    if (!check_times(c, error)) {
+    if ((s != NULL && !check_replicas(c, s, error)) || !check_times(c, error)) {
         return false;
     }
     if (c->description != NULL && strlen(c->description) > 4096) {
@@ -301,11 +357,16 @@ static bool check_consumer(struct consumer_text *t, struct js_error *error)
     if (!check_filters(c, error) || !check_start(c, error)) {
         return false;
     }
-    return config_metadata_bytes(c->metadata) <= METADATA_MAX || js_fail(error, JS_METADATA_LENGTH);
+    if (config_metadata_bytes(c->metadata) > METADATA_MAX) {
+        return js_fail(error, JS_METADATA_LENGTH);
+    }
+    return s == NULL || c->replicas == 0 || c->replicas == s->replicas ||
+           js_unsupported(error, "num_replicas below the stream's");
 }
 
 /* From the words to what is kept, all of which is taken. */
-static bool take(struct consumer_text *t, struct consumer_config *config, struct js_error *error)
+static bool take(struct consumer_text *t, const struct consumer_subject *s, bool pedantic,
+                 struct consumer_config *config, struct js_error *error)
 {
     struct consumer_config *c = &t->config;
     c->filter_was_list = t->filter_count > 0;
@@ -321,8 +382,9 @@ static bool take(struct consumer_text *t, struct consumer_config *config, struct
         c->name = mem_strdup(t->durable_name);
         c->durable = true;
     }
+    bool ok = !pedantic || check_pedantic(t, error);
     set_defaults(c);
-    bool ok = check_consumer(t, error);
+    ok = ok && check_consumer(t, s, error);
     free(t->durable_name);
     free(t->filter);
     *config = *c;
@@ -360,6 +422,12 @@ static bool check_names(const struct consumer_subject *s, struct request_text *t
     if (s->filter != NULL && (c->filter == NULL || strcmp(c->filter, s->filter) != 0)) {
         return js_fail(error, JS_FILTER_MISMATCH);
     }
+    if (!s->clustered && c->config.replicas > 1) {
+        return js_fail(error, JS_REPLICAS_UNCLUSTERED);
+    }
+    if (s->replicas == 0) {
+        return js_fail(error, JS_STREAM_NOT_FOUND);
+    }
     if (c->durable_name == NULL) {
         return js_unsupported(error, "a consumer without durable_name (ephemeral)");
     }
@@ -369,6 +437,21 @@ static bool check_names(const struct consumer_subject *s, struct request_text *t
     return strlen(c->durable_name) <= JS_NAME_MAX || js_fail(error, JS_DURABLE_TOO_LONG);
 }
 
+static int stored_replicas(const json_t *o)
+{
+    uint64_t replicas = 0;
+    const char *text = json_text(json_object_get(o, "metadata"), STORED_REPLICAS);
+    return bytes_to_u64(bytes_of(text), &replicas) && replicas <= INT32_MAX ? (int)replicas : 0;
+}
+
+static void store_replicas(json_t *o, int replicas)
+{
+    char text[12];
+    (void)snprintf(text, sizeof text, "%d", replicas);
+    json_put_text(json_object_get(o, "metadata"), STORED_REPLICAS, text);
+    (void)json_object_del(o, "num_replicas");
+}
+
 bool consumer_config_parse(json_t *o, struct consumer_config *config, struct js_error *error)
 {
     struct consumer_text t = {0};
@@ -376,9 +459,12 @@ bool consumer_config_parse(json_t *o, struct consumer_config *config, struct js_
     *config = (struct consumer_config){0};
     json_write(&text, o, 0);
     bool ok = fields_read(&consumer_fields, FIELDS_STORED, buffer_bytes(&text), &t, error) &&
-              take(&t, config, error);
+              take(&t, NULL, false, config, error);
     fields_deinit(&consumer_fields, &t);
     buffer_deinit(&text);
+    if (ok && config->replicas == 0) {
+        config->replicas = stored_replicas(o);
+    }
     return ok;
 }
 
@@ -394,7 +480,8 @@ bool consumer_config_read(struct bytes text, const struct consumer_subject *subj
         names.err != JS_STREAM_CONFIG) {
         *error = names; /* before what is not supported: nats-server supports it */
     }
-    bool ok = known && check_names(subject, &t, error) && take(&t.config, config, error);
+    bool ok = known && check_names(subject, &t, error) &&
+              take(&t.config, subject, t.pedantic, config, error);
     *action = t.action;
     fields_deinit(&request_fields, &t);
     return ok;
@@ -419,6 +506,8 @@ json_t *consumer_config_json(const struct consumer_config *c, bool for_clients)
     json_t *o = fields_json(&consumer_fields, &t, !for_clients);
     if (for_clients) {
         config_put_required(json_object_get(o, "metadata"));
+    } else if (c->replicas != 0) {
+        store_replicas(o, c->replicas);
     }
     return o;
 }

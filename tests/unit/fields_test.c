@@ -342,8 +342,8 @@ Test(fields, names_in_subject_and_body_of_a_consumer_agree)
          "{\"stream_name\":\"S\",\"config\":{\"durable_name\":\"c\",\"backoff\":[-1]}}",
          JS_BACKOFF_NEGATIVE}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        const struct consumer_subject subject = {"S", cases[i].consumer, cases[i].filter,
-                                                 cases[i].durable_form};
+        const struct consumer_subject subject = {
+            "S", cases[i].consumer, cases[i].filter, cases[i].durable_form, false, 1};
         struct consumer_config c;
         enum consumer_action action;
         struct js_error error = {0};
@@ -353,6 +353,101 @@ Test(fields, names_in_subject_and_body_of_a_consumer_agree)
         cr_expect(!ok || strcmp(c.name, "c") == 0);
         consumer_config_deinit(&c);
     }
+}
+
+/* Seen on nats-server 2.15.2, but for starts behind 2^63 and fewer replicas than the stream's. */
+Test(fields, consumers_are_told_what_is_wrong_with_their_numbers)
+{
+    static const struct {
+        const char *config;
+        bool pedantic, clustered;
+        int replicas;
+        enum js_err err;
+        const char *text;
+    } cases[] = {
+        {"\"max_deliver\":-2", true, false, 1, JS_PEDANTIC,
+         "pedantic mode: max_deliver must be set to -1"},
+        {"\"max_deliver\":-2", false, false, 1, JS_OK, NULL},
+        {"\"max_deliver\":0", true, false, 1, JS_OK, NULL},
+        {"\"max_waiting\":-1,\"max_deliver\":-1", true, false, 1, JS_PEDANTIC,
+         "pedantic mode: max_waiting must not be negative"},
+        {"\"max_ack_pending\":-2", true, false, 1, JS_PEDANTIC,
+         "pedantic mode: max_ack_pending must be set to -1"},
+        {"\"max_batch\":-1", true, false, 1, JS_PEDANTIC,
+         "pedantic mode: max_batch must not be negative"},
+        {"\"max_expires\":-1", true, false, 1, JS_PEDANTIC,
+         "pedantic mode: max_expires must not be negative"},
+        {"\"max_bytes\":-1", true, false, 1, JS_PEDANTIC,
+         "pedantic mode: max_bytes must not be negative"},
+        {"\"idle_heartbeat\":-1", true, false, 1, JS_PEDANTIC,
+         "pedantic mode: idle_heartbeat must not be negative"},
+        {"\"backoff\":[1]", true, false, 1, JS_PEDANTIC,
+         "pedantic mode: first backoff value has to equal batch AckWait"},
+        {"\"backoff\":[30000000000],\"ack_policy\":\"explicit\"", true, false, 1, JS_OK, NULL},
+        {"\"backoff\":[7],\"ack_wait\":7", true, false, 1, JS_OK, NULL},
+        {"\"ack_wait\":-1", true, false, 1, JS_ACK_WAIT_NEGATIVE, NULL},
+        {"\"inactive_threshold\":-1,\"priority_timeout\":-1", false, false, 1, JS_OK, NULL},
+        {"\"num_replicas\":1", false, false, 1, JS_OK, NULL},
+        {"\"num_replicas\":2", false, false, 1, JS_REPLICAS_UNCLUSTERED, NULL},
+        {"\"num_replicas\":2", false, true, 1, JS_CONSUMER_REPLICAS, NULL},
+        {"\"num_replicas\":-1,\"ack_wait\":-1", false, false, 1, JS_REPLICAS_NEGATIVE, NULL},
+        {"\"num_replicas\":3", false, true, 3, JS_OK, NULL},
+        {"\"num_replicas\":1", false, true, 3, JS_STREAM_CONFIG,
+         "num_replicas below the stream's is not supported in this version yet"},
+        {"\"num_replicas\":2,\"headers_only\":true", false, false, 0, JS_REPLICAS_UNCLUSTERED,
+         NULL},
+        {"\"headers_only\":true,\"ack_wait\":-1", false, false, 0, JS_STREAM_NOT_FOUND, NULL},
+        {"\"deliver_policy\":\"by_start_sequence\",\"opt_start_seq\":9223372036854775807", false,
+         false, 1, JS_OK, NULL},
+        {"\"deliver_policy\":\"by_start_sequence\",\"opt_start_seq\":9223372036854775808", false,
+         false, 1, JS_DELIVER_POLICY,
+         "consumer delivery policy is deliver by start sequence, but optional start sequence is "
+         "above 9223372036854775807"},
+        {"\"opt_start_time\":\"0001-01-01T00:00:00Z\"", false, false, 1, JS_DELIVER_POLICY,
+         "consumer delivery policy is deliver all, but optional start time is also set"}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const struct consumer_subject subject = {
+            "S", "c", NULL, false, cases[i].clustered, cases[i].replicas};
+        char body[300];
+        struct consumer_config c;
+        enum consumer_action action;
+        struct js_error error = {0};
+        (void)snprintf(body, sizeof body,
+                       "{\"stream_name\":\"S\",\"pedantic\":%s,\"config\":{%s,"
+                       "\"durable_name\":\"c\"}}",
+                       cases[i].pedantic ? "true" : "false", cases[i].config);
+        (void)consumer_config_read(bytes_of(body), &subject, &c, &action, &error);
+        cr_expect_eq(error.err, cases[i].err, "%s: %d %s", body, error.err, error.text);
+        cr_expect(cases[i].text == NULL || strcmp(error.text, cases[i].text) == 0, "%s: %s", body,
+                  error.text);
+        consumer_config_deinit(&c);
+    }
+}
+
+/* 0.3 takes no num_replicas but 0, and passes over keys of the server's. */
+Test(fields, replicas_of_a_consumer_are_stored_where_older_versions_pass_over_them)
+{
+    const struct consumer_subject subject = {"S", "c", NULL, false, true, 3};
+    struct consumer_config c, again;
+    enum consumer_action action;
+    struct js_error error = {0};
+    cr_assert(consumer_config_read(
+        BYTES_LIT("{\"stream_name\":\"S\",\"config\":{\"durable_name\":\"c\",\"num_replicas\":3,"
+                  "\"metadata\":{\"_nats.num_replicas\":\"2\"}}}"),
+        &subject, &c, &action, &error));
+    json_t *stored = consumer_config_json(&c, false);
+    json_t *metadata = json_object_get(stored, "metadata");
+    cr_expect_null(json_object_get(stored, "num_replicas"));
+    cr_expect_str_eq(json_text(metadata, "_nats.num_replicas"), "3");
+    cr_assert(consumer_config_parse(stored, &again, &error), "%s", error.text);
+    cr_expect(consumer_config_equal(&c, &again));
+    json_t *shown = consumer_config_json(&again, true);
+    cr_expect_eq(json_int(shown, "num_replicas"), 3);
+    cr_expect_null(json_object_get(json_object_get(shown, "metadata"), "_nats.num_replicas"));
+    json_decref(stored);
+    json_decref(shown);
+    consumer_config_deinit(&c);
+    consumer_config_deinit(&again);
 }
 
 Test(fields, text_with_a_nul_byte_is_refused_and_never_cut)
