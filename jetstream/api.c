@@ -333,6 +333,26 @@ static bool is_anybody_there(struct api_call *c, const struct assignment *a)
     return there;
 }
 
+static bool is_durable_form(const struct api_row *row)
+{
+    return strcmp(row->verb, "CONSUMER.DURABLE.CREATE") == 0;
+}
+
+/* Before there is no stream. */
+static bool check_body(const struct api_call *c, const struct api_row *row, struct js_error *error)
+{
+    char *stream = copy_text(c->tokens[0]);
+    char *consumer = c->token_count > 1 ? copy_text(c->tokens[1]) : NULL;
+    char *filter = copy_text(c->rest);
+    const struct consumer_subject subject = {
+        stream, consumer, filter, is_durable_form(row), js_is_clustered(c->js), 0};
+    bool ok = asset_check_body(row->asset_verb, &subject, c->body, error);
+    free(stream);
+    free(consumer);
+    free(filter);
+    return ok;
+}
+
 /* The leader among its servers answers; when there is none, the meta leader. */
 static void to_stream(struct api_call *c, const struct api_row *row)
 {
@@ -343,13 +363,14 @@ static void to_stream(struct api_call *c, const struct api_row *row)
         return;
     }
     const struct assignment *a = assigned(c);
+    struct js_error error;
     if (h != NULL && h->asset != NULL) {
         struct asset_request *q = NEW(struct asset_request);
         q->asset = h->asset;
         q->group = h->group;
         q->verb = row->asset_verb;
         q->type = row->type;
-        q->durable_form = strcmp(row->verb, "CONSUMER.DURABLE.CREATE") == 0;
+        q->durable_form = is_durable_form(row);
         q->consumer = c->token_count > 1 ? copy_text(c->tokens[1]) : NULL;
         q->filter = copy_text(c->rest);
         q->body = mem_dup(c->body.ptr, c->body.len);
@@ -360,6 +381,8 @@ static void to_stream(struct api_call *c, const struct api_row *row)
         if (a == NULL) {
             api_hold(c->js, c->request, row->type, true);
         }
+    } else if (a == NULL && !check_body(c, row, &error)) {
+        js_reply_error(c->js, c->account, c->reply, row->type, &error);
     } else if (a == NULL && row->asset_verb == ASSET_CONSUMER_LIST && js_is_clustered(c->js)) {
         json_t *o = js_response(row->type); /* as nats-server's clusters */
         json_put(o, "consumers", cut_page(json_array(), 0, 256, o));

@@ -178,19 +178,79 @@ static struct bytes body_of(const struct asset_request *q)
     return bytes_make(q->body, q->body_len);
 }
 
-static bool read_optional(const struct asset_request *q, const struct fields *table, void *into,
+static bool read_optional(struct bytes body, const struct fields *table, void *into,
                           struct js_error *error)
 {
-    return !fields_text_is_json(body_of(q)) ||
-           fields_read(table, FIELDS_REQUEST, body_of(q), into, error);
+    return !fields_text_is_json(body) || fields_read(table, FIELDS_REQUEST, body, into, error);
 }
 
-static bool read_required(const struct asset_request *q, const struct fields *table, void *into,
+static bool read_required(struct bytes body, const struct fields *table, void *into,
                           struct js_error *error)
 {
-    return fields_text_is_empty(body_of(q))
-               ? js_fail(error, JS_BAD_REQUEST)
-               : fields_read(table, FIELDS_REQUEST, body_of(q), into, error);
+    return fields_text_is_empty(body) ? js_fail(error, JS_BAD_REQUEST)
+                                      : fields_read(table, FIELDS_REQUEST, body, into, error);
+}
+
+static bool read_purge(struct bytes body, struct purge_request *asked, struct js_error *error)
+{
+    return read_optional(body, &purge_fields, asked, error) &&
+           (asked->seq == 0 || asked->keep == 0 || js_fail(error, JS_BAD_REQUEST));
+}
+
+static bool read_get(struct bytes body, struct get_request *asked, struct js_error *error)
+{
+    const struct get_request *g = asked;
+    if (!read_required(body, &get_fields, asked, error)) {
+        return false;
+    }
+    bool last = g->last_by_subject != NULL, next = g->next_by_subject != NULL;
+    bool time = g->start_time.set;
+    bool bad = (last && (next || g->seq != 0 || time)) || (g->seq != 0 && time) || g->batch > 0 ||
+               g->max_bytes > 0 || (!last && !next && !time && g->seq == 0);
+    return !bad || js_fail(error, JS_BAD_REQUEST);
+}
+
+/* Bodies of requests of streams; what is read is freed. */
+static bool is_readable(enum asset_verb verb, struct bytes body, struct js_error *error)
+{
+    union {
+        struct info_request info;
+        struct purge_request purge;
+        struct get_request get;
+        struct delete_request delete;
+    } asked = {0};
+    bool ok = true;
+    if (verb == ASSET_INFO) {
+        ok = read_optional(body, &info_fields, &asked.info, error);
+        fields_deinit(&info_fields, &asked.info);
+    } else if (verb == ASSET_PURGE) {
+        ok = read_purge(body, &asked.purge, error);
+        fields_deinit(&purge_fields, &asked.purge);
+    } else if (verb == ASSET_MSG_GET) {
+        ok = read_get(body, &asked.get, error);
+        fields_deinit(&get_fields, &asked.get);
+    } else if (verb == ASSET_MSG_DELETE) {
+        ok = read_required(body, &delete_fields, &asked.delete, error);
+        fields_deinit(&delete_fields, &asked.delete);
+    }
+    return ok;
+}
+
+bool asset_check_body(enum asset_verb verb, const struct consumer_subject *subject,
+                      struct bytes body, struct js_error *error)
+{
+    struct consumer_config config;
+    enum consumer_action action;
+    struct page_request page = {0};
+    switch (verb) {
+    case ASSET_CONSUMER_CREATE: /* never, without replicas */
+        return consumer_config_read(body, subject, &config, &action, error);
+    case ASSET_CONSUMER_NAMES:
+    case ASSET_CONSUMER_LIST:
+        return read_optional(body, &consumer_page_fields, &page, error);
+    default:
+        return subject->clustered || is_readable(verb, body, error);
+    }
 }
 
 #define SUBJECTS_PAGE 100000 /* JetStream API reference: paging */
@@ -199,7 +259,7 @@ static void on_info(struct asset *a, const struct asset_request *q)
 {
     struct js_error error;
     struct info_request asked = {0};
-    if (!read_optional(q, &info_fields, &asked, &error)) {
+    if (!read_optional(body_of(q), &info_fields, &asked, &error)) {
         reply_error(a, q, "stream_info_response", &error);
         fields_deinit(&info_fields, &asked);
         return;
@@ -207,7 +267,7 @@ static void on_info(struct asset *a, const struct asset_request *q)
     json_t *o = js_response("stream_info_response");
     int64_t offset = asked.offset < 0 ? 0 : asked.offset;
     json_put_int(o, "total", 0);
-    json_put_int(o, "offset", offset);
+    json_put_int(o, "offset", 0);
     json_put_int(o, "limit", 0);
     asset_add_stream_info(a, INFO_ASKED, o);
     if (asked.subjects_filter != NULL || asked.deleted_details) {
@@ -219,6 +279,7 @@ static void on_info(struct asset *a, const struct asset_request *q)
                 : asset_add_subjects(a, asked.subjects_filter, from, SUBJECTS_PAGE, state);
         if (total > 0) {
             json_put_int(o, "total", total);
+            json_put_int(o, "offset", offset);
             json_put_int(o, "limit", SUBJECTS_PAGE);
         }
         json_put(o, "state", state);
@@ -364,12 +425,10 @@ static void on_purge(struct asset *a, const struct asset_request *q)
 {
     struct js_error error = {0};
     struct purge_request asked = {0};
-    if (!read_optional(q, &purge_fields, &asked, &error)) {
+    if (!read_purge(body_of(q), &asked, &error)) {
         /* refused below */
     } else if (a->stream->config.deny_purge) {
         (void)js_fail(&error, JS_PURGE_DENIED);
-    } else if (asked.seq > 0 && asked.keep > 0) {
-        (void)js_fail(&error, JS_BAD_REQUEST);
     } else if (asked.seq > SEQ_FIRST_MAX) {
         (void)js_failf(&error, JS_BAD_REQUEST, "bad request: seq is above %llu",
                        (unsigned long long)SEQ_FIRST_MAX);
@@ -402,13 +461,6 @@ static enum err find_message(struct asset *a, const struct get_request *g, uint6
 {
     const char *last = g->last_by_subject, *next = g->next_by_subject;
     bool time = g->start_time.set;
-    bool bad = (last != NULL && (next != NULL || g->seq != 0 || time)) || (g->seq != 0 && time) ||
-               g->batch > 0 || g->max_bytes > 0 ||
-               (last == NULL && next == NULL && !time && g->seq == 0);
-    if (bad) {
-        (void)js_fail(error, JS_BAD_REQUEST);
-        return ERR_INVALID;
-    }
     enum err err;
     if (last != NULL) {
         err = stream_last_by_subject(a->stream, bytes_of(last), m);
@@ -439,7 +491,7 @@ static bool on_msg_get(struct asset *a, struct asset_request *q)
     struct js_error error = {0};
     struct stored_message m;
     struct get_request asked = {0};
-    enum err err = read_required(q, &get_fields, &asked, &error)
+    enum err err = read_get(body_of(q), &asked, &error)
                        ? find_message(a, &asked, q->searched, &m, &error)
                        : ERR_INVALID;
     if (err == ERR_BUSY) {
@@ -468,7 +520,7 @@ static void on_msg_delete(struct asset *a, const struct asset_request *q)
     static const char type[] = "stream_msg_delete_response";
     struct js_error error = {0};
     struct delete_request asked = {0};
-    if (!read_required(q, &delete_fields, &asked, &error)) {
+    if (!read_required(body_of(q), &delete_fields, &asked, &error)) {
         /* reported below */
     } else if (a->stream->config.deny_delete) {
         (void)js_failf(&error, JS_MESSAGE_DELETE, "message delete not permitted");
@@ -604,7 +656,7 @@ static void on_consumer_page(struct asset *a, const struct asset_request *q, boo
     struct js_error error = {0};
     const char *type = names ? "consumer_names_response" : "consumer_list_response";
     struct page_request asked = {0};
-    if (!read_optional(q, &consumer_page_fields, &asked, &error)) {
+    if (!read_optional(body_of(q), &consumer_page_fields, &asked, &error)) {
         reply_error(a, q, type, &error);
         return; /* the table owns nothing */
     }

@@ -210,6 +210,10 @@ struct asset_request {
     uint64_t searched; /* MSG_GET: up to here nothing has been found; 0 at first */
     uint64_t after;    /* log index to be applied before it is answered */
 };
+/* Is a request one that a stream would look at? When there is none: nats-server tells of a bad body
+ * first, but in a cluster not of those of streams. */
+bool asset_check_body(enum asset_verb verb, const struct consumer_subject *subject,
+                      struct bytes body, struct js_error *error);
 /* Any loop: runs on the asset's loop. Takes the request. */
 void asset_request(struct shard *shard, struct asset_request *request);
 void asset_request_free(struct asset_request *request);

@@ -926,7 +926,7 @@ static bool place(struct jetstream *js, const struct stream_config *config, json
                   struct js_error *error)
 {
     const char *cluster = broker_options(js->broker)->cluster.name;
-    if (config->placement.cluster != NULL &&
+    if (js_is_clustered(js) && config->placement.cluster != NULL &&
         (cluster == NULL || strcmp(config->placement.cluster, cluster) != 0)) {
         return js_failf(error, JS_NO_PEERS,
                         "no suitable peers for placement, tags not matched ['%s']",
@@ -1021,21 +1021,18 @@ void meta_update_stream(struct jetstream *js, struct account *account, struct by
     struct stream_config config = {0};
     struct js_error error = {0};
     json_t *json = NULL;
-    if (stream_config_read(body, BYTES_NONE, js_is_clustered(js), &config, &error)) {
+    const struct assignment *known = meta_find(&js->meta.meta, bytes_of(account->name), name);
+    bool clustered = js_is_clustered(js);
+    if (stream_config_read_update(body, name, known != NULL, clustered, &config, &error)) {
         json = stream_config_json(&config, false);
     }
-    const struct assignment *known =
-        json == NULL ? NULL : meta_find(&js->meta.meta, bytes_of(account->name), name);
     if (json == NULL) {
         /* refused below */
-    } else if (strcmp(config.name, "") == 0 || !bytes_is(name, config.name)) {
-        (void)js_fail(&error, JS_NAME_MISMATCH);
-    } else if (known == NULL) {
-        (void)js_fail(&error, JS_STREAM_NOT_FOUND);
     } else if (meta_check_update(&js->meta.meta, known, &config, &error)) {
         json_t *before = assignment_config(known->config);
         struct stream_config old = {0};
         bool well = stream_config_parse(before, true, &old, &error);
+        well = well && (!clustered || stream_config_check_place(&old, &config, &error));
         bool grows = well && config.max_bytes > old.max_bytes && old.max_bytes > 0;
         for (unsigned i = 0; i < known->peer_count && well && grows; i++) {
             well = has_room(js, known->peers[i], &config, known) || no_room(js, &config, &error);

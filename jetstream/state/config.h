@@ -34,15 +34,19 @@ struct stream_config {
     int64_t duplicate_window_ns;
     bool memory; /* storage: memory; else file */
     bool no_ack, deny_delete, deny_purge;
+    bool pedantic; /* while a request is read */
     struct stream_placement placement;
     json_t *metadata; /* NULL: none; owned reference */
 };
 
-/* From a request, STREAM.CREATE's or UPDATE's. *config is filled or left empty. `name`: what it has
- * to be, as the subject says it; ptr NULL: the caller looks. `clustered` allows replicas > 1.
- * Unknown members are errors. */
+/* From a request, STREAM.CREATE's. *config is filled or left empty. `name`: what it has to be, as
+ * the subject says it; ptr NULL: any. `clustered` allows replicas > 1. Unknown members are errors.
+ */
 bool stream_config_read(struct bytes text, struct bytes name, bool clustered,
                         struct stream_config *config, struct js_error *error);
+/* From STREAM.UPDATE's. `exists`: is there such a stream? */
+bool stream_config_read_update(struct bytes text, struct bytes name, bool exists, bool clustered,
+                               struct stream_config *config, struct js_error *error);
 /* The same from what stream_config_json() has made, of this version or an older one. */
 bool stream_config_parse(json_t *object, bool clustered, struct stream_config *config,
                          struct js_error *error);
@@ -58,6 +62,9 @@ bool stream_config_equal(const struct stream_config *a, const struct stream_conf
 /* May `old` become `new`? */
 bool stream_config_check_update(const struct stream_config *old, const struct stream_config *new,
                                 struct js_error *error);
+/* In a cluster, of which a stream has its part. */
+bool stream_config_check_place(const struct stream_config *old, const struct stream_config *new,
+                               struct js_error *error);
 
 enum deliver_policy {
     DELIVER_ALL,

@@ -129,8 +129,6 @@ static const struct field stream_rows[] = {
      .kind = FIELD_OBJECT,
      .print = PRINT_SET,
      .table = &placement_fields,
-     .frozen = "moving an existing stream",
-     .frozen_unsupported = true,
      S(placement)},
     {.name = "mirror", .kind = FIELD_OBJECT, .table = &source_fields},
     {.name = "sources", .kind = FIELD_OBJECTS, .go_type = "[]*server.", .table = &source_fields},
@@ -171,7 +169,7 @@ static const struct field stream_rows[] = {
     {.name = "persist_mode", .kind = FIELD_WORD, .words = persist_modes},
     {.name = "allow_batched", .kind = FIELD_BOOL},
     {.name = "metadata", .kind = FIELD_MAP, .stored_set = true, S(metadata)},
-    {.name = "pedantic", .kind = FIELD_BOOL, .embedded = ""},
+    {.name = "pedantic", .kind = FIELD_BOOL, .print = PRINT_NEVER, .embedded = "", S(pedantic)},
     {0}};
 static const struct fields stream_fields = {"StreamConfigRequest", stream_rows, "StreamConfig"};
 
@@ -183,11 +181,37 @@ void stream_config_deinit(struct stream_config *c)
 
 /* --- rules --- */
 
-static void unlimited(int64_t *limit)
+static bool set_limits(struct stream_config *c, struct js_error *error)
 {
-    if (*limit <= 0) {
-        *limit = -1;
+    const struct {
+        int64_t *limit;
+        const char *name;
+    } limits[] = {{&c->max_msgs, "max_msgs"},
+                  {&c->max_bytes, "max_bytes"},
+                  {&c->max_msg_size, "max_msg_size"},
+                  {&c->max_consumers, "max_consumers"}};
+    for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
+        int64_t *limit = limits[i].limit;
+        if (c->pedantic && *limit < -1) {
+            return js_failf(error, JS_PEDANTIC, "pedantic mode: %s must be set to -1",
+                            limits[i].name);
+        }
+        *limit = *limit <= 0 ? -1 : *limit;
     }
+    return true;
+}
+
+static bool set_window(struct stream_config *c, struct js_error *error)
+{
+    if (c->duplicate_window_ns == 0) {
+        bool short_lived = c->max_age_ns > 0 && c->max_age_ns < DEFAULT_WINDOW;
+        if (short_lived && c->pedantic) {
+            return js_failf(error, JS_PEDANTIC,
+                            "pedantic mode: duplicate window cannot be bigger than max age");
+        }
+        c->duplicate_window_ns = short_lived ? c->max_age_ns : DEFAULT_WINDOW;
+    }
+    return true;
 }
 
 /* Without no_ack, whoever publishes there would be answered. */
@@ -211,42 +235,57 @@ static bool check_acks(struct bytes s, struct js_error *error)
     return true;
 }
 
-/* The one that it has in common with one before is found once, for whoever is told. */
-static bool refuse_overlap(const struct stream_config *c, uint32_t i, struct js_error *error)
+static bool is_pattern(struct bytes s)
 {
-    for (uint32_t k = 0; k < i; k++) {
-        if (strcmp(c->subjects[k], c->subjects[i]) == 0) {
-            return js_failf(error, JS_STREAM_CONFIG, "duplicate subjects detected");
-        }
-        if (subject_overlaps(bytes_of(c->subjects[k]), bytes_of(c->subjects[i]))) {
-            return js_failf(error, JS_STREAM_CONFIG, "subject \"%s\" overlaps with \"%s\"",
-                            c->subjects[i], c->subjects[k]);
+    return subject_is_valid(s) && s.len <= PATTERN_BYTES_MAX;
+}
+
+/* The first subject that has something in common with one behind it; subject_count: none. */
+static uint32_t first_overlapping(const struct stream_config *c)
+{
+    struct pattern_set *behind = pattern_set_new();
+    uint32_t found = c->subject_count;
+    for (uint32_t i = c->subject_count; i-- > 0;) {
+        struct bytes s = bytes_of(c->subjects[i]);
+        if (is_pattern(s)) {
+            found = pattern_set_overlaps(behind, s) ? i : found;
+            pattern_set_add(behind, s);
         }
     }
-    return false;
+    pattern_set_free(behind);
+    return found;
+}
+
+static bool refuse_overlap(const struct stream_config *c, uint32_t i, struct js_error *error)
+{
+    uint32_t k = i + 1;
+    while (!subject_overlaps(bytes_of(c->subjects[i]), bytes_of(c->subjects[k]))) {
+        k++;
+    }
+    return js_failf(error, JS_STREAM_CONFIG, "subject \"%s\" overlaps with \"%s\"", c->subjects[i],
+                    c->subjects[k]);
 }
 
 static bool check_subjects(const struct stream_config *c, struct js_error *error)
 {
-    struct pattern_set *before = pattern_set_new();
-    bool ok = true;
-    for (uint32_t i = 0; i < c->subject_count && ok; i++) {
+    uint32_t overlapping = first_overlapping(c);
+    for (uint32_t i = 0; i < c->subject_count; i++) {
         struct bytes s = bytes_of(c->subjects[i]);
-        if (!subject_is_valid(s) || s.len > PATTERN_BYTES_MAX) {
-            ok = js_failf(error, JS_STREAM_CONFIG, "invalid subject");
-        } else if (pattern_set_overlaps(before, s)) {
-            ok = refuse_overlap(c, i, error);
-        } else {
-            ok = c->no_ack || check_acks(s, error);
-            pattern_set_add(before, s);
+        if (!is_pattern(s)) {
+            return js_failf(error, JS_STREAM_CONFIG, "invalid subject");
+        }
+        if (!c->no_ack && !check_acks(s, error)) {
+            return false;
+        }
+        if (i == overlapping) {
+            return refuse_overlap(c, i, error);
         }
     }
-    pattern_set_free(before);
-    return ok;
+    return true;
 }
 
 /* Order and texts: streams reference §1.1. */
-static bool check_stream(struct stream_config *c, bool clustered, struct js_error *error)
+static bool check_stream(struct stream_config *c, struct js_error *error)
 {
     if (c->name == NULL || !js_name_is_valid(bytes_of(c->name))) {
         return js_failf(error, JS_STREAM_CONFIG, "stream name is required and " JS_NAME_RULE);
@@ -269,19 +308,17 @@ static bool check_stream(struct stream_config *c, bool clustered, struct js_erro
     if (c->replicas < 0) {
         return js_fail(error, JS_REPLICAS_NEGATIVE);
     }
-    unlimited(&c->max_consumers);
-    unlimited(&c->max_msgs);
-    unlimited(&c->max_bytes);
-    unlimited(&c->max_msg_size);
+    if (!set_limits(c, error)) {
+        return false;
+    }
     if (c->max_age_ns < 0) {
         return js_failf(error, JS_STREAM_CONFIG, "max age can not be negative");
     }
     if (c->max_age_ns > 0 && c->max_age_ns < 100 * NS_PER_MS) {
         return js_failf(error, JS_STREAM_CONFIG, "max age needs to be >= 100ms");
     }
-    if (c->duplicate_window_ns == 0) {
-        c->duplicate_window_ns =
-            c->max_age_ns > 0 && c->max_age_ns < DEFAULT_WINDOW ? c->max_age_ns : DEFAULT_WINDOW;
+    if (!set_window(c, error)) {
+        return false;
     }
     if (c->duplicate_window_ns < 0) {
         return js_failf(error, JS_STREAM_CONFIG, "duplicates window can not be negative");
@@ -292,9 +329,6 @@ static bool check_stream(struct stream_config *c, bool clustered, struct js_erro
     }
     if (c->duplicate_window_ns < 100 * NS_PER_MS) {
         return js_failf(error, JS_STREAM_CONFIG, "duplicates window needs to be >= 100ms");
-    }
-    if (c->replicas > 1 && !clustered) {
-        return js_fail(error, JS_REPLICAS_UNCLUSTERED);
     }
     if (c->subject_count == 0) {
         c->subjects = mem_zalloc(2 * sizeof *c->subjects);
@@ -307,28 +341,51 @@ static bool check_stream(struct stream_config *c, bool clustered, struct js_erro
            js_failf(error, JS_STREAM_CONFIG, "preferred server not permitted in placement");
 }
 
-/* STREAM.CREATE looks at the name before it validates. */
-static bool check_name(const struct stream_config *c, struct bytes name, struct js_error *error)
+/* What a request is for. */
+struct target {
+    struct bytes name; /* ptr NULL: any */
+    bool update, exists, clustered;
+};
+
+static bool check_name(const struct stream_config *c, const struct target *t,
+                       struct js_error *error)
 {
-    if (name.ptr == NULL) {
+    if (t->name.ptr == NULL) {
         return true;
     }
-    if (!bytes_is(name, c->name == NULL ? "" : c->name)) {
+    if (!bytes_is(t->name, c->name == NULL ? "" : c->name)) {
         return js_fail(error, JS_NAME_MISMATCH);
     }
     return strpbrk(c->name, "/\\") == NULL || js_fail(error, JS_STREAM_SEPARATORS);
 }
 
-static bool read(enum fields_text kind, struct bytes text, struct bytes name, bool clustered,
+/* STREAM.CREATE looks at the name before it validates, UPDATE thereafter. */
+static bool check_request(struct stream_config *c, const struct target *t, struct js_error *error)
+{
+    if (!t->update && !check_name(c, t, error)) {
+        return false;
+    }
+    if (!check_stream(c, error) || (t->update && !check_name(c, t, error))) {
+        return false;
+    }
+    if (t->update && !t->exists) {
+        return js_fail(error, JS_STREAM_NOT_FOUND);
+    }
+    return c->replicas <= 1 || t->clustered || js_fail(error, JS_REPLICAS_UNCLUSTERED);
+}
+
+static bool read(enum fields_text kind, struct bytes text, const struct target *t,
                  struct stream_config *c, struct js_error *error)
 {
     *c = (struct stream_config){0};
-    bool known = fields_read(&stream_fields, kind, text, c, error);
-    struct js_error other = {0};
-    if (!known && error->err == JS_STREAM_CONFIG && !check_name(c, name, &other)) {
-        *error = other; /* before what is not supported: nats-server supports it */
+    bool ok = fields_read(&stream_fields, kind, text, c, error);
+    struct js_error wrong = {0};
+    /* before what is not supported: nats-server supports it */
+    if ((ok || error->err == JS_STREAM_CONFIG) && !check_request(c, t, &wrong)) {
+        *error = wrong;
+        ok = false;
     }
-    bool ok = known && check_name(c, name, error) && check_stream(c, clustered, error);
+    c->pedantic = false;
     if (!ok) {
         stream_config_deinit(c);
     }
@@ -338,14 +395,23 @@ static bool read(enum fields_text kind, struct bytes text, struct bytes name, bo
 bool stream_config_read(struct bytes text, struct bytes name, bool clustered,
                         struct stream_config *c, struct js_error *error)
 {
-    return read(FIELDS_REQUEST, text, name, clustered, c, error);
+    const struct target t = {.name = name, .clustered = clustered};
+    return read(FIELDS_REQUEST, text, &t, c, error);
+}
+
+bool stream_config_read_update(struct bytes text, struct bytes name, bool exists, bool clustered,
+                               struct stream_config *c, struct js_error *error)
+{
+    const struct target t = {name, true, exists, clustered};
+    return read(FIELDS_REQUEST, text, &t, c, error);
 }
 
 bool stream_config_parse(json_t *o, bool clustered, struct stream_config *c, struct js_error *error)
 {
     struct buffer text = {0};
     json_write(&text, o, 0);
-    bool ok = read(FIELDS_STORED, buffer_bytes(&text), BYTES_NONE, clustered, c, error);
+    const struct target t = {.clustered = clustered};
+    bool ok = read(FIELDS_STORED, buffer_bytes(&text), &t, c, error);
     buffer_deinit(&text);
     return ok;
 }
@@ -379,4 +445,11 @@ bool stream_config_check_update(const struct stream_config *old, const struct st
                                 struct js_error *error)
 {
     return fields_check_update(&stream_fields, old, new, JS_STREAM_CONFIG, error);
+}
+
+bool stream_config_check_place(const struct stream_config *old, const struct stream_config *new,
+                               struct js_error *error)
+{
+    return fields_equal(&placement_fields, &old->placement, &new->placement) ||
+           js_unsupported(error, "moving an existing stream");
 }

@@ -11,6 +11,7 @@ import pytest
 
 from asker import Asker
 from harness import PEER, Server
+from peer import both
 
 STREAM = ["name", "description", "subjects", "retention", "max_consumers", "max_msgs", "max_bytes", "max_age",
           "max_msgs_per_subject", "max_msg_size", "discard", "storage", "num_replicas", "no_ack", "duplicate_window",
@@ -31,6 +32,8 @@ REQUESTS = {
     "STREAM.MSG.GET.S": ["seq", "last_by_subj", "next_by_subj", "batch", "max_bytes", "start_time", "multi_last",
                          "up_to_seq", "up_to_time", "no_hdr", "nonsense"],
     "STREAM.MSG.DELETE.S": ["seq", "no_erase", "nonsense"],
+    "STREAM.UPDATE.NO": STREAM, "STREAM.PURGE.NO": ["seq", "keep"], "STREAM.MSG.GET.NO": ["seq", "last_by_subj"],
+    "STREAM.MSG.DELETE.NO": ["seq"], "CONSUMER.CREATE.NO.x": ["stream_name", "config", "action", "pedantic"],
     "CONSUMER.NAMES.S": ["offset", "nonsense"], "CONSUMER.LIST.S": ["offset", "nonsense"],
     "CONSUMER.CREATE.S.x": ["stream_name", "config", "action", "pedantic", "nonsense"],
     "CONSUMER.MSG.NEXT.S.c": ["expires", "batch", "max_bytes", "no_wait", "idle_heartbeat", "group", "min_pending",
@@ -59,11 +62,11 @@ def request(r):
     if verb.startswith("STREAM.CREATE") and r.random() < .7:
         members.append('"name":"NEW"')
     if verb.startswith("STREAM.UPDATE") and r.random() < .7:
-        members.append('"name":"S"')
+        members.append(f'"name":"{verb.split(".")[2]}"')
     if verb.startswith("CONSUMER.CREATE"):
         members = members[:1]
         inner = [member(r, CONSUMER) for _ in range(r.choice([0, 1, 1, 2]))] + ['"durable_name":"x"']
-        members += ['"stream_name":"S"', '"config":{' + ",".join(inner) + "}"]
+        members += [f'"stream_name":"{verb.split(".")[2]}"', '"config":{' + ",".join(inner) + "}"]
     r.shuffle(members)
     if verb.startswith("CONSUMER.MSG.NEXT"):  # must not wait
         members = [m for m in members if not re.search("(?i)[xſ]pir|92233720368", m)]
@@ -127,3 +130,35 @@ def test_random_requests_are_read_as_the_peer_reads_them(tmp_path):
         assert got == expected, f"request {i}: {verb} {body}"
     ours.stop()
     theirs.stop()
+
+
+@both
+def test_who_deletes_a_stream_is_answered_once(tmp_path, binary):
+    s = Server(tmp_path, jetstream=True, binary=binary).start()
+    a = Asker(s)
+    requests = [("STREAM.CREATE.S", '{"name":"S"}'), ("STREAM.DELETE.S", ""), ("INFO", ""), ("INFO", "")] * 3
+    for number, (verb, body) in enumerate(requests):
+        a.send("$JS.API." + verb, body, reply=f"{a.inbox}.{number}")
+        line, _ = a.message()
+        assert line.split()[1] == f"{a.inbox}.{number}"
+    s.stop()
+
+
+@both
+def test_a_consumer_may_name_the_replicas_of_its_stream_and_a_start_in_any_year(tmp_path, binary):
+    s = Server(tmp_path, jetstream=True, binary=binary).start()
+    a = Asker(s)
+    a.api("STREAM.CREATE.S", name="S", placement={"cluster": "x"})
+    told = {}
+    for i, time in enumerate(["0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "2024-01-01T02:00:00.5+01:30"]):
+        config = {"durable_name": f"c{i}", "deliver_policy": "by_start_time", "opt_start_time": time, "num_replicas": i % 2}
+        told[f"c{i}"] = a.api(f"CONSUMER.CREATE.S.c{i}", stream_name="S", config=config)["config"]
+        assert told[f"c{i}"] | config == told[f"c{i}"]
+    s.kill()  # what was said is what was stored
+    s.start()
+    a = Asker(s)
+    assert a.api("STREAM.INFO.S")["config"]["placement"] == {"cluster": "x"}
+    for name, config in told.items():
+        assert a.api(f"CONSUMER.INFO.S.{name}")["config"] == config
+    assert a.api("STREAM.UPDATE.S", name="S")["config"].get("placement") is None
+    s.stop()

@@ -26,7 +26,7 @@ async def test_tens_of_thousands_of_subjects_and_filters(tmp_path):
     assert "error" not in await api(nc, "STREAM.UPDATE.S", {"name": "S", "subjects": subjects[1:] + ["new"]})
     assert (await api(nc, "STREAM.CREATE.U", {"name": "U", "subjects": ["a", "s777.*"]}))["error"]["err_code"] == 10065
     twice = await api(nc, "STREAM.UPDATE.S", {"name": "S", "subjects": subjects + ["s7.*"]})
-    assert twice["error"]["description"] == 'subject "s7.*" overlaps with "s7.x"'
+    assert twice["error"]["description"] == 'subject "s7.x" overlaps with "s7.*"'
     consumer = {"stream_name": "S", "config": {"durable_name": "c", "ack_policy": "explicit", "filter_subjects": subjects[:-1]}}
     assert "error" not in await api(nc, "CONSUMER.CREATE.S.c", consumer)
     consumer["config"]["filter_subjects"] = subjects[:-1] + ["s7.>"]

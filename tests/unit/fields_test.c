@@ -281,8 +281,7 @@ Test(fields, what_may_not_change_is_refused_with_the_text_of_its_row)
         {"", ",\"storage\":\"memory\"", "stream configuration update can not change storage type"},
         {"", ",\"num_replicas\":3",
          "changing num_replicas of an existing stream is not supported in this version yet"},
-        {"", ",\"placement\":{\"cluster\":\"x\"}",
-         "moving an existing stream is not supported in this version yet"}};
+        {"", ",\"placement\":{\"cluster\":\"x\"}", NULL}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct stream_config c[2];
         struct js_error error = {0};
@@ -296,6 +295,8 @@ Test(fields, what_may_not_change_is_refused_with_the_text_of_its_row)
         bool may = stream_config_check_update(&c[0], &c[1], &error);
         cr_expect_eq(may, cases[i].error == NULL, "%zu", i);
         cr_expect(may || strcmp(error.text, cases[i].error) == 0, "%s", error.text);
+        cr_expect_eq(stream_config_check_place(&c[0], &c[1], &error),
+                     strstr(cases[i].new, "placement") == NULL);
         cr_expect_not(stream_config_equal(&c[0], &c[1]));
         cr_expect(stream_config_equal(&c[0], &c[0]));
         stream_config_deinit(&c[0]);
@@ -421,6 +422,75 @@ Test(fields, consumers_are_told_what_is_wrong_with_their_numbers)
         cr_expect(cases[i].text == NULL || strcmp(error.text, cases[i].text) == 0, "%s: %s", body,
                   error.text);
         consumer_config_deinit(&c);
+    }
+}
+
+/* Seen on nats-server 2.15.2, but for what is not supported. */
+Test(fields, the_first_thing_that_is_wrong_with_a_stream_is_told)
+{
+    static const char pedantic[] = "{\"name\":\"S\",\"pedantic\":true";
+    static const struct {
+        bool update, exists;
+        const char *begin, *body;
+        enum js_err err;
+    } cases[] = {
+        {false, false, "", "{\"name\":\"X\",\"retention\":\"workqueue\"}", JS_NAME_MISMATCH},
+        {false, false, "", "{\"name\":\"X\",\"max_age\":-1}", JS_NAME_MISMATCH},
+        {false, false, "", "{\"name\":\"S\",\"max_age\":-1,\"sealed\":true}", JS_STREAM_CONFIG},
+        {false, false, "", "{\"name\":\"S\",\"num_replicas\":3}", JS_REPLICAS_UNCLUSTERED},
+        {true, true, "", "{\"name\":\"X\",\"num_replicas\":-1}", JS_REPLICAS_NEGATIVE},
+        {true, true, "", "{\"name\":\"X\",\"num_replicas\":3}", JS_NAME_MISMATCH},
+        {true, false, "", "{\"name\":\"S\",\"num_replicas\":3}", JS_STREAM_NOT_FOUND},
+        {true, false, "", "{\"name\":\"S\",\"retention\":\"workqueue\"}", JS_STREAM_NOT_FOUND},
+        {true, true, "", "{\"name\":\"S\",\"num_replicas\":3}", JS_REPLICAS_UNCLUSTERED},
+        {true, true, "", "{\"name\":\"S\",\"retention\":\"workqueue\"}", JS_STREAM_CONFIG},
+        {true, true, "", "{\"name\":\"S\"}", JS_OK},
+        {false, false, pedantic, "}", JS_OK},
+        {false, false, pedantic, ",\"max_msgs\":-1,\"max_bytes\":0}", JS_OK},
+        {false, false, pedantic, ",\"max_msgs\":-2}", JS_PEDANTIC},
+        {false, false, pedantic, ",\"max_bytes\":-2}", JS_PEDANTIC},
+        {false, false, pedantic, ",\"max_msg_size\":-2}", JS_PEDANTIC},
+        {false, false, pedantic, ",\"max_consumers\":-2}", JS_PEDANTIC},
+        {false, false, pedantic, ",\"max_age\":1000000000}", JS_PEDANTIC},
+        {false, false, pedantic, ",\"max_age\":1000000000,\"duplicate_window\":1000000000}",
+         JS_OK}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct stream_config c;
+        struct js_error error = {0};
+        char body[200];
+        (void)snprintf(body, sizeof body, "%s%s", cases[i].begin, cases[i].body);
+        struct bytes text = bytes_of(body), name = BYTES_LIT("S");
+        bool ok = cases[i].update
+                      ? stream_config_read_update(text, name, cases[i].exists, false, &c, &error)
+                      : stream_config_read(text, name, false, &c, &error);
+        cr_expect_eq(error.err, cases[i].err, "%s: %d %s", body, error.err, error.text);
+        cr_expect_eq(ok, error.err == JS_OK);
+        stream_config_deinit(&c);
+    }
+}
+
+/* Seen on nats-server 2.15.2. */
+Test(fields, the_first_wrong_subject_of_a_stream_is_told)
+{
+    static const struct {
+        const char *subjects, *error;
+    } cases[] = {{"\"a\",\"b\",\"a\"", "subject \"a\" overlaps with \"a\""},
+                 {"\"a.*\",\"b\",\"a.b\",\"a.>\"", "subject \"a.*\" overlaps with \"a.b\""},
+                 {"\"a\",\"b.c\",\"b.*\",\"a\"", "subject \"a\" overlaps with \"a\""},
+                 {"\"a..b\",\"a\",\"a\"", "invalid subject"},
+                 {"\"a\",\"a..b\",\"a\"", "subject \"a\" overlaps with \"a\""},
+                 {"\"b\",\">\"", "subject \"b\" overlaps with \">\""},
+                 {"\">\",\"b\"", "capturing all subjects requires no-ack to be true"},
+                 {"\"$JS.a\",\"$JS.a\"",
+                  "subjects that overlap with jetstream api require no-ack to be true"}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct stream_config c;
+        struct js_error error = {0};
+        char body[200];
+        (void)snprintf(body, sizeof body, "{\"name\":\"S\",\"subjects\":[%s]}", cases[i].subjects);
+        cr_expect_not(stream_config_read(bytes_of(body), BYTES_LIT("S"), false, &c, &error));
+        cr_expect_eq(error.err, JS_STREAM_CONFIG);
+        cr_expect_str_eq(error.text, cases[i].error, "%s: %s", body, error.text);
     }
 }
 
