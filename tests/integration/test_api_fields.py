@@ -43,6 +43,20 @@ def members(value, path):
     return set().union(*[members(v, path + "[]") for v in value]) if isinstance(value, list) else set()
 
 
+async def acknowledged(nc, subject):
+    """In a cluster the server asked may not have heard of the stream's subjects yet."""
+    acks = []
+
+    async def published():
+        try:
+            acks.append(json.loads((await nc.request(subject, b"x", headers={"a": "b"}, timeout=2)).data))
+        except (nats.errors.NoRespondersError, nats.errors.TimeoutError):
+            pass
+        return acks
+    await eventually_async(published, 20, "an acknowledgement")
+    return acks[0]
+
+
 async def members_of_replies(url, replicas):
     nc = await nats.connect(url)
     found = [members(nc._server_info, "INFO")]
@@ -52,8 +66,7 @@ async def members_of_replies(url, replicas):
         found.append(members(reply, f"{subject} {text}"))
         if subject == "CONSUMER.LIST.S":
             for _ in range(2):
-                ack = json.loads((await nc.request("s", b"x", headers={"a": "b"}, timeout=10)).data)
-                found.append(members(ack, "PubAck"))
+                found.append(members(await acknowledged(nc, "s"), "PubAck"))
     await nc.close()
     return found
 
