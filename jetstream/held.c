@@ -7,8 +7,8 @@
 #include "core/base/mem.h"
 
 #define LOOK_NS (50 * NS_PER_MS)
-/* What a leader is heard to say so long after a request came, it said with the request in its hands:
- * a loop that has much to do may read late what was said before. */
+/* What a leader is heard to say so long after a request came, it said with the request in its
+ * hands: a loop that has much to do may read late what was said before. */
 #define SURELY_THERE_NS (400 * NS_PER_MS)
 
 /* In the order in which they came. */
