@@ -97,6 +97,14 @@ void js_reply_error(struct jetstream *js, struct account *account, struct bytes 
     js_reply(js, account, reply, o);
 }
 
+void js_reply_success(struct jetstream *js, struct account *account, struct bytes reply,
+                      const char *type)
+{
+    json_t *o = js_response(type);
+    json_put_bool(o, "success", true);
+    js_reply(js, account, reply, o);
+}
+
 /* --- the requests --- */
 
 struct api_call {

@@ -898,9 +898,7 @@ void asset_delete(struct asset *a, const char *reply, bool speaker)
     }
     drop_waiters(a, true);
     if (answers && reply != NULL) {
-        json_t *o = js_response("stream_delete_response");
-        json_put_bool(o, "success", true);
-        js_reply(a->js, a->account, bytes_of(reply), o);
+        js_reply_success(a->js, a->account, bytes_of(reply), "stream_delete_response");
     }
     group_destroy(a->group);
     asset_free(a);

@@ -158,9 +158,7 @@ static void on_simple_done(struct asset *a, void *arg, bool applied,
     if (applied && result->error.err != JS_OK) {
         js_reply_error(a->js, a->account, bytes_of(w->reply), w->type, &result->error);
     } else if (applied) {
-        json_t *o = js_response(w->type);
-        json_put_bool(o, "success", true);
-        js_reply(a->js, a->account, bytes_of(w->reply), o);
+        js_reply_success(a->js, a->account, bytes_of(w->reply), w->type);
     }
     if (applied) {
         asset_pump_all(a);

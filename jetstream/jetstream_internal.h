@@ -137,6 +137,9 @@ json_t *js_response(const char *type);
 void js_reply(struct jetstream *js, struct account *account, struct bytes reply, json_t *response);
 void js_reply_error(struct jetstream *js, struct account *account, struct bytes reply,
                     const char *type, const struct js_error *error);
+/* "success": it is done, and there is no more to say. */
+void js_reply_success(struct jetstream *js, struct account *account, struct bytes reply,
+                      const char *type);
 /* A message from JetStream. */
 void js_publish(struct jetstream *js, struct account *account, struct bytes subject,
                 struct bytes reply, struct bytes header, struct bytes body);

@@ -147,10 +147,10 @@ static void do_echo(void *arg)
     errand_free(e);
 }
 
-static void answer(struct jetstream *js, const char *account, const char *reply, json_t *response)
+static void confirm_deletion(struct jetstream *js, const char *account, const char *reply)
 {
     struct account *a = accounts_get(broker_accounts(js->broker), bytes_of(account));
-    js_reply(js, a, bytes_of(reply), response);
+    js_reply_success(js, a, bytes_of(reply), "stream_delete_response");
 }
 
 /* Nobody knows here whether another replica leads it, and answers. */
@@ -158,9 +158,7 @@ static void deleted_unopened(void *arg)
 {
     struct errand *e = arg;
     if (e->reply != NULL && e->speaker) {
-        json_t *o = js_response("stream_delete_response");
-        json_put_bool(o, "success", true);
-        answer(e->js, e->assignment.account, e->reply, o);
+        confirm_deletion(e->js, e->assignment.account, e->reply);
     }
     errand_free(e);
 }
@@ -333,9 +331,7 @@ static enum err apply(void *owner, uint64_t index, uint64_t term, struct bytes e
         break;
     case META_DELETED:
         if (reply != NULL && js->meta.leading && some_are_silent(js, change.assignment)) {
-            json_t *o = js_response("stream_delete_response");
-            json_put_bool(o, "success", true);
-            answer(js, change.assignment->account, reply, o);
+            confirm_deletion(js, change.assignment->account, reply);
             reply = NULL; /* not once more from here */
         }
         unhost(js, change.assignment, reply);
@@ -482,9 +478,7 @@ static void answer_admission(struct jetstream *js, struct account *account, stru
         js_reply_error(js, account, reply, type, &error);
         return;
     }
-    json_t *o = js_response(type);
-    json_put_bool(o, "success", true);
-    js_reply(js, account, reply, o);
+    js_reply_success(js, account, reply, type);
 }
 
 static void end_admission(struct jetstream *js, unsigned i, enum js_err err)
